@@ -1,0 +1,475 @@
+//! The checked model: what the rest of Meridian works with. Every reference is resolved to an
+//! index, every quantity has a type, every default is filled in.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use serde::Serialize;
+
+use crate::{Diagnostic, Name};
+
+/// Index of a PoP in [`Config::pops`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct PopId(pub u16);
+
+/// Index of a pool in [`Config::pools`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct PoolId(pub u16);
+
+/// Index of a check in [`Config::checks`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CheckId(pub u16);
+
+impl PopId {
+    /// The index as a `usize`.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+impl PoolId {
+    /// The index as a `usize`.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+impl CheckId {
+    /// The index as a `usize`.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+/// Time to live of a record, in seconds, at most 2^31 − 1 (RFC 2181 §8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Ttl(pub u32);
+
+/// Relative share of clients among PoPs within tolerance; 0 means "only when nothing else is
+/// left".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Weight(pub u32);
+
+/// A share between 0 and 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd, Serialize)]
+pub struct Ratio(pub f64);
+
+/// A place on Earth, in degrees (WGS 84). Latitude −90..=90, longitude −180..=180.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Coordinates {
+    /// Degrees north.
+    pub latitude: f64,
+    /// Degrees east.
+    pub longitude: f64,
+}
+
+/// The whole configuration of one server, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// The configuration file and every file it includes, in reading order.
+    pub files: Vec<PathBuf>,
+    /// `[server]`
+    pub server: Server,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[log]`
+    pub log: Log,
+    /// `[geo]`
+    pub geo: Geo,
+    /// `[steering]`: the defaults that every service starts from.
+    pub steering: Steering,
+    /// `[check.NAME]`, sorted by name.
+    pub checks: Vec<Check>,
+    /// `[[pop]]`, in file order.
+    pub pops: Vec<Pop>,
+    /// `[[pool]]`, in file order.
+    pub pools: Vec<Pool>,
+    /// `[[zone]]`, in file order.
+    pub zones: Vec<Zone>,
+    /// `[[test]]`, in file order.
+    pub tests: Vec<SteeringTest>,
+}
+
+impl Config {
+    /// The PoP of an index that this configuration gave out.
+    pub fn pop(&self, id: PopId) -> &Pop {
+        &self.pops[id.index()]
+    }
+
+    /// The pool of an index that this configuration gave out.
+    pub fn pool(&self, id: PoolId) -> &Pool {
+        &self.pools[id.index()]
+    }
+
+    /// The check of an index that this configuration gave out.
+    pub fn check(&self, id: CheckId) -> &Check {
+        &self.checks[id.index()]
+    }
+
+    /// The PoP of this name.
+    pub fn pop_by_name(&self, name: &str) -> Option<PopId> {
+        let at = self.pops.iter().position(|p| p.name == name)?;
+        u16::try_from(at).ok().map(PopId)
+    }
+}
+
+/// `[server]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// UDP and TCP on each. Default `0.0.0.0:53` and `[::]:53`.
+    pub listen: Vec<SocketAddr>,
+    /// UDP sockets and tasks for each listen address; 0 = one a core.
+    pub workers: usize,
+    /// Name server identifier (RFC 5001), also the answer to `id.server`.
+    pub nsid: Option<String>,
+    /// Overrides and the last good state are kept here. Default `/var/lib/meridian`.
+    pub state_directory: PathBuf,
+    /// User to become after binding, when started as root.
+    pub user: Option<String>,
+    /// Answers in class CHAOS.
+    pub chaos: Chaos,
+    /// `tcp = { connections, idle_timeout, in_flight }`
+    pub tcp: TcpLimits,
+}
+
+/// Class CHAOS TXT answers (RFC 4892); `None` is REFUSED.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chaos {
+    /// `version.bind` and `version.server`. Default `meridian` without a number.
+    pub version: Option<String>,
+    /// `hostname.bind` and `id.server`. Default: the NSID.
+    pub hostname: Option<String>,
+}
+
+/// Limits of DNS over TCP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TcpLimits {
+    /// Connections open at once, all listen addresses together. Default 1024.
+    pub connections: usize,
+    /// A connection without a query for this long is closed. Default 10 s (RFC 7766 §6.2.3).
+    pub idle_timeout: Duration,
+    /// Answers of one connection that may wait to be sent. Default 64.
+    pub in_flight: usize,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Admin {
+    /// Address of metrics and API. Default `127.0.0.1:9153`.
+    pub listen: SocketAddr,
+    /// File with the bearer token; required when `listen` is not loopback.
+    pub token_file: Option<PathBuf>,
+    /// TLS; required when `listen` is not loopback.
+    pub tls: Option<AdminTls>,
+}
+
+/// `[admin] tls = { certificate, key, client_ca }`
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminTls {
+    /// PEM certificate chain.
+    pub certificate: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+    /// Client certificates signed by this CA are accepted in place of a token.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// `text` (default) or `json`.
+    pub format: LogFormat,
+    /// A tracing filter such as `info` or `meridian_dns=debug`. Default `info`.
+    pub level: String,
+}
+
+/// How a log line is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[geo]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Geo {
+    /// City or country databases, in order; empty: the bundled country database.
+    pub city: Vec<PathBuf>,
+    /// ASN databases.
+    pub asn: Vec<PathBuf>,
+    /// Operator networks, beating the database.
+    pub networks: Vec<GeoNetwork>,
+}
+
+/// `[[geo.network]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct GeoNetwork {
+    /// The network, host bits zero.
+    pub prefix: IpNet,
+    /// Where its clients are.
+    pub location: Option<Coordinates>,
+    /// The PoP its clients are pinned to.
+    pub pop: Option<PopId>,
+}
+
+/// Steering of a service; `[steering]` holds the defaults.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Steering {
+    /// Weight of the distance term. Default 0.3.
+    pub distance: f64,
+    /// Weight of the latency term. Default 0.4. Nothing is measured yet.
+    pub latency: f64,
+    /// Weight of the load term. Default 0.3. Nothing is measured yet.
+    pub load: f64,
+    /// PoPs whose score is this close to the best share clients by weight. Default 5 ms.
+    pub tolerance: Duration,
+    /// Addresses per answer, at least 1. Default 1.
+    pub answers: usize,
+    /// TTL of steered answers. Default 30 s.
+    pub ttl: Ttl,
+    /// Share of a PoP's endpoints that must be up. Default 0.5.
+    pub min_health: Ratio,
+    /// How PoPs are ordered.
+    pub policy: Policy,
+    /// Longest scope prefix given out.
+    pub scope_max: ScopeMax,
+}
+
+/// How the PoPs of a pool are ordered for a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// By score (distance).
+    Score,
+    /// By the order of the pool's list.
+    Failover,
+}
+
+/// Longest ECS scope prefix, per family. Default 24 and 56.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct ScopeMax {
+    /// 1..=32
+    pub ipv4: u8,
+    /// 1..=128
+    pub ipv6: u8,
+}
+
+/// `[check.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// The key under `[check]`.
+    pub name: String,
+    /// What is tested.
+    pub kind: CheckKind,
+    /// Port of the target. Default 80 for http, 443 for https; required for tcp.
+    pub port: u16,
+    /// Time between probes of one target. Default 5 s.
+    pub interval: Duration,
+    /// A probe that takes longer fails. Default 2 s.
+    pub timeout: Duration,
+    /// Consecutive failures until Down. Default 3.
+    pub fall: u32,
+    /// Consecutive passes until Up. Default 2.
+    pub rise: u32,
+    /// A pass that took longer than this is a failure.
+    pub max_latency: Option<Duration>,
+}
+
+/// The kind of a check with the keys that belong to it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// Plain HTTP/1.1.
+    Http(HttpCheck),
+    /// HTTP/1.1 over TLS, certificate and name verified.
+    Https(HttpCheck, TlsCheck),
+    /// The connection is accepted.
+    Tcp,
+}
+
+/// The HTTP part of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpCheck {
+    /// `GET` (default) or `HEAD`.
+    pub method: HttpMethod,
+    /// Path and query. Default `/`.
+    pub path: String,
+    /// `Host` header. Default: the endpoint's address.
+    pub host: Option<String>,
+    /// Status codes that pass. Default 200..=299 as one range.
+    pub status: Vec<StatusRange>,
+    /// The first 64 KiB of the body must contain this.
+    pub body: Option<String>,
+}
+
+/// Request method of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpMethod {
+    /// GET
+    Get,
+    /// HEAD
+    Head,
+}
+
+/// Inclusive range of status codes: `200` or `"200-299"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusRange {
+    /// First code that passes.
+    pub first: u16,
+    /// Last code that passes.
+    pub last: u16,
+}
+
+/// The TLS part of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TlsCheck {
+    /// Server name for SNI and verification. Default: `host`, else the endpoint's address.
+    pub server_name: Option<String>,
+    /// PEM roots. Default: the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate. Only by this key.
+    pub insecure: bool,
+}
+
+/// `[[pop]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pop {
+    /// Short name, unique: 1–63 of `a-z 0-9 - _`.
+    pub name: String,
+    /// Where it stands.
+    pub location: Coordinates,
+    /// Share of clients among PoPs within tolerance. Default 100.
+    pub weight: Weight,
+    /// Subtracted from the score: draws clients from farther away; may be negative. Milliseconds.
+    pub bias_ms: f64,
+    /// Service addresses; at least one, each once.
+    pub endpoints: Vec<IpAddr>,
+    /// Which clients it may serve.
+    pub serves: Fence,
+}
+
+/// `serves = { continents, countries, exclude_countries }`. Empty lists fence nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    /// Two-letter continent codes, upper case: AF AN AS EU NA OC SA.
+    pub continents: Vec<[u8; 2]>,
+    /// ISO 3166-1 alpha-2 codes, upper case.
+    pub countries: Vec<[u8; 2]>,
+    /// ISO 3166-1 alpha-2 codes, upper case.
+    pub exclude_countries: Vec<[u8; 2]>,
+}
+
+impl Fence {
+    /// Whether nothing is fenced.
+    pub fn is_open(&self) -> bool {
+        self.continents.is_empty() && self.countries.is_empty() && self.exclude_countries.is_empty()
+    }
+}
+
+/// `[[pool]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Unique name.
+    pub name: String,
+    /// How its endpoints are tested; `None`: never tested, always usable.
+    pub check: Option<CheckId>,
+    /// Its PoPs, in the operator's order, each once.
+    pub pops: Vec<PopId>,
+    /// Last resort when every PoP is down; may be empty.
+    pub fallback: Vec<IpAddr>,
+}
+
+/// `[[zone]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Zone {
+    /// The apex.
+    pub name: Name,
+    /// RFC 1035 master file.
+    pub file: PathBuf,
+    /// Where the name stands, for messages about the zone's services.
+    pub at: Place,
+    /// `[[zone.service]]`, in file order.
+    pub services: Vec<Service>,
+}
+
+/// A place in the configuration, kept so that later stages can point at it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// File of the entry.
+    pub file: PathBuf,
+    /// Text of that file.
+    pub source: std::sync::Arc<str>,
+    /// Byte range of the value.
+    pub span: std::ops::Range<usize>,
+    /// Key path.
+    pub key: String,
+}
+
+impl Place {
+    /// A mistake that a later stage found about what stands here.
+    pub fn mistake(&self, message: impl Into<String>, help: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            file: self.file.clone(),
+            source: self.source.clone(),
+            span: self.span.clone(),
+            key: self.key.clone(),
+            message: message.into(),
+            help: help.into(),
+        }
+    }
+}
+
+/// `[[zone.service]]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// Absolute owner name (the wildcard label included, when given).
+    pub name: Name,
+    /// The PoPs that may answer.
+    pub pool: PoolId,
+    /// `[steering]` with the service's own keys laid over it.
+    pub steering: Steering,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// `[[test]]`: the operator's own expectation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SteeringTest {
+    /// The service asked for.
+    pub name: Name,
+    /// A or AAAA. Default A.
+    pub family: Family,
+    /// The client prefix (an address alone is /32 or /128).
+    pub client: IpNet,
+    /// PoPs taken as down.
+    pub down: Vec<PopId>,
+    /// The PoP that must answer.
+    pub expect: PopId,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// Address family of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub enum Family {
+    /// A
+    #[serde(rename = "A")]
+    V4,
+    /// AAAA
+    #[serde(rename = "AAAA")]
+    V6,
+}
+
+impl Family {
+    /// The family of an address.
+    pub fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() {
+            Self::V4
+        } else {
+            Self::V6
+        }
+    }
+}

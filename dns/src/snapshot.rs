@@ -1,0 +1,1 @@
+//! What one query sees: immutable, swapped whole.

@@ -1,0 +1,121 @@
+//! What geo data says, in types of our own.
+
+use std::{net::IpAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use meridian_config::{Coordinates, PopId};
+use serde::Serialize;
+
+/// Index of a cell in the [`ClientMap`](crate::ClientMap) that gave it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct CellId(pub u32);
+
+/// A small area (about 25 km) within one country whose clients are steered alike.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Cell {
+    /// Its centre.
+    pub center: Coordinates,
+    /// ISO 3166-1 alpha-2, upper case; `None` when the data does not say.
+    pub country: Option<[u8; 2]>,
+    /// AF AN AS EU NA OC SA; `None` when neither data nor country says.
+    pub continent: Option<[u8; 2]>,
+}
+
+/// What is known of one address. Every address in the same family that shares its first
+/// `prefix_len` bits gets the same `cell` and the same `pinned`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Located {
+    /// `None`: no location is known.
+    pub cell: Option<CellId>,
+    /// An operator network pins its clients to this PoP.
+    pub pinned: Option<PopId>,
+    /// Length of the widest prefix, in the address's own family, known to be judged alike.
+    /// 0 is possible (no database for this family, no operator networks).
+    pub prefix_len: u8,
+    /// Longest scope that makes sense for this address, given `scope_max.ipv4`/`.ipv6`: for an
+    /// IPv6 address with an IPv4 address inside it counts from where that address stands.
+    pub fold: Fold,
+}
+
+/// How an address was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fold {
+    /// As itself.
+    None,
+    /// `::ffff:0:0/96` (RFC 4291 §2.5.5.2), IPv4 at bit 96.
+    Mapped,
+    /// `64:ff9b::/96` (RFC 6052 §2.1), IPv4 at bit 96.
+    Nat64,
+    /// `2002::/16` (RFC 3056 §2), IPv4 at bit 16.
+    SixToFour,
+    /// `2001::/32` (RFC 4380 §4), client IPv4 at bit 96, every bit inverted.
+    Teredo,
+}
+
+impl Fold {
+    /// Bit at which the IPv4 address stands; `None` for [`Fold::None`].
+    pub fn offset(self) -> Option<u8> {
+        match self {
+            Self::None => None,
+            Self::Mapped | Self::Nat64 | Self::Teredo => Some(96),
+            Self::SixToFour => Some(16),
+        }
+    }
+}
+
+/// Where a location came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "of")]
+pub enum Source {
+    /// `[[geo.network]]` with this prefix.
+    Network(IpNet),
+    /// A database file, by its name.
+    Database(String),
+    /// Nothing knows this address.
+    Nothing,
+}
+
+/// Everything `meridian geo lookup` shows, and what `explain` quotes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Description {
+    /// The address asked for.
+    pub address: IpAddr,
+    /// How it was folded.
+    pub fold: Fold,
+    /// The address that was judged (the IPv4 inside, or itself).
+    pub judged: IpAddr,
+    /// Where the location came from.
+    pub source: Source,
+    /// The prefix judged alike, in the family of `address`.
+    pub prefix: IpNet,
+    /// The cell.
+    pub cell: Option<CellId>,
+    /// The cell's contents.
+    pub cell_data: Option<Cell>,
+    /// Location as the source gives it, before it became a cell.
+    pub location: Option<Coordinates>,
+    /// City name, where the database has one.
+    pub city: Option<String>,
+    /// Autonomous system number, where an ASN database is configured.
+    pub asn: Option<u32>,
+    /// Holder of the autonomous system.
+    pub as_name: Option<String>,
+    /// PoP pinned by an operator network.
+    pub pinned: Option<PopId>,
+}
+
+/// One open database, for metrics and `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DatabaseInfo {
+    /// File, or `bundled`.
+    pub file: PathBuf,
+    /// `database_type` of its metadata.
+    pub database_type: String,
+    /// Seconds since the epoch at which it was built.
+    pub build_epoch: u64,
+    /// 4 or 6.
+    pub ip_version: u16,
+    /// `city` or `country` level, or `asn`.
+    pub level: &'static str,
+}

@@ -1,0 +1,98 @@
+//! What the prober publishes: an immutable value, latest wins.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, SystemTime},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// Smoothed state after rise and fall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Not yet decided; usable.
+    Unknown,
+    /// Usable.
+    Up,
+    /// Not usable.
+    Down,
+}
+
+impl Verdict {
+    /// Unknown counts as usable.
+    pub fn is_usable(self) -> bool {
+        self != Self::Down
+    }
+}
+
+/// An operator's word about a PoP; it beats the verdict and is shown beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Override {
+    /// What the operator wants.
+    pub kind: OverrideKind,
+    /// Why; may be empty.
+    pub reason: String,
+    /// When it was given.
+    pub since: SystemTime,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
+}
+
+/// Kind of an [`Override`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverrideKind {
+    /// Planned emptying: not chosen for new answers.
+    Drain,
+}
+
+/// State of one endpoint under one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EndpointHealth {
+    /// The service address.
+    pub address: IpAddr,
+    /// After rise and fall.
+    pub verdict: Verdict,
+    /// Text of the last outcome: `pass`, or the reason of the failure.
+    pub reason: String,
+    /// When the verdict last changed.
+    pub since: Option<SystemTime>,
+    /// Duration of the last passed probe.
+    pub rtt: Option<Duration>,
+}
+
+/// State of one PoP under one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PopHealth {
+    /// From the endpoints, by `min_health`.
+    pub verdict: Verdict,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// When the verdict last changed.
+    pub since: Option<SystemTime>,
+    /// In the order of the PoP's `endpoints`.
+    pub endpoints: Vec<EndpointHealth>,
+}
+
+/// Names a group of targets: the PoP's endpoints under one check. Names, not indices, so that it
+/// survives a reload.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct GroupKey {
+    /// Name of the PoP.
+    pub pop: String,
+    /// Name of the check.
+    pub check: String,
+}
+
+/// Everything known about health at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HealthSnapshot {
+    /// Rises with every publication.
+    pub generation: u64,
+    /// Groups under test. A group that is absent is Unknown.
+    pub groups: BTreeMap<GroupKey, PopHealth>,
+    /// Operator overrides by PoP name.
+    pub overrides: BTreeMap<String, Override>,
+}
