@@ -1,2 +1,3 @@
-//! meridian
+//! The `meridian` binary.
+
 fn main() {}

@@ -1,0 +1,10 @@
+//! The wiring: boots, publishes snapshots, reloads, keeps overrides and the last good state.
+//!
+//! ```text
+//! files ─ load ─→ Loaded { config, zones, steering } ─┐
+//! health-prober ─ watch ─────────────────────────────┼─ publish ─→ ArcSwap<Snapshot> ─→ dns::listen
+//! operator ─ drain/undrain ─→ overrides ─→ prober ────┘
+//! ```
+
+pub mod events;
+pub mod status;
