@@ -13,4 +13,7 @@
 //!
 //! One query sees one [`snapshot::Snapshot`].
 
+pub mod query;
 pub mod snapshot;
+pub mod types;
+pub mod zone;

@@ -1,0 +1,3 @@
+//! Zones: how they are read, kept, and searched.
+
+pub use crate::types::ServiceId;
