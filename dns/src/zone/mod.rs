@@ -1,3 +1,5 @@
 //! Zones: how they are read, kept, and searched.
 
+pub mod master;
+
 pub use crate::types::ServiceId;

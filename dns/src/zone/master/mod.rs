@@ -1,0 +1,1 @@
+//! Reading RFC 1035 master files.
