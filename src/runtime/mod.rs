@@ -7,4 +7,6 @@
 //! ```
 
 pub mod events;
+pub mod last_good;
 pub mod status;
+pub mod watch;

@@ -1,0 +1,212 @@
+//! Notices that a named file has changed: a rename over it, an editor's write in place, a swapped
+//! symbolic link somewhere above it.
+//!
+//! Events of the kernel only wake the watcher; what decides is the signature of the files (device,
+//! inode, size, times, links followed), so that a lost event costs one poll and a spurious one
+//! costs nothing. A change counts once two looks in a row agree, so that a file is not read while
+//! an editor writes it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use notify::{RecursiveMode, Watcher as _};
+use tokio::sync::mpsc;
+
+/// Time between two looks while something is changing.
+const SETTLE: Duration = Duration::from_millis(150);
+
+/// Looks while something keeps changing before it is read anyway.
+const SETTLE_LOOKS: usize = 40;
+
+/// Time between looks when the kernel reports nothing.
+const POLL: Duration = Duration::from_secs(5);
+
+/// What to watch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watched {
+    /// Files that were read.
+    pub files: Vec<PathBuf>,
+    /// Patterns of files that would be read if they existed.
+    pub patterns: Vec<PathBuf>,
+}
+
+/// How the watched files look; equal signatures mean "nothing to do".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Signature(Vec<(PathBuf, Option<Stamp>)>);
+
+type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+
+impl Watched {
+    /// Looks at every file now.
+    pub fn signature(&self) -> Signature {
+        let mut paths: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
+        for pattern in &self.patterns {
+            if let Some(found) = pattern.to_str().and_then(|p| glob::glob(p).ok()) {
+                paths.extend(found.flatten());
+            }
+        }
+        Signature(paths.into_iter().map(|p| (p.clone(), stamp(&p))).collect())
+    }
+
+    /// Folders in which a change shows. For a link, the folder of the link and that of its target.
+    fn folders(&self) -> BTreeSet<PathBuf> {
+        let mut folders = BTreeSet::new();
+        for path in self.files.iter().chain(&self.patterns) {
+            folders.extend(path.parent().map(Path::to_owned));
+            folders.extend(
+                fs::canonicalize(path)
+                    .ok()
+                    .and_then(|p| Some(p.parent()?.to_owned())),
+            );
+        }
+        folders.retain(|f| f.is_dir());
+        folders
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let m = fs::metadata(path).ok()?;
+    Some((
+        m.dev(),
+        m.ino(),
+        m.size(),
+        m.mtime(),
+        m.mtime_nsec(),
+        m.ctime(),
+        m.ctime_nsec(),
+    ))
+}
+
+/// Watches until dropped.
+pub struct Watch {
+    kernel: Option<notify::RecommendedWatcher>,
+    woken: mpsc::Receiver<()>,
+    folders: BTreeSet<PathBuf>,
+}
+
+impl Watch {
+    /// Starts; without kernel events (no inotify instance left) it polls.
+    pub fn start() -> Self {
+        let (wake, woken) = mpsc::channel(1);
+        let kernel = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
+            // Full means that the watcher is about to look anyway.
+            let _ = wake.try_send(());
+        });
+        if let Err(error) = &kernel {
+            tracing::warn!(%error, "no file events from the kernel; files are polled");
+        }
+        Self {
+            kernel: kernel.ok(),
+            woken,
+            folders: BTreeSet::new(),
+        }
+    }
+
+    /// Waits until the files look different from `known` and have settled; returns how they look.
+    pub async fn changed(&mut self, watched: &Watched, known: &Signature) -> Signature {
+        self.follow(watched);
+        loop {
+            tokio::select! {
+                Some(()) = self.woken.recv() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+            let settled = settle(watched).await;
+            if settled != *known {
+                return settled;
+            }
+        }
+    }
+
+    fn follow(&mut self, watched: &Watched) {
+        let Some(kernel) = &mut self.kernel else {
+            return;
+        };
+        let folders = watched.folders();
+        for gone in self.folders.difference(&folders) {
+            let _ = kernel.unwatch(gone);
+        }
+        for new in folders.difference(&self.folders) {
+            if let Err(error) = kernel.watch(new, RecursiveMode::NonRecursive) {
+                tracing::warn!(folder = %new.display(), %error, "folder is polled");
+            }
+        }
+        self.folders = folders;
+    }
+}
+
+async fn settle(watched: &Watched) -> Signature {
+    let mut last = watched.signature();
+    for _ in 0..SETTLE_LOOKS {
+        tokio::time::sleep(SETTLE).await;
+        let now = watched.signature();
+        if now == last {
+            break;
+        }
+        last = now;
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn one(path: PathBuf) -> Watched {
+        Watched {
+            files: vec![path],
+            patterns: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_rename_over_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "1").unwrap();
+        let watched = one(file.clone());
+        let before = watched.signature();
+        assert_eq!(watched.signature(), before);
+        fs::write(dir.path().join("b"), "2").unwrap();
+        fs::rename(dir.path().join("b"), &file).unwrap();
+        assert_ne!(watched.signature(), before);
+    }
+
+    #[test]
+    fn a_swapped_link_above_the_file_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        for version in ["..1", "..2"] {
+            fs::create_dir(dir.path().join(version)).unwrap();
+            fs::write(dir.path().join(version).join("m.toml"), "same").unwrap();
+        }
+        symlink("..1", dir.path().join("..data")).unwrap();
+        symlink("..data/m.toml", dir.path().join("m.toml")).unwrap();
+        let watched = one(dir.path().join("m.toml"));
+        let before = watched.signature();
+        symlink("..2", dir.path().join("..tmp")).unwrap();
+        fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
+        assert_ne!(watched.signature(), before);
+        assert!(watched.folders().contains(dir.path()));
+    }
+
+    #[test]
+    fn a_new_file_under_a_pattern_and_a_lost_file_show() {
+        let dir = tempfile::tempdir().unwrap();
+        let watched = Watched {
+            files: vec![],
+            patterns: vec![dir.path().join("*.toml")],
+        };
+        let empty = watched.signature();
+        fs::write(dir.path().join("x.toml"), "1").unwrap();
+        let full = watched.signature();
+        assert_ne!(full, empty);
+        fs::remove_file(dir.path().join("x.toml")).unwrap();
+        assert_eq!(watched.signature(), empty);
+    }
+}
