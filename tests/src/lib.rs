@@ -1,1 +1,165 @@
-//! placeholder
+//! Helpers of the end-to-end tests.
+//!
+//! * [`meridian`] finds the binary under test, [`Server`] runs `meridian serve` on ports of its own;
+//! * [`peer`] finds another program and skips, or fails, when it is missing;
+//! * [`Running`] is a child process that is stopped by its pid when dropped;
+//! * [`dns`] asks questions over UDP and TCP, [`http`] the admin API;
+//! * [`eventually`] waits for something, instead of sleeping.
+//!
+//! All traffic stays on loopback.
+
+pub mod dns;
+pub mod http;
+mod process;
+mod server;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+
+pub use process::Running;
+pub use server::{Server, ServerOptions};
+use tempfile::TempDir;
+
+/// Long enough for anything on a busy machine; reached only when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The binary under test: `MERIDIAN_BIN`, else the one beside this test's own target directory,
+/// which is built when it is missing. `tests/run` always builds it first; after a change of the
+/// server alone run `cargo build`, or set `MERIDIAN_BUILD=1`.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn meridian() -> PathBuf {
+    if let Some(given) = std::env::var_os("MERIDIAN_BIN") {
+        return given.into();
+    }
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let profile = own
+        .ancestors()
+        .nth(2)
+        .expect("tests run in target/PROFILE/deps");
+    let binary = profile.join("meridian");
+    if !binary.exists() || std::env::var_os("MERIDIAN_BUILD").is_some() {
+        let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        build
+            .args(["build", "--quiet", "--bin", "meridian"])
+            .current_dir(workspace());
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        if let Some(target) = profile.parent() {
+            build.arg("--target-dir").arg(target);
+        }
+        let status = build.status().expect("cargo runs");
+        assert!(status.success(), "cargo build --bin meridian failed");
+    }
+    binary
+}
+
+/// The root of the source tree.
+pub fn workspace() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// Another program that a test compares with or runs against.
+///
+/// `None` after a line `SKIP …` when it is not installed; the caller returns.
+///
+/// # Panics
+/// When it is not installed and `MERIDIAN_REQUIRE_PEERS=1`.
+pub fn peer(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|candidate| candidate.is_file());
+    if found.is_none() {
+        let required = std::env::var("MERIDIAN_REQUIRE_PEERS").is_ok_and(|v| v == "1");
+        assert!(
+            !required,
+            "{program} is not installed (tests/run installs it)"
+        );
+        eprintln!("SKIP {program} is not installed (tests/run installs it)");
+    }
+    found
+}
+
+/// An empty folder that disappears when dropped.
+///
+/// # Panics
+/// When the system gives none.
+pub fn scratch() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("meridian-test-")
+        .tempdir()
+        .expect("a temporary folder")
+}
+
+/// A port that was free for UDP and TCP on `127.0.0.1` a moment ago.
+pub fn free_port() -> u16 {
+    free_port_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// A port that was free for UDP and TCP on this address a moment ago.
+///
+/// # Panics
+/// When the kernel has none left.
+pub fn free_port_on(address: IpAddr) -> u16 {
+    for _ in 0..100 {
+        let tcp = TcpListener::bind(SocketAddr::new(address, 0)).expect("a free TCP port");
+        let taken = tcp.local_addr().expect("a bound socket has an address");
+        if UdpSocket::bind(taken).is_ok() {
+            return taken.port();
+        }
+    }
+    panic!("no port is free for both UDP and TCP on {address}");
+}
+
+/// Polls until `poll` gives something.
+///
+/// # Panics
+/// After `limit`, naming what was waited for.
+#[allow(clippy::disallowed_methods)] // a real process is watched
+pub fn eventually<T>(what: &str, limit: Duration, mut poll: impl FnMut() -> Option<T>) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(found) = poll() {
+            return found;
+        }
+        assert!(
+            started.elapsed() < limit,
+            "waited {limit:?} in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_peer_is_none_and_a_present_one_a_path() {
+        if std::env::var_os("MERIDIAN_REQUIRE_PEERS").is_none() {
+            assert_eq!(peer("no-such-program-as-this"), None);
+        }
+        assert!(peer("sh").is_some());
+    }
+
+    #[test]
+    fn a_child_is_gone_after_drop_and_its_output_is_kept() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo to-out; echo to-err >&2; exec sleep 1000"]);
+        let child = Running::start("shell", &mut shell);
+        child.wait_for_log("to-err");
+        assert!(child.log().contains("to-out"));
+        let proc = PathBuf::from(format!("/proc/{}", child.pid()));
+        assert!(proc.exists());
+        drop(child);
+        assert!(!proc.exists());
+    }
+}
