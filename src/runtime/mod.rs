@@ -6,7 +6,10 @@
 //! operator ─ drain/undrain ─→ overrides ─→ prober ────┘
 //! ```
 
+pub mod describe;
 pub mod events;
 pub mod last_good;
+pub mod metrics;
+pub mod privileges;
 pub mod status;
 pub mod watch;

@@ -1,0 +1,98 @@
+//! Becoming an unprivileged user once the sockets are bound.
+
+use std::path::Path;
+
+use nix::unistd::{self, Uid, User};
+
+/// Why the user could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// No such account.
+    #[error("server.user: there is no user {0:?} on this machine; create it or remove the key")]
+    NoSuchUser(String),
+    /// The system said no.
+    #[error("server.user: cannot become {user:?}: {step}: {source}")]
+    Refused {
+        /// The account.
+        user: String,
+        /// What was tried.
+        step: &'static str,
+        /// What the system said.
+        source: nix::Error,
+    },
+}
+
+/// Gives `state_directory` to `user` and becomes that user; does nothing when not root or when
+/// already that user. Groups first, user last: after the user is changed nothing else is allowed.
+///
+/// # Errors
+/// When the account is unknown or a step is refused. Running on as root would be worse than
+/// stopping, so callers must stop.
+pub fn become_user(user: &str, state_directory: &Path) -> Result<(), PrivilegeError> {
+    let refused = |step| {
+        move |source| PrivilegeError::Refused {
+            user: user.to_owned(),
+            step,
+            source,
+        }
+    };
+    let account = User::from_name(user)
+        .map_err(refused("looking it up"))?
+        .ok_or_else(|| PrivilegeError::NoSuchUser(user.to_owned()))?;
+    if account.uid == Uid::effective() {
+        return Ok(());
+    }
+    if !Uid::effective().is_root() {
+        tracing::warn!(
+            user,
+            "server.user is ignored: only root can become another user"
+        );
+        return Ok(());
+    }
+    give(state_directory, &account).map_err(refused("giving it the state directory"))?;
+    unistd::setgroups(&[account.gid]).map_err(refused("leaving root's groups"))?;
+    unistd::setgid(account.gid).map_err(refused("changing the group"))?;
+    unistd::setuid(account.uid).map_err(refused("changing the user"))?;
+    tracing::info!(user, uid = account.uid.as_raw(), "running unprivileged");
+    Ok(())
+}
+
+/// The folder and everything in it: files that an earlier run as root left must stay writable.
+fn give(path: &Path, account: &User) -> nix::Result<()> {
+    unistd::fchownat(
+        nix::fcntl::AT_FDCWD,
+        path,
+        Some(account.uid),
+        Some(account.gid),
+        nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
+    )?;
+    // Links are given away as links and never followed out of the folder.
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|m| m.is_dir());
+    if is_folder && let Ok(entries) = std::fs::read_dir(path) {
+        for entry in entries.flatten() {
+            give(&entry.path(), account)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_user_is_named_with_the_remedy() {
+        let error = become_user("no-such-user-here", Path::new("/nonexistent")).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("no-such-user-here") && text.contains("create it"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn the_same_user_changes_nothing() {
+        let me = User::from_uid(Uid::effective()).unwrap().unwrap();
+        assert!(become_user(&me.name, Path::new("/nonexistent")).is_ok());
+    }
+}
