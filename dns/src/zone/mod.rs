@@ -1,5 +1,36 @@
 //! Zones: how they are read, kept, and searched.
+//!
+//! ```text
+//! master file → RawRecord → ZoneBuilder → Zone → ZoneSet → lookup (one name, one type)
+//! ```
 
 pub mod master;
 
+mod builder;
+#[deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+mod lookup;
+#[deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+mod lower;
+mod set;
+mod table;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
 pub use crate::types::ServiceId;
+pub use builder::{AddError, BuildError, PlaceError, ZoneBuilder};
+pub use lookup::Lookup;
+pub use lower::LowerName;
+pub use set::ZoneSet;
+pub use tree::{Rrset, Zone};

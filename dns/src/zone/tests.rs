@@ -1,0 +1,1 @@
+//! Lookups, by the section of the RFC that they test.
