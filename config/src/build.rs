@@ -1,0 +1,307 @@
+//! From parsed files to the model: names first, then what refers to them.
+
+use std::collections::HashMap;
+
+use toml::de::DeTable;
+
+use crate::{
+    Config, Diagnostic, Service, Steering, Zone,
+    section::{
+        World, default_steering, judge_scopes, judge_zones, read_admin, read_check, read_geo,
+        read_log, read_networks, read_pool, read_pop, read_server, read_steering, read_test,
+        read_zone,
+    },
+    text::quote,
+    walk::{At, Names, Sink, SourceFile, Table, Value},
+};
+
+/// Sections that only the main file holds.
+const MAIN_ONLY: [&str; 5] = ["include", "server", "admin", "log", "steering"];
+
+/// Whether the files that `include` names are among those given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Include {
+    Followed,
+    Refused,
+}
+
+/// Parses every file and builds the model. It is worth something only when the sink stays empty.
+pub(crate) fn build(files: &[SourceFile], include: Include, sink: &Sink) -> Config {
+    let mut roots = Vec::new();
+    for file in files {
+        let (root, errors) = DeTable::parse_recoverable(&file.text);
+        for error in &errors {
+            sink.push(file.order, syntax(file, error));
+        }
+        if errors.is_empty() {
+            roots.push((file, root.into_inner()));
+        } else {
+            sink.incomplete.set(true);
+        }
+    }
+    let tables = roots.iter().map(|(file, root)| {
+        Table::new(
+            At {
+                file,
+                sink,
+                span: 0..0,
+                key: String::new(),
+            },
+            root,
+        )
+    });
+    let mut parts = Parts::default();
+    for table in tables {
+        parts.take(table, include);
+    }
+    let mut config = assemble(parts, sink);
+    config.files = files.iter().map(|f| f.path.clone()).collect();
+    config
+}
+
+/// A table under `[check]`; no table when something else stands there.
+type NamedTable<'a> = (&'a str, At<'a>, Option<Table<'a>>);
+
+/// The tables of all files, by kind.
+#[derive(Default)]
+struct Parts<'a> {
+    server: Option<Table<'a>>,
+    admin: Option<Table<'a>>,
+    log: Option<Table<'a>>,
+    steering: Option<Table<'a>>,
+    geo: Option<Table<'a>>,
+    networks: Vec<Table<'a>>,
+    checks: Vec<NamedTable<'a>>,
+    pops: Vec<Table<'a>>,
+    pools: Vec<Table<'a>>,
+    zones: Vec<Table<'a>>,
+    tests: Vec<Table<'a>>,
+    /// The main file's root, to point at when something is missing altogether.
+    main: Option<At<'a>>,
+}
+
+impl<'a> Parts<'a> {
+    fn take(&mut self, root: Table<'a>, include: Include) {
+        let main = root.at.file.order == 0;
+        if main {
+            self.main = Some(root.at.clone());
+            if let Some(value) = root.get("include", "[\"conf.d/*.toml\"]") {
+                judge_include(&value, include);
+            }
+            let section = |key, example| root.get(key, example).and_then(|v: Value<'a>| v.table());
+            self.server = section("server", "{ nsid = \"fra1\" }");
+            self.admin = section("admin", "{ listen = \"127.0.0.1:9153\" }");
+            self.log = section("log", "{ level = \"info\" }");
+            self.steering = section("steering", "{ ttl = \"30s\" }");
+        } else {
+            for key in MAIN_ONLY {
+                let reason = format!("`{key}` stands in an included file");
+                root.refuse(
+                    key,
+                    &reason,
+                    "move it to the main file; an included file holds \
+                    pop, pool, check, zone, test and geo.network tables",
+                );
+            }
+        }
+        self.take_geo(&root, main);
+        self.take_checks(&root);
+        let list = |key: &'static str| root.get(key, "[]").map(|v| v.tables()).unwrap_or_default();
+        self.pops.extend(list("pop"));
+        self.pools.extend(list("pool"));
+        self.zones.extend(list("zone"));
+        self.tests.extend(list("test"));
+        root.later("bgp", "announce routes over BGP");
+        root.close();
+    }
+
+    fn take_geo(&mut self, root: &Table<'a>, main: bool) {
+        let Some(geo) = root
+            .get("geo", "{ city = [\"city.mmdb\"] }")
+            .and_then(|v| v.table())
+        else {
+            return;
+        };
+        let networks = geo
+            .get("network", "[]")
+            .map(|v| v.tables())
+            .unwrap_or_default();
+        self.networks.extend(networks);
+        if main {
+            self.geo = Some(geo);
+            return;
+        }
+        for key in ["city", "asn"] {
+            let reason = format!("`geo.{key}` stands in an included file");
+            geo.refuse(key, &reason, "move it to the main file");
+        }
+        geo.close();
+    }
+
+    fn take_checks(&mut self, root: &Table<'a>) {
+        const EXAMPLE: &str = "{ type = \"http\" }";
+        let Some(checks) = root.get("check", EXAMPLE).and_then(|v| v.table()) else {
+            return;
+        };
+        for (name, at, value) in checks.entries(EXAMPLE) {
+            let table = if let toml::de::DeValue::Table(_) = value.inner {
+                value.table()
+            } else {
+                at.mistake(
+                    format!("{} stands where the name of a check belongs", quote(name)),
+                    "write `[check.NAME]` above the keys of a check",
+                );
+                None
+            };
+            self.checks.push((name, at, table));
+        }
+    }
+}
+
+fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
+    let mut pops = Names::new("PoP");
+    let mut pools = Names::new("pool");
+    declare(&parts.pops, &mut pops);
+    declare(&parts.pools, &mut pools);
+    let checks = declare_checks(&mut parts.checks);
+
+    let server = read_server(parts.server);
+    let admin = read_admin(parts.admin, &server);
+    let log = read_log(parts.log);
+    let steering = parts.steering.map_or_else(default_steering, |table| {
+        let steering = read_steering(&table, default_steering());
+        table.close();
+        steering
+    });
+    let mut geo = read_geo(parts.geo);
+    let networks = read_networks(parts.networks, &pops);
+    let read = |(name, _, table): NamedTable<'_>| Some(read_check(name, table?));
+    let checks_read = parts.checks.into_iter().filter_map(read).collect();
+    let mut taken = HashMap::new();
+    let pops_read: Vec<_> = parts
+        .pops
+        .into_iter()
+        .map(|t| read_pop(t, &mut taken))
+        .collect();
+    let pools_read: Vec<_> = parts
+        .pools
+        .into_iter()
+        .map(|t| read_pool(t, &pops, &checks))
+        .collect();
+    if let (true, Some(main), false) = (parts.zones.is_empty(), &parts.main, sink.incomplete.get())
+    {
+        // Zones may have stood in a file that has gone: answers must not vanish silently.
+        let message = "no zone is configured: nothing could be answered";
+        sink.push(
+            0,
+            Diagnostic::of_file(&main.file.path, message, "add a `[[zone]]` table"),
+        );
+    }
+    let zones = read_zones(parts.zones, &pools, &steering);
+
+    let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
+    judge_scopes(&networks, steering.scope_max, &services);
+    geo.networks = networks.into_iter().map(|(network, _)| network).collect();
+    let world = World {
+        names: &pops,
+        pops: &pops_read,
+        pools: &pools_read,
+        services: &services,
+    };
+    let tests = parts
+        .tests
+        .into_iter()
+        .map(|t| read_test(t, &world))
+        .collect();
+    Config {
+        files: Vec::new(),
+        server,
+        admin,
+        log,
+        geo,
+        steering,
+        checks: checks_read,
+        pops: pops_read,
+        pools: pools_read,
+        zones,
+        tests,
+    }
+}
+
+fn read_zones<'a>(tables: Vec<Table<'a>>, pools: &Names<'a>, steering: &Steering) -> Vec<Zone> {
+    let mut places = Vec::new();
+    let mut zones = Vec::new();
+    for table in tables {
+        let header = table.at.clone();
+        let zone = read_zone(table, pools, steering);
+        places.push(At {
+            span: zone.at.span.clone(),
+            key: zone.at.key.clone(),
+            ..header
+        });
+        zones.push(zone);
+    }
+    judge_zones(&zones, &places);
+    zones
+}
+
+/// Sorts the checks by name, as the model promises, and takes their names.
+fn declare_checks<'a>(tables: &mut [NamedTable<'a>]) -> Names<'a> {
+    let mut names = Names::new("check");
+    tables.sort_by_key(|(name, ..)| *name);
+    for (name, at, _) in tables {
+        judge_check_name(name, at);
+        names.declare(name, at.clone());
+    }
+    names
+}
+
+/// Takes the `name` of each table, without judging it: reading the entry does that.
+fn declare<'a>(tables: &[Table<'a>], names: &mut Names<'a>) {
+    for table in tables {
+        let value = table.peek("name", "");
+        match value.as_ref().map(|v| (v.inner, &v.at)) {
+            Some((toml::de::DeValue::String(name), at)) => names.declare(name, at.clone()),
+            // An index is taken up all the same, so that indices count tables.
+            _ => names.skip(),
+        }
+    }
+}
+
+fn judge_check_name(name: &str, at: &At<'_>) {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
+        at.mistake(
+            format!(
+                "{} is no name: 1 to 63 of a-z, 0-9, `-` and `_`",
+                quote(name)
+            ),
+            "write for example `[check.edge]`",
+        );
+    }
+}
+
+/// Judges the type of `include`; its patterns are followed while reading.
+fn judge_include(value: &Value<'_>, include: Include) {
+    if include == Include::Refused {
+        value.mistake(
+            "`include` cannot be followed here",
+            "pass the configuration as a file",
+        );
+    }
+    for entry in value.list().unwrap_or_default() {
+        entry.line(4096);
+    }
+}
+
+fn syntax(file: &SourceFile, error: &toml::de::Error) -> Diagnostic {
+    let span = error.span().unwrap_or(0..0);
+    Diagnostic {
+        file: file.path.clone(),
+        source: file.text.clone(),
+        span,
+        key: String::new(),
+        message: format!("this is not TOML: {}", error.message()),
+        help: String::new(),
+    }
+}

@@ -1,0 +1,255 @@
+//! Reading: the main file, then the files that its `include` patterns match.
+//!
+//! Includes do not nest: an included file holds entries, never `include`. So the set of files can
+//! be seen from the main file alone, and cannot form a circle.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use toml::de::DeTable;
+
+use crate::{
+    Diagnostic, Diagnostics,
+    text::quote,
+    walk::{At, Sink, SourceFile, Table, Value},
+};
+
+/// Largest file that is read, in octets.
+pub(crate) const FILE_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// Most files that the patterns may match together.
+const FILES_LIMIT: usize = 4096;
+
+/// What could be read, and what could not.
+pub(crate) struct Reading {
+    /// The main file first.
+    pub(crate) files: Vec<SourceFile>,
+    /// Mistakes in `include`, and files that cannot be read.
+    pub(crate) found: Diagnostics,
+}
+
+/// Reads the main file and what it includes.
+///
+/// # Errors
+/// The main file cannot be read.
+pub(crate) fn read_all(path: &Path) -> Result<Reading, Diagnostics> {
+    let text = read_text(path).map_err(|e| e.into_diagnostic(path))?;
+    let main = main_file(&text, path);
+    let sink = Sink::default();
+    let mut paths = Vec::new();
+    for pattern in patterns(&main, &sink) {
+        expand(&pattern, &main.base, path, &mut paths);
+    }
+    let mut included = Vec::new();
+    for (path, at) in paths {
+        match read_text(&path) {
+            Ok(text) => included.push(SourceFile {
+                path,
+                base: main.base.clone(),
+                text,
+                order: included.len() + 1,
+            }),
+            Err(Unreadable::Os(error)) => at.mistake(
+                format!(
+                    "{} cannot be read: {error}",
+                    quote(&path.display().to_string())
+                ),
+                "make the file readable, or change the pattern",
+            ),
+            Err(other) => sink.push(usize::MAX, other.into_diagnostic(&path)),
+        }
+    }
+    let found = sink.into_diagnostics();
+    let mut files = vec![main];
+    files.extend(included);
+    Ok(Reading { files, found })
+}
+
+/// Where a mistake found while reading stands in the reading order.
+pub(crate) fn order_of(mistake: &Diagnostic, files: &[SourceFile]) -> usize {
+    files
+        .iter()
+        .find(|f| f.path == mistake.file)
+        .map_or(usize::MAX, |f| f.order)
+}
+
+/// A main file from its text.
+pub(crate) fn main_file(text: &str, path: &Path) -> SourceFile {
+    let base = path.parent().unwrap_or(Path::new("")).to_owned();
+    // A byte order mark is what some editors leave.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    SourceFile {
+        path: path.to_owned(),
+        base,
+        text: Arc::from(text),
+        order: 0,
+    }
+}
+
+enum Unreadable {
+    Os(io::Error),
+    NoFile,
+    TooLarge,
+    NoText(Vec<u8>, usize),
+}
+
+impl Unreadable {
+    fn into_diagnostic(self, path: &Path) -> Diagnostic {
+        let (message, help) = match self {
+            Self::Os(error) => (
+                format!("cannot be read: {error}"),
+                "check the path and its permissions",
+            ),
+            Self::NoFile => ("is no regular file".to_owned(), "name a file"),
+            Self::TooLarge => (
+                format!("is larger than {} MiB", FILE_LIMIT / 1024 / 1024),
+                "split it into several included files",
+            ),
+            Self::NoText(bytes, at) => return no_text(&bytes, at, path),
+        };
+        let name = quote(&path.display().to_string());
+        Diagnostic::of_file(path, format!("{name} {message}"), help)
+    }
+}
+
+fn read_text(path: &Path) -> Result<Arc<str>, Unreadable> {
+    // A FIFO would block and a device would never end.
+    let metadata = std::fs::metadata(path).map_err(Unreadable::Os)?;
+    if !metadata.is_file() {
+        return Err(Unreadable::NoFile);
+    }
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(Unreadable::Os)?;
+    file.take(FILE_LIMIT + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Unreadable::Os)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(Unreadable::TooLarge);
+    }
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(Arc::from(text.strip_prefix('\u{feff}').unwrap_or(&text))),
+        Err(error) => {
+            let at = error.utf8_error().valid_up_to();
+            Err(Unreadable::NoText(error.into_bytes(), at))
+        }
+    }
+}
+
+fn no_text(bytes: &[u8], at: usize, path: &Path) -> Diagnostic {
+    let source: Arc<str> = Arc::from(String::from_utf8_lossy(bytes));
+    let octet = bytes.get(at).copied().unwrap_or(0);
+    // Up to here the octets are valid, so the replacement character starts at the same place.
+    let end = at + char::REPLACEMENT_CHARACTER.len_utf8();
+    Diagnostic {
+        file: path.to_owned(),
+        span: at..end.min(source.len()),
+        source,
+        key: String::new(),
+        message: format!("the octet 0x{octet:02x} is not UTF-8"),
+        help: "save the file as UTF-8".to_owned(),
+    }
+}
+
+/// The patterns of `include`; nothing when the main file is no TOML, which is reported later.
+fn patterns<'a>(main: &'a SourceFile, sink: &'a Sink) -> Vec<Pattern<'a>> {
+    let Ok(root) = DeTable::parse(&main.text) else {
+        return Vec::new();
+    };
+    let at = At {
+        file: main,
+        sink,
+        span: 0..0,
+        key: String::new(),
+    };
+    let root = root.into_inner();
+    let table = Table::new(at, &root);
+    let Some(list) = table
+        .get("include", "[\"conf.d/*.toml\"]")
+        .and_then(|v| v.list())
+    else {
+        // The wrong type is reported when the file is walked as a whole.
+        return Vec::new();
+    };
+    let take = |value: Value<'_>| {
+        let text = value.line(4096)?.to_owned();
+        Some(Pattern {
+            text,
+            at: At {
+                file: main,
+                sink,
+                span: value.at.span,
+                key: value.at.key,
+            },
+        })
+    };
+    list.into_iter().filter_map(take).collect()
+}
+
+struct Pattern<'a> {
+    text: String,
+    at: At<'a>,
+}
+
+/// The files that a pattern matches, in alphabetical order, each once over all patterns.
+fn expand<'a>(pattern: &Pattern<'a>, base: &Path, main: &Path, paths: &mut Vec<(PathBuf, At<'a>)>) {
+    let whole = if Path::new(&pattern.text).is_absolute() {
+        pattern.text.clone()
+    } else {
+        let base = glob::Pattern::escape(&base.display().to_string());
+        if base.is_empty() {
+            pattern.text.clone()
+        } else {
+            format!("{base}/{}", pattern.text)
+        }
+    };
+    // `*` matches no hidden file: editors leave such files behind.
+    let options = glob::MatchOptions {
+        require_literal_leading_dot: true,
+        ..Default::default()
+    };
+    let found = match glob::glob_with(&whole, options) {
+        Ok(found) => found,
+        Err(error) => {
+            let message = format!("{} is no pattern: {}", quote(&pattern.text), error.msg);
+            pattern
+                .at
+                .mistake(message, "write for example `include = [\"conf.d/*.toml\"]`");
+            return;
+        }
+    };
+    let mut matched = false;
+    for entry in found {
+        match entry {
+            Ok(path) => {
+                matched = true;
+                if path != main && !paths.iter().any(|(p, _)| *p == path) {
+                    paths.push((path, pattern.at.clone()));
+                }
+            }
+            Err(error) => {
+                let path = quote(&error.path().display().to_string());
+                let message = format!("{path} cannot be read: {}", error.error());
+                pattern.at.mistake(
+                    message,
+                    "make the directory readable, or change the pattern",
+                );
+            }
+        }
+        if paths.len() > FILES_LIMIT {
+            let message = format!("the patterns match more than {FILES_LIMIT} files");
+            pattern.at.mistake(message, "narrow the pattern");
+            return;
+        }
+    }
+    // An empty directory may be one that is not mounted: its zones must not vanish silently.
+    if !matched {
+        pattern.at.mistake(
+            format!("{} matches no file", quote(&pattern.text)),
+            "put a file there, or remove the pattern",
+        );
+    }
+}

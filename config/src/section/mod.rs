@@ -1,0 +1,21 @@
+//! One module for each part of the configuration: tables in, model out.
+
+mod admin;
+mod check;
+mod geo;
+mod pool;
+mod pop;
+mod server;
+mod steering;
+mod test;
+mod zone;
+
+pub(crate) use admin::{read_admin, read_log};
+pub(crate) use check::read_check;
+pub(crate) use geo::{judge_scopes, read_geo, read_networks};
+pub(crate) use pool::read_pool;
+pub(crate) use pop::read_pop;
+pub(crate) use server::read_server;
+pub(crate) use steering::{default_steering, read_steering};
+pub(crate) use test::{World, read_test};
+pub(crate) use zone::{judge_zones, read_zone};

@@ -1,0 +1,101 @@
+//! `[steering]`, and the same keys in a service.
+
+use std::time::Duration;
+
+use crate::{
+    Policy, Ratio, ScopeMax, Steering, Ttl,
+    walk::{Table, Value},
+};
+
+/// What applies where the operator says nothing.
+pub(crate) fn default_steering() -> Steering {
+    Steering {
+        distance: 0.3,
+        latency: 0.4,
+        load: 0.3,
+        tolerance: Duration::from_millis(5),
+        answers: 1,
+        ttl: Ttl(30),
+        min_health: Ratio(0.5),
+        policy: Policy::Score,
+        scope_max: ScopeMax { ipv4: 24, ipv6: 56 },
+    }
+}
+
+/// Lays the steering keys of a table over what applies otherwise. The caller closes the table.
+pub(crate) fn read_steering(table: &Table<'_>, mut steering: Steering) -> Steering {
+    read_weights(table, &mut steering);
+    let tolerance = table.get("tolerance", "\"5ms\"");
+    let range = Duration::ZERO..=Duration::from_secs(10);
+    if let Some(tolerance) = tolerance.and_then(|v| v.duration(range)) {
+        steering.tolerance = tolerance;
+    }
+    if let Some(answers) = table.get("answers", "1").and_then(|v| v.integer(1..=16)) {
+        steering.answers = answers as usize;
+    }
+    if let Some(ttl) = table.get("ttl", "\"30s\"").and_then(|v| v.ttl()) {
+        steering.ttl = ttl;
+    }
+    if let Some(ratio) = table.get("min_health", "0.5").and_then(|v| min_health(&v)) {
+        steering.min_health = ratio;
+    }
+    let words = [("score", Policy::Score), ("failover", Policy::Failover)];
+    if let Some(policy) = table
+        .get("policy", "\"failover\"")
+        .and_then(|v| v.choice(&words))
+    {
+        steering.policy = policy;
+    }
+    let scope_max = table.get("scope_max", "{ ipv4 = 24, ipv6 = 56 }");
+    if let Some(inner) = scope_max.and_then(|v| v.table()) {
+        read_scope_max(inner, &mut steering.scope_max);
+    }
+    table.later("target_load", "steer by load");
+    steering
+}
+
+fn read_weights(table: &Table<'_>, steering: &mut Steering) {
+    let weight = |value: Option<Value<'_>>, into: &mut f64| {
+        if let Some(weight) = value.and_then(|v| v.number(0.0..=1000.0)) {
+            *into = weight;
+        }
+    };
+    let distance = table.get("distance", "0.3");
+    weight(distance.clone(), &mut steering.distance);
+    weight(table.get("latency", "0.4"), &mut steering.latency);
+    weight(table.get("load", "0.3"), &mut steering.load);
+    // Neither latency nor load is measured yet; without distance every PoP would score alike.
+    if let Some(distance) = distance
+        && steering.distance == 0.0
+    {
+        distance.mistake(
+            "`distance` is 0, but this version measures neither latency nor load yet: no term \
+             of the score would be left",
+            "give `distance` a weight above 0, or use `policy = \"failover\"`",
+        );
+    }
+}
+
+fn min_health(value: &Value<'_>) -> Option<Ratio> {
+    let ratio = value.number(0.0..=1.0)?;
+    if ratio == 0.0 {
+        value.mistake(
+            "with `min_health = 0` a PoP would count as up while none of its endpoints is",
+            "write a share above 0, or leave `check` out of the pool so that nothing is tested",
+        );
+        return None;
+    }
+    Some(Ratio(ratio))
+}
+
+fn read_scope_max(table: Table<'_>, scope_max: &mut ScopeMax) {
+    let limit = |value: Option<Value<'_>>, longest: u32, into: &mut u8| {
+        let length = value.and_then(|v| v.integer(1..=longest));
+        if let Some(length) = length.and_then(|l| u8::try_from(l).ok()) {
+            *into = length;
+        }
+    };
+    limit(table.get("ipv4", "24"), 32, &mut scope_max.ipv4);
+    limit(table.get("ipv6", "56"), 128, &mut scope_max.ipv6);
+    table.close();
+}

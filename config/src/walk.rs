@@ -1,0 +1,406 @@
+//! Walking a parsed TOML tree by hand, so that one mistake does not hide the next.
+//!
+//! A [`Table`] remembers which keys were asked for; [`Table::close`] reports the others. A
+//! [`Value`] knows where it stands, so every converter in `scalar` can point at it. Converters
+//! return `None` after they have put a mistake into the [`Sink`]; the caller goes on with a
+//! placeholder, because a reading with a mistake never yields a model.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    ops::Range,
+    path::PathBuf,
+    sync::Arc,
+};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::{
+    Diagnostic, Diagnostics, Place,
+    text::{alternatives, is_unprintable, nearest, quote},
+};
+
+/// Mistakes kept of one reading; a file with more has one cause, not a thousand.
+const MISTAKES_KEPT: usize = 1000;
+
+/// One file of the configuration.
+#[derive(Debug)]
+pub(crate) struct SourceFile {
+    /// As the operator named it.
+    pub(crate) path: PathBuf,
+    /// Directory that its relative paths start from: the main file's.
+    pub(crate) base: PathBuf,
+    /// Its text.
+    pub(crate) text: Arc<str>,
+    /// Place in the reading order; 0 is the main file.
+    pub(crate) order: usize,
+}
+
+/// Collects mistakes.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// Some text could not be read in full: what seems to be missing may stand there.
+    pub(crate) incomplete: Cell<bool>,
+}
+
+impl Sink {
+    /// Takes a mistake in the file of this order.
+    pub(crate) fn push(&self, order: usize, mistake: Diagnostic) {
+        let mut found = self.found.borrow_mut();
+        if found.len() < MISTAKES_KEPT {
+            found.push((order, mistake));
+        }
+    }
+
+    /// Every mistake in reading order.
+    pub(crate) fn into_diagnostics(self) -> Diagnostics {
+        let mut found = self.found.into_inner();
+        found.sort_by(|(o1, d1), (o2, d2)| {
+            (o1, d1.span.start, d1.span.end).cmp(&(o2, d2.span.start, d2.span.end))
+        });
+        Diagnostics(found.into_iter().map(|(_, d)| d).collect())
+    }
+}
+
+/// A place in a file, with its key path.
+#[derive(Clone, Debug)]
+pub(crate) struct At<'a> {
+    pub(crate) file: &'a SourceFile,
+    pub(crate) sink: &'a Sink,
+    pub(crate) span: Range<usize>,
+    pub(crate) key: String,
+}
+
+impl<'a> At<'a> {
+    /// Reports a mistake here.
+    pub(crate) fn mistake(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.sink
+            .push(self.file.order, self.place().mistake(message, help));
+    }
+
+    /// Owned form, for later stages.
+    pub(crate) fn place(&self) -> Place {
+        Place {
+            file: self.file.path.clone(),
+            source: self.file.text.clone(),
+            span: self.span.clone(),
+            key: self.key.clone(),
+        }
+    }
+
+    /// `FILE:LINE`, to name this place in a message about another one.
+    pub(crate) fn line(&self) -> String {
+        let (line, _) = self.place().mistake("", "").position();
+        let path = quote(&self.file.path.display().to_string());
+        format!("{}:{line}", path.trim_matches('`'))
+    }
+
+    fn child(&self, key: &str, span: Range<usize>) -> Self {
+        let bare = !key.is_empty()
+            && key.len() <= 128
+            && key
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let segment = if bare {
+            key.to_owned()
+        } else {
+            format!("\"{}\"", quote(key).trim_matches('`'))
+        };
+        let key = if self.key.is_empty() {
+            segment
+        } else {
+            format!("{}.{segment}", self.key)
+        };
+        Self {
+            span,
+            key,
+            ..self.clone()
+        }
+    }
+
+    fn item(&self, index: usize, span: Range<usize>) -> Self {
+        Self {
+            span,
+            key: format!("{}[{index}]", self.key),
+            ..self.clone()
+        }
+    }
+}
+
+/// A value with the place where it stands and an example of what would be right.
+#[derive(Clone, Debug)]
+pub(crate) struct Value<'a> {
+    pub(crate) at: At<'a>,
+    pub(crate) inner: &'a DeValue<'a>,
+    /// The key that holds it (or holds the list it is in).
+    pub(crate) name: &'a str,
+    /// A right value for that key, as TOML.
+    pub(crate) example: &'static str,
+}
+
+impl<'a> Value<'a> {
+    /// Reports a mistake about this value.
+    pub(crate) fn mistake(&self, message: impl Into<String>, help: impl Into<String>) {
+        self.at.mistake(message, help);
+    }
+
+    /// "write for example `port = 80`".
+    pub(crate) fn remedy(&self) -> String {
+        format!("write for example `{} = {}`", self.name, self.example)
+    }
+
+    /// Reports that something of another type is wanted.
+    pub(crate) fn wrong_type(&self, wanted: &str) {
+        let found = match self.inner {
+            DeValue::String(_) => "a string",
+            DeValue::Integer(_) => "an integer",
+            DeValue::Float(_) => "a number with a fraction",
+            DeValue::Boolean(_) => "a boolean",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        let message = format!("`{}` must be {wanted}, but {found} stands here", self.name);
+        self.mistake(message, self.remedy());
+    }
+
+    /// The entries of a list.
+    pub(crate) fn list(&self) -> Option<Vec<Value<'a>>> {
+        let DeValue::Array(array) = self.inner else {
+            self.wrong_type("a list");
+            return None;
+        };
+        let entry = |(index, value): (usize, &'a toml::Spanned<DeValue<'a>>)| Value {
+            at: self.at.item(index, value.span()),
+            inner: value.get_ref(),
+            name: self.name,
+            example: self.example,
+        };
+        Some(array.iter().enumerate().map(entry).collect())
+    }
+
+    /// A table; `what` names it for messages, such as "a table of limits".
+    pub(crate) fn table(&self) -> Option<Table<'a>> {
+        let DeValue::Table(inner) = self.inner else {
+            self.wrong_type("a table");
+            return None;
+        };
+        Some(Table::new(self.at.clone(), inner))
+    }
+
+    /// The tables of `[[name]]`.
+    pub(crate) fn tables(&self) -> Vec<Table<'a>> {
+        match self.inner {
+            DeValue::Array(_) => {
+                let entries = self.list().unwrap_or_default();
+                entries.iter().filter_map(Value::table).collect()
+            }
+            DeValue::Table(_) => {
+                let message = format!(
+                    "`{}` stands in single brackets, but it is a list",
+                    self.name
+                );
+                self.mistake(
+                    message,
+                    format!("write `[[{}]]` above each entry", self.at.key),
+                );
+                Vec::new()
+            }
+            _ => {
+                self.wrong_type("a list of tables");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// A table whose keys are taken one by one.
+#[derive(Debug)]
+pub(crate) struct Table<'a> {
+    pub(crate) at: At<'a>,
+    pub(crate) inner: &'a DeTable<'a>,
+    known: RefCell<Vec<&'static str>>,
+    refused: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Table<'a> {
+    /// A table at this place.
+    pub(crate) fn new(at: At<'a>, inner: &'a DeTable<'a>) -> Self {
+        Self {
+            at,
+            inner,
+            known: RefCell::default(),
+            refused: RefCell::default(),
+        }
+    }
+
+    /// The value of a key, when it is there; the key is known from now on.
+    pub(crate) fn get(&self, key: &'static str, example: &'static str) -> Option<Value<'a>> {
+        self.known.borrow_mut().push(key);
+        self.peek(key, example)
+    }
+
+    /// The value of a key, without making the key known.
+    pub(crate) fn peek(&self, key: &str, example: &'static str) -> Option<Value<'a>> {
+        let (found, value) = self.inner.get_key_value(key)?;
+        Some(Value {
+            at: self.at.child(key, value.span()),
+            inner: value.get_ref(),
+            name: found.get_ref(),
+            example,
+        })
+    }
+
+    /// The value of a key that must be there.
+    pub(crate) fn required(&self, key: &'static str, example: &'static str) -> Option<Value<'a>> {
+        let value = self.get(key, example);
+        if value.is_none() {
+            let at = self.at.child(key, self.at.span.clone());
+            at.mistake(
+                format!("`{key}` is missing"),
+                format!("add for example `{key} = {example}`"),
+            );
+        }
+        value
+    }
+
+    /// Refuses a key, when it is there, with a reason and a remedy.
+    pub(crate) fn refuse(&self, key: &'static str, reason: &str, help: &str) {
+        self.refused.borrow_mut().push(key);
+        if let Some((found, _)) = self.inner.get_key_value(key) {
+            self.at.child(key, found.span()).mistake(reason, help);
+        }
+    }
+
+    /// Refuses a key whose feature comes later.
+    pub(crate) fn later(&self, key: &'static str, what: &str) {
+        let reason = format!("`{key}`: this version does not {what} yet");
+        self.refuse(key, &reason, "remove the key");
+    }
+
+    /// All entries, for tables whose keys are names.
+    pub(crate) fn entries(&self, example: &'static str) -> Vec<(&'a str, At<'a>, Value<'a>)> {
+        let entry = |(key, value): (&'a toml::Spanned<_>, &'a toml::Spanned<DeValue<'a>>)| {
+            let name: &'a str = AsRef::<std::borrow::Cow<'a, str>>::as_ref(key).as_ref();
+            let at = self.at.child(name, value.span());
+            let value = Value {
+                at: at.clone(),
+                inner: value.get_ref(),
+                name,
+                example,
+            };
+            (
+                name,
+                At {
+                    span: key.span(),
+                    ..at
+                },
+                value,
+            )
+        };
+        let mut all: Vec<_> = self.inner.iter().map(entry).collect();
+        all.sort_by_key(|(_, at, _)| at.span.start);
+        all
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(crate) fn close(self) {
+        let known = self.known.borrow();
+        let refused = self.refused.borrow();
+        for (key, _) in self.inner.iter() {
+            let name: &str = key.get_ref();
+            if known.contains(&name) || refused.contains(&name) {
+                continue;
+            }
+            let help = match nearest(name, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "known here: {}",
+                    alternatives(&known).replace(" or ", " and ")
+                ),
+            };
+            self.at
+                .child(name, key.span())
+                .mistake(format!("unknown key {}", quote(name)), help);
+        }
+    }
+}
+
+/// The names of one kind of entry, over all files.
+#[derive(Debug)]
+pub(crate) struct Names<'a> {
+    kind: &'static str,
+    list: Vec<&'a str>,
+    index: HashMap<&'a str, (u16, At<'a>)>,
+}
+
+impl<'a> Names<'a> {
+    /// No names yet; `kind` is "PoP", "pool" or "check".
+    pub(crate) fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            list: Vec::new(),
+            index: HashMap::new(),
+        }
+    }
+
+    /// Takes the name of the next entry; a second entry of that name is a mistake.
+    pub(crate) fn declare(&mut self, name: &'a str, at: At<'a>) {
+        let Ok(index) = u16::try_from(self.list.len()) else {
+            let message = format!("this is {} number {}", self.kind, self.list.len() + 1);
+            at.mistake(
+                message,
+                format!("a configuration holds at most 65536 of kind {}", self.kind),
+            );
+            return;
+        };
+        if let Some((_, first)) = self.index.get(name) {
+            at.mistake(
+                format!("there are two {}s named {}", self.kind, quote(name)),
+                format!("rename one of them; the first stands at {}", first.line()),
+            );
+        } else {
+            self.index.insert(name, (index, at));
+        }
+        self.list.push(name);
+    }
+
+    /// Takes up an index for an entry without a name.
+    pub(crate) fn skip(&mut self) {
+        self.list.push("");
+    }
+
+    /// Resolves a reference; a dangling one is a mistake.
+    pub(crate) fn find(&self, value: &Value<'a>) -> Option<u16> {
+        let name = value.text()?;
+        if let Some((index, _)) = self.index.get(name) {
+            return Some(*index);
+        }
+        if value.at.sink.incomplete.get() {
+            return None;
+        }
+        let known = || {
+            self.list
+                .iter()
+                .copied()
+                .filter(|n| !n.chars().any(is_unprintable))
+        };
+        let help = match nearest(name, known()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.list.is_empty() => format!("no {} is defined at all", self.kind),
+            None => {
+                let mut some: Vec<_> = known().take(8).collect();
+                some.sort_unstable();
+                let more = if self.list.len() > 8 { ", …" } else { "" };
+                let all = alternatives(&some).replace(" or ", ", ");
+                format!("defined are {all}{more}")
+            }
+        };
+        value.mistake(
+            format!("there is no {} named {}", self.kind, quote(name)),
+            help,
+        );
+        None
+    }
+}
