@@ -5,8 +5,33 @@
 //!                                          └──── Located { cell, pinned, prefix_len } ────┘
 //! ```
 //!
+//! All of that happens once, at load:
+//!
+//! ```text
+//! files    mmdb → record (fields → place, country) → cells ┐
+//! bundled  bundled, countries ─────────────────────→ cells ┼→ ranges → map (table per family)
+//! TOML     networks ───────────────────────────────────────┘
+//! ```
+//!
+//! A query folds its address ([`Fold`]) and searches one table. Two ranges that are judged alike
+//! are never neighbours there, so the ends of the range found give the widest prefix over which
+//! the result holds.
+//!
 //! [`ClientMap`] is immutable and swapped whole. `maxminddb` is named in one file only.
 
+mod bundled;
+mod cells;
+mod countries;
+mod database;
+mod describe;
+pub mod distance;
+mod fold;
+mod map;
+mod mmdb;
+mod networks;
+mod ranges;
+mod record;
 mod types;
 
+pub use map::ClientMap;
 pub use types::*;

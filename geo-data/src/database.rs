@@ -1,0 +1,279 @@
+//! One database, read whole: every distinct record checked once and turned into a cell.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
+
+use meridian_config::Coordinates;
+
+use crate::{
+    CellId, DatabaseInfo,
+    bundled::Bundled,
+    cells::{Area, Cells},
+    countries::Countries,
+    mmdb::{Leaf, Mmdb, MmdbError},
+    ranges::{Address, Builder, NOTHING, Ranges},
+    record::Record,
+};
+
+/// More distinct cells than squares of 25 km on Earth can only be nonsense.
+const MAX_CELLS: u32 = 4_000_000;
+
+/// The values of both families.
+#[derive(Clone, Debug)]
+pub(crate) struct Layer {
+    pub(crate) v4: Ranges<u32>,
+    pub(crate) v6: Ranges<u128>,
+}
+
+/// A database kept for `describe`.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) info: DatabaseInfo,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    File(Mmdb),
+    Bundled(Bundled),
+}
+
+/// Turns records into locations.
+#[derive(Debug)]
+pub(crate) struct Gazetteer {
+    pub(crate) cells: Cells,
+    pub(crate) countries: Countries,
+}
+
+impl Gazetteer {
+    pub(crate) fn new() -> Self {
+        Self {
+            cells: Cells::default(),
+            countries: Countries::bundled(),
+        }
+    }
+
+    /// The cell of a record; `None` when it says nothing of a place.
+    fn cell(&mut self, record: &Record) -> Option<CellId> {
+        let area = self.countries.complete(record.area);
+        match record.place {
+            Some(place) => Some(self.cells.square(place, area)),
+            None => {
+                let place = self.countries.center(area)?;
+                Some(self.cells.point(place, area))
+            }
+        }
+    }
+}
+
+impl Countries {
+    /// `area` with the continent of its country where it names none.
+    pub(crate) fn complete(&self, area: Area) -> Area {
+        let of_country = area
+            .country
+            .and_then(|code| self.get(code))
+            .map(|c| c.continent);
+        Area {
+            continent: area.continent.or(of_country),
+            ..area
+        }
+    }
+
+    /// Where the people of a country live, or of a continent when no country is known.
+    pub(crate) fn center(&self, area: Area) -> Option<Coordinates> {
+        match area.country.and_then(|code| self.get(code)) {
+            Some(country) => Some(country.centroid),
+            None => self.continent(area.continent?),
+        }
+    }
+}
+
+impl Database {
+    /// Opens a city or country database, checks every record and lays its cells out.
+    ///
+    /// # Errors
+    /// Anything in the file that is not as it should be.
+    pub(crate) fn open(path: &Path, to: &mut Gazetteer) -> Result<(Self, Layer), MmdbError> {
+        Self::load(Mmdb::open(path)?, path, to)
+    }
+
+    fn load(mmdb: Mmdb, path: &Path, to: &mut Gazetteer) -> Result<(Self, Layer), MmdbError> {
+        let mut places = 0_u64;
+        let mut located = 0_u64;
+        let mut found: Vec<String> = Vec::new();
+        let layer = read(&mmdb, |record, other| {
+            places += u64::from(record.place.is_some());
+            let cell = to.cell(record);
+            located += u64::from(cell.is_some());
+            if found.is_empty() {
+                found = other;
+            }
+            cell.map_or(NOTHING, |cell| cell.0)
+        })?;
+        if located == 0 {
+            let wanted = "a country or a place";
+            return Err(MmdbError::Useless {
+                wanted,
+                found: quoted(&found),
+            });
+        }
+        let level = if places > 0 { "city" } else { "country" };
+        Ok((Self::of_file(mmdb, path, level), layer))
+    }
+
+    /// Opens an ASN database and checks every record.
+    ///
+    /// # Errors
+    /// Anything in the file that is not as it should be.
+    pub(crate) fn open_asn(path: &Path) -> Result<Self, MmdbError> {
+        let mmdb = Mmdb::open(path)?;
+        let mut systems = 0_u64;
+        let mut found: Vec<String> = Vec::new();
+        read(&mmdb, |record, other| {
+            systems += u64::from(record.asn.is_some());
+            if found.is_empty() {
+                found = other;
+            }
+            NOTHING
+        })?;
+        if systems == 0 {
+            let wanted = "the number of an autonomous system";
+            return Err(MmdbError::Useless {
+                wanted,
+                found: quoted(&found),
+            });
+        }
+        Ok(Self::of_file(mmdb, path, "asn"))
+    }
+
+    /// The country database that is part of the program.
+    ///
+    /// # Errors
+    /// The program was built from a damaged file.
+    pub(crate) fn bundled(to: &mut Gazetteer) -> Result<(Self, Layer), MmdbError> {
+        let bundled = Bundled::read().ok_or(MmdbError::Format("it is cut off".to_owned()))?;
+        let layer = bundled.layer(|code| {
+            let area = Area {
+                country: Some(code),
+                continent: None,
+            };
+            to.cell(&Record {
+                area,
+                ..Record::default()
+            })
+            .map_or(NOTHING, |cell| cell.0)
+        });
+        let info = DatabaseInfo {
+            file: PathBuf::from("bundled"),
+            database_type: "bundled-country".to_owned(),
+            build_epoch: bundled.build_epoch(),
+            ip_version: 6,
+            level: "country",
+        };
+        Ok((
+            Self {
+                info,
+                content: Content::Bundled(bundled),
+            },
+            layer,
+        ))
+    }
+
+    fn of_file(mmdb: Mmdb, path: &Path, level: &'static str) -> Self {
+        let info = DatabaseInfo {
+            file: path.to_owned(),
+            database_type: mmdb.database_type().to_owned(),
+            build_epoch: mmdb.build_epoch(),
+            ip_version: mmdb.ip_version(),
+            level,
+        };
+        Self {
+            info,
+            content: Content::File(mmdb),
+        }
+    }
+
+    /// What the database says of an address. Decodes: not for the query path.
+    pub(crate) fn record(&self, address: IpAddr) -> Option<Record> {
+        match &self.content {
+            Content::File(mmdb) => mmdb.record(address),
+            Content::Bundled(bundled) => {
+                let area = Area {
+                    country: Some(bundled.country(address)?),
+                    continent: None,
+                };
+                Some(Record {
+                    area,
+                    ..Record::default()
+                })
+            }
+        }
+    }
+}
+
+/// Walks the tree, checks each distinct record once, and lays out what `value` makes of it.
+fn read(
+    mmdb: &Mmdb,
+    mut value: impl FnMut(&Record, Vec<String>) -> u32,
+) -> Result<Layer, MmdbError> {
+    let mut seen: HashMap<u32, u32> = HashMap::new();
+    let mut v4 = Builder::<u32>::new();
+    let mut v6 = Builder::<u128>::new();
+    mmdb.walk(|leaf| {
+        let value = match seen.get(&leaf.offset) {
+            Some(value) => *value,
+            None => {
+                let (record, other) = check(mmdb, &leaf)?;
+                let fresh = value(&record, other);
+                if fresh != NOTHING && fresh >= MAX_CELLS {
+                    return Err(MmdbError::TooMany(MAX_CELLS));
+                }
+                seen.insert(leaf.offset, fresh);
+                fresh
+            }
+        };
+        if leaf.v4 {
+            // An IPv4 leaf has its address in the low 32 bits.
+            #[allow(clippy::cast_possible_truncation)]
+            lay(&mut v4, leaf.base as u32, leaf.len, value);
+        } else {
+            lay(&mut v6, leaf.base, leaf.len, value);
+        }
+        Ok(())
+    })?;
+    Ok(Layer {
+        v4: v4.finish(NOTHING),
+        v6: v6.finish(NOTHING),
+    })
+}
+
+fn lay<A: Address>(out: &mut Builder<A>, base: A, len: u8, value: u32) {
+    out.push(base, base.last_of(len), value);
+}
+
+fn check(mmdb: &Mmdb, leaf: &Leaf) -> Result<(Record, Vec<String>), MmdbError> {
+    let address = leaf.address();
+    let Some(mut fields) = mmdb.fields(address)? else {
+        return Ok((Record::default(), Vec::new()));
+    };
+    let other = std::mem::take(&mut fields.other);
+    let record = fields.check().map_err(|reason| MmdbError::Record {
+        network: format!("{address}/{}", leaf.len),
+        reason,
+    })?;
+    Ok((record, other))
+}
+
+fn quoted(fields: &[String]) -> String {
+    if fields.is_empty() {
+        return "empty".to_owned();
+    }
+    let quoted: Vec<String> = fields
+        .iter()
+        .map(|field| format!("`{}`", field.escape_debug()))
+        .collect();
+    quoted.join(", ")
+}

@@ -1,0 +1,69 @@
+//! Everything known of one address, for people: `meridian geo lookup` and `explain`.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use meridian_config::Coordinates;
+
+use crate::{ClientMap, Description, Source, fold::fold, record::Record};
+
+impl ClientMap {
+    /// Everything known of `address`. Decodes records: not for the query path.
+    pub fn describe(&self, address: IpAddr) -> Description {
+        let located = self.locate(address);
+        let (how, judged) = fold(address);
+        let network = self.networks.longest(judged);
+        let found = self.city.iter().find_map(|database| {
+            let record = database.record(judged)?;
+            let place = self.place_of(&record)?;
+            Some((database, record, place))
+        });
+        let system = self.asn.iter().find_map(|database| {
+            database
+                .record(judged)
+                .filter(|record| record.asn.is_some())
+        });
+        let by_network = network.and_then(|network| network.given.location);
+        let source = match (network, &found) {
+            (Some(network), _) => Source::Network(network.given.prefix),
+            (None, Some((database, ..))) => {
+                Source::Database(database.info.file.display().to_string())
+            }
+            (None, None) => Source::Nothing,
+        };
+        let by_database = found.as_ref().map(|(_, _, place)| *place);
+        let record = found.map(|(_, record, _)| record).unwrap_or_default();
+        let system = system.unwrap_or_default();
+        Description {
+            address,
+            fold: how,
+            judged,
+            source,
+            prefix: prefix_of(address, located.prefix_len),
+            cell: located.cell,
+            cell_data: located
+                .cell
+                .and_then(|id| self.cells().get(id.0 as usize).cloned()),
+            location: by_network.or(by_database),
+            // The city of a network that the operator puts elsewhere would mislead.
+            city: record.city.filter(|_| by_network.is_none()),
+            asn: system.asn.or(record.asn),
+            as_name: system.as_name.or(record.as_name),
+            pinned: located.pinned,
+        }
+    }
+
+    /// The place a record stands for, before it became a cell.
+    fn place_of(&self, record: &Record) -> Option<Coordinates> {
+        record
+            .place
+            .or_else(|| self.countries.center(self.countries.complete(record.area)))
+    }
+}
+
+/// The network of `len` bits with `address`.
+fn prefix_of(address: IpAddr, len: u8) -> IpNet {
+    IpNet::new(address, len)
+        .unwrap_or_else(|_| IpNet::from(address))
+        .trunc()
+}

@@ -1,0 +1,295 @@
+//! Everything known about addresses, laid over each other once at load and looked up per query.
+
+use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf};
+
+use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
+
+use crate::{
+    Cell, CellId, DatabaseInfo, Located,
+    cells::Area,
+    countries::Countries,
+    database::{Database, Gazetteer, Layer},
+    fold::{EMBEDDED, fold, range_of},
+    mmdb::MmdbError,
+    networks::Networks,
+    ranges::{Builder, NOTHING, Ranges, Table},
+};
+
+/// Where every address is. Immutable; swapped whole when a file or the configuration changes.
+///
+/// Databases, operator networks and the embedded IPv4 ranges are merged at load into one table of
+/// ranges per family, neighbours that are judged alike joined. A query searches the table of its
+/// family once; the range's ends tell how wide a prefix is judged alike.
+pub struct ClientMap {
+    v4: Table<u32>,
+    v6: Table<u128>,
+    cells: Vec<Cell>,
+    /// What a value with [`PIN`] set stands for.
+    pins: Vec<(Option<CellId>, PopId)>,
+    pub(crate) networks: Networks,
+    pub(crate) city: Vec<Database>,
+    pub(crate) asn: Vec<Database>,
+    pub(crate) countries: Countries,
+    databases: Vec<DatabaseInfo>,
+    files: Vec<PathBuf>,
+}
+
+/// Set in a value that is an index into `pins` instead of a cell.
+const PIN: u32 = 1 << 31;
+
+/// Value of the embedded IPv4 ranges: no address there is ever looked up, but their neighbours'
+/// prefixes must end at them.
+const EMBEDDED_V4: u32 = u32::MAX - 1;
+
+impl ClientMap {
+    /// Reads every database, checks every record in them, and lays everything out. Takes about a
+    /// second for the largest city databases; without `geo.city` the bundled country database
+    /// is used.
+    ///
+    /// # Errors
+    /// Every file that cannot be used, with the reason. Nothing is taken from the others then.
+    pub fn open(geo: &Geo) -> Result<Self, Diagnostics> {
+        let mut mistakes = Diagnostics::default();
+        let mut gazetteer = Gazetteer::new();
+        let mut city = Vec::new();
+        let mut below = Layer {
+            v4: Ranges::filled(NOTHING),
+            v6: Ranges::filled(NOTHING),
+        };
+        for (index, path) in geo.city.iter().enumerate() {
+            match Database::open(path, &mut gazetteer) {
+                Ok((database, layer)) => {
+                    city.push(database);
+                    // The first file that knows an address wins.
+                    below = Layer {
+                        v4: layer.v4.under(&below.v4),
+                        v6: layer.v6.under(&below.v6),
+                    };
+                }
+                Err(error) => mistakes
+                    .0
+                    .push(mistake(path.clone(), "city", index, &error)),
+            }
+        }
+        let mut asn = Vec::new();
+        for (index, path) in geo.asn.iter().enumerate() {
+            match Database::open_asn(path) {
+                Ok(database) => asn.push(database),
+                Err(error) => mistakes.0.push(mistake(path.clone(), "asn", index, &error)),
+            }
+        }
+        if geo.city.is_empty() {
+            match Database::bundled(&mut gazetteer) {
+                Ok((database, layer)) => {
+                    city.push(database);
+                    below = layer;
+                }
+                Err(error) => {
+                    mistakes
+                        .0
+                        .push(mistake(PathBuf::from("bundled"), "city", 0, &error));
+                }
+            }
+        }
+        let networks = Networks::new(&geo.networks).unwrap_or_else(|index| {
+            mistakes.0.push(too_narrow(geo, index));
+            Networks::default()
+        });
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let files = geo.city.iter().chain(&geo.asn).cloned().collect();
+        Ok(Self::merge(
+            gazetteer,
+            below,
+            networks,
+            Databases { city, asn, files },
+        ))
+    }
+
+    /// Where an address is, and over how wide a prefix that holds. Total; no allocation, no lock.
+    pub fn locate(&self, address: IpAddr) -> Located {
+        let (how, judged) = fold(address);
+        let (value, len) = match judged {
+            IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
+        };
+        let (cell, pinned) = self.meaning(value);
+        let prefix_len = how.offset().unwrap_or(0).saturating_add(len);
+        Located {
+            cell,
+            pinned,
+            prefix_len,
+            fold: how,
+        }
+    }
+
+    /// All cells; [`CellId`] is the index.
+    pub fn cells(&self) -> &[Cell] {
+        &self.cells
+    }
+
+    /// What is open, for metrics and `status`.
+    pub fn databases(&self) -> &[DatabaseInfo] {
+        &self.databases
+    }
+
+    /// The files to watch for changes.
+    pub fn files(&self) -> Vec<PathBuf> {
+        self.files.clone()
+    }
+
+    fn meaning(&self, value: u32) -> (Option<CellId>, Option<PopId>) {
+        if value == NOTHING || value == EMBEDDED_V4 {
+            return (None, None);
+        }
+        if value & PIN == 0 {
+            return (Some(CellId(value)), None);
+        }
+        match self.pins.get((value & !PIN) as usize) {
+            Some((cell, pop)) => (*cell, Some(*pop)),
+            None => (None, None),
+        }
+    }
+
+    fn merge(
+        mut gazetteer: Gazetteer,
+        below: Layer,
+        networks: Networks,
+        databases: Databases,
+    ) -> Self {
+        let mut over = Over::new(&networks, &mut gazetteer);
+        let v4 = below
+            .v4
+            .with(&networks.v4(), |cell, network| over.value(cell, network));
+        let v6 = below
+            .v6
+            .with(&networks.v6(), |cell, network| over.value(cell, network));
+        let v6 = v6.under(&embedded());
+        let pins = over.pins;
+        let open = databases.city.iter().chain(&databases.asn);
+        let infos = open.map(|database| database.info.clone()).collect();
+        Self {
+            v4: Table::new(v4),
+            v6: Table::new(v6),
+            cells: gazetteer.cells.finish(),
+            pins,
+            networks,
+            city: databases.city,
+            asn: databases.asn,
+            countries: gazetteer.countries,
+            databases: infos,
+            files: databases.files,
+        }
+    }
+}
+
+impl fmt::Debug for ClientMap {
+    /// Sizes only: the tables have millions of entries.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientMap")
+            .field("ipv4_ranges", &self.v4.len())
+            .field("ipv6_ranges", &self.v6.len())
+            .field("cells", &self.cells.len())
+            .field("networks", &self.networks.all().len())
+            .field("databases", &self.databases)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What was opened.
+struct Databases {
+    city: Vec<Database>,
+    asn: Vec<Database>,
+    files: Vec<PathBuf>,
+}
+
+/// Lays operator networks over cells.
+struct Over<'a> {
+    networks: &'a Networks,
+    /// Cell of each network that has a location.
+    cells: Vec<Option<CellId>>,
+    pins: Vec<(Option<CellId>, PopId)>,
+    known: HashMap<(Option<CellId>, PopId), u32>,
+}
+
+impl<'a> Over<'a> {
+    fn new(networks: &'a Networks, gazetteer: &mut Gazetteer) -> Self {
+        let cells = networks.all().iter().map(|network| {
+            let place = network.given.location?;
+            Some(gazetteer.cells.point(place, Area::default()))
+        });
+        Self {
+            networks,
+            cells: cells.collect(),
+            pins: Vec::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Value of an address with this cell by the databases, in this network.
+    fn value(&mut self, cell: u32, network: u32) -> u32 {
+        let index = network as usize;
+        let Some(found) = self.networks.all().get(index) else {
+            return cell;
+        };
+        let by_database = (cell != NOTHING).then_some(CellId(cell));
+        // A network without a location only pins: where it is, the database still knows.
+        let cell = self.cells.get(index).copied().flatten().or(by_database);
+        match found.given.pop {
+            None => cell.map_or(NOTHING, |cell| cell.0),
+            Some(pop) => self.pin(cell, pop),
+        }
+    }
+
+    fn pin(&mut self, cell: Option<CellId>, pop: PopId) -> u32 {
+        let pins = &mut self.pins;
+        *self.known.entry((cell, pop)).or_insert_with(|| {
+            let index = u32::try_from(pins.len()).unwrap_or(0);
+            pins.push((cell, pop));
+            index | PIN
+        })
+    }
+}
+
+fn embedded() -> Ranges<u128> {
+    let mut out = Builder::new();
+    for (base, len, _) in EMBEDDED {
+        let (first, last) = range_of(base, len);
+        out.push(first, last, EMBEDDED_V4);
+    }
+    out.finish(NOTHING)
+}
+
+fn mistake(file: PathBuf, key: &str, index: usize, error: &MmdbError) -> Diagnostic {
+    let help = match error {
+        MmdbError::Io(_) => "check the path and its permissions",
+        MmdbError::Useless { .. } if key == "asn" => {
+            "give an ASN database here; a city or country database goes to `geo.city`"
+        }
+        MmdbError::Useless { .. } => {
+            "give a city or country database of MaxMind, DB-IP, ip-location-db or IPinfo"
+        }
+        _ => "download the file again; check that it was copied whole",
+    };
+    let message = format!("the geo database cannot be used: {error}");
+    Diagnostic {
+        key: format!("geo.{key}[{index}]"),
+        ..Diagnostic::of_file(file, message, help)
+    }
+}
+
+fn too_narrow(geo: &Geo, index: usize) -> Diagnostic {
+    let prefix = geo
+        .networks
+        .get(index)
+        .map_or_else(String::new, |n| n.prefix.to_string());
+    let message = format!(
+        "the network {prefix} is narrower than the one IPv4 address inside it, by which it is judged"
+    );
+    let help = "write the IPv4 network instead";
+    Diagnostic {
+        key: format!("geo.network[{index}].prefix"),
+        ..Diagnostic::of_file(PathBuf::new(), message, help)
+    }
+}
