@@ -11,7 +11,7 @@ use crate::Fold;
 
 /// The ranges whose addresses hold an IPv4 address: first address, prefix length, meaning. In
 /// rising order; none contains another.
-pub(crate) const EMBEDDED: [(u128, u8, Fold); 4] = [
+pub const EMBEDDED: [(u128, u8, Fold); 4] = [
     (0x0000_0000_0000_0000_0000_ffff_0000_0000, 96, Fold::Mapped),
     (0x0064_ff9b_0000_0000_0000_0000_0000_0000, 96, Fold::Nat64),
     (0x2001_0000_0000_0000_0000_0000_0000_0000, 32, Fold::Teredo),
@@ -23,7 +23,7 @@ pub(crate) const EMBEDDED: [(u128, u8, Fold); 4] = [
 ];
 
 /// How `address` is judged, and the address that is judged in its place.
-pub(crate) fn fold(address: IpAddr) -> (Fold, IpAddr) {
+pub fn fold(address: IpAddr) -> (Fold, IpAddr) {
     let IpAddr::V6(v6) = address else {
         return (Fold::None, address);
     };

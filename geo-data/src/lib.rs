@@ -33,5 +33,6 @@ mod ranges;
 mod record;
 mod types;
 
+pub use fold::{EMBEDDED, fold};
 pub use map::ClientMap;
 pub use types::*;
