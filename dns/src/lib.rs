@@ -13,7 +13,9 @@
 //!
 //! One query sees one [`snapshot::Snapshot`].
 
+pub mod client;
 pub mod query;
 pub mod snapshot;
+pub mod steer;
 pub mod types;
 pub mod zone;

@@ -1,0 +1,245 @@
+//! From the configuration to the parts of [`Steering`](super::Steering): what several services
+//! have in common is made once.
+
+use std::collections::HashMap;
+
+use meridian_config::{CheckId, Config, Family, Name, Policy, PoolId, PopId, Ratio};
+
+use super::{
+    ranking::{Class, Ranked, Ranking, Slots},
+    steering::{Pool, Pop, Profile, Roster, Service, Tested, is_inside},
+    types::TermWeights,
+};
+use crate::types::ServiceId;
+
+/// The parts, each list referring to the others by index.
+pub(super) struct Parts {
+    pub(super) pops: Box<[Pop]>,
+    pub(super) pools: Box<[Pool]>,
+    pub(super) profiles: Box<[Profile]>,
+    pub(super) rosters: Box<[Roster]>,
+    pub(super) tested: Box<[Tested]>,
+    pub(super) tested_by_name: Box<[u32]>,
+    pub(super) services: Box<[Service]>,
+    pub(super) by_name: HashMap<Name, ServiceId>,
+}
+
+/// Builds all parts. `cells` is the number of cells of the client map.
+pub(super) fn parts(config: &Config, cells: usize) -> Parts {
+    let pops: Box<[Pop]> = config.pops.iter().map(Pop::new).collect();
+    let pools: Box<[Pool]> = config.pools.iter().map(|one| pool(config, one)).collect();
+    let mut builder = Builder::new(config, cells);
+    let mut services = Vec::new();
+    let mut by_name = HashMap::new();
+    for zone in &config.zones {
+        for service in &zone.services {
+            let id = ServiceId(u32::try_from(services.len()).unwrap_or(u32::MAX));
+            by_name.entry(service.name.clone()).or_insert(id);
+            services.push(builder.service(&zone.name, service));
+        }
+    }
+    Parts {
+        pops,
+        pools,
+        profiles: builder.profiles.into(),
+        rosters: builder.rosters.into(),
+        tested_by_name: sorted_by_name(config, &builder.tested),
+        tested: builder.tested.into(),
+        services: services.into(),
+        by_name,
+    }
+}
+
+fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
+    let fences = || pool.pops.iter().map(|pop| &config.pop(*pop).serves);
+    Pool {
+        name: pool.name.as_str().into(),
+        check: pool
+            .check
+            .map(|check| config.check(check).name.as_str().into()),
+        members: pool.pops.as_slice().into(),
+        fallback: pool.fallback.as_slice().into(),
+        fenced: fences().any(|fence| !fence.is_open()),
+        configured: configured_order(config, pool),
+    }
+}
+
+/// The operator's order for a client of unknown country.
+fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Ranking {
+    let mut entries: Vec<Ranked> = (0_u16..)
+        .zip(&pool.pops)
+        .map(|(member, pop)| {
+            let pop = config.pop(*pop);
+            let inside = is_inside(&pop.serves, None, None);
+            Ranked {
+                score: 0.0,
+                member,
+                class: Class::of(inside, pop.weight.0),
+            }
+        })
+        .collect();
+    entries.sort_by_key(|one| one.class);
+    Ranking {
+        entries: entries.into(),
+        complete: true,
+    }
+}
+
+/// Order in which the prober's groups are sorted, so that the two can be walked side by side.
+fn sorted_by_name(config: &Config, tested: &[Tested]) -> Box<[u32]> {
+    let mut order: Vec<u32> = (0_u32..).zip(tested).map(|(index, _)| index).collect();
+    order.sort_by_key(|index| {
+        let one = &tested[*index as usize];
+        (config.pop(one.pop).name.as_str(), one.check.as_deref())
+    });
+    order.into()
+}
+
+type RosterKey = (PoolId, u64);
+type TestedKey = (PopId, Option<CheckId>, u64);
+
+struct Builder<'a> {
+    config: &'a Config,
+    cells: usize,
+    profiles: Vec<Profile>,
+    rosters: Vec<Roster>,
+    tested: Vec<Tested>,
+    bits: usize,
+    roster_of: HashMap<RosterKey, usize>,
+    tested_of: HashMap<TestedKey, u32>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(config: &'a Config, cells: usize) -> Self {
+        Self {
+            config,
+            cells,
+            profiles: Vec::new(),
+            rosters: Vec::new(),
+            tested: Vec::new(),
+            bits: 0,
+            roster_of: HashMap::new(),
+            tested_of: HashMap::new(),
+        }
+    }
+
+    fn service(&mut self, zone: &Name, service: &meridian_config::Service) -> Service {
+        let steering = &service.steering;
+        let uniform = [Family::V4, Family::V6].map(|f| is_uniform(self.config, service, f));
+        // Milliseconds as f32 are exact enough; see Terms::score.
+        #[allow(clippy::cast_possible_truncation)]
+        let tolerance_ms = (steering.tolerance.as_secs_f64() * 1000.0) as f32;
+        let weights = TermWeights {
+            distance: steering.distance,
+            latency: steering.latency,
+            load: steering.load,
+        };
+        let mut built = Service {
+            name: service.name.clone(),
+            zone: zone.clone(),
+            pool: service.pool,
+            ttl: steering.ttl.0,
+            answers: steering.answers,
+            policy: steering.policy,
+            weights,
+            tolerance_ms,
+            min_health: steering.min_health,
+            scope_max: steering.scope_max,
+            profile: 0,
+            roster: self.roster(service.pool, steering.min_health),
+            uniform,
+        };
+        built.profile = self.profile(&built);
+        built
+    }
+
+    /// The profile of a service; its latency and load weights have no say while neither is
+    /// measured.
+    fn profile(&mut self, service: &Service) -> usize {
+        let weights = service.weights.of_measured(false, false);
+        let alike = |one: &Profile| {
+            one.pool == service.pool && one.policy == service.policy && one.weights == weights
+        };
+        let tolerance = service.grouping();
+        if let Some(at) = self.profiles.iter().position(alike) {
+            self.profiles[at].slots.widen(tolerance);
+            return at;
+        }
+        let fenced = || {
+            let pops = &self.config.pool(service.pool).pops;
+            pops.iter()
+                .any(|pop| !self.config.pop(*pop).serves.is_open())
+        };
+        // Failover without fences has one order for everyone: no slots.
+        let by_cell = service.policy == Policy::Score || fenced();
+        let cells = if by_cell { self.cells } else { 0 };
+        self.profiles.push(Profile {
+            pool: service.pool,
+            policy: service.policy,
+            weights,
+            slots: Slots::new(cells, tolerance),
+        });
+        self.profiles.len() - 1
+    }
+
+    fn roster(&mut self, pool: PoolId, min_health: Ratio) -> usize {
+        let key = (pool, min_health.0.to_bits());
+        if let Some(at) = self.roster_of.get(&key) {
+            return *at;
+        }
+        let config = self.config;
+        let pool = config.pool(pool);
+        let tested = pool
+            .pops
+            .iter()
+            .map(|pop| self.tested(*pop, pool.check, min_health));
+        let tested = tested.collect();
+        self.rosters.push(Roster { tested });
+        self.roster_of.insert(key, self.rosters.len() - 1);
+        self.rosters.len() - 1
+    }
+
+    fn tested(&mut self, pop: PopId, check: Option<CheckId>, min_health: Ratio) -> u32 {
+        let key = (pop, check, min_health.0.to_bits());
+        if let Some(at) = self.tested_of.get(&key) {
+            return *at;
+        }
+        let at = u32::try_from(self.tested.len()).unwrap_or(u32::MAX);
+        self.tested.push(Tested {
+            pop,
+            check: check.map(|check| self.config.check(check).name.as_str().into()),
+            min_health,
+            first_bit: self.bits,
+        });
+        self.bits += self.config.pop(pop).endpoints.len();
+        self.tested_of.insert(key, at);
+        at
+    }
+}
+
+/// Whether a service gives every client the same addresses of this family at any time, so that
+/// scope 0 is the truth: nobody has any; or only one PoP has some, and it is not fenced; or the
+/// order is the operator's, without fences and pins. PoPs without an address of the family never
+/// show in the answer.
+fn is_uniform(config: &Config, service: &meridian_config::Service, family: Family) -> bool {
+    let pool = config.pool(service.pool);
+    let with_family = || {
+        let has = |pop: &&PopId| {
+            config
+                .pop(**pop)
+                .endpoints
+                .iter()
+                .any(|a| Family::of(*a) == family)
+        };
+        pool.pops.iter().filter(has)
+    };
+    let open = with_family().all(|pop| config.pop(*pop).serves.is_open());
+    match with_family().count() {
+        0 => true,
+        1 => open,
+        _ => {
+            let is_pin = |pop: &PopId| config.geo.networks.iter().any(|net| net.pop == Some(*pop));
+            service.steering.policy == Policy::Failover && open && !with_family().any(is_pin)
+        }
+    }
+}

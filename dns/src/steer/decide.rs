@@ -1,0 +1,445 @@
+//! The ladder: from the order of a pool and the view of health to the addresses of an answer.
+//! Pure and total; without locks, and without allocation unless the kept part of an order runs
+//! out.
+//!
+//! ```text
+//! block → located → order of the pool ─┬─ pinned PoP first, where usable
+//!                                      ├─ 1  inside the fence, usable
+//!                                      ├─ 2  the same with weight 0
+//!                                      ├─ 3  the pool's fallback                ┐
+//!                                      ├─ 4  inside the fence, not drained      │ last
+//!                                      ├─ 5  inside the fence                   │ resort
+//!                                      └─ 6  outside the fence, usable ones first ┘
+//! ```
+//!
+//! The first step that yields an address ends the ladder.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use meridian_config::{Family, Policy, PopId};
+
+use super::{
+    Steering, View,
+    block::Block,
+    hash::bid,
+    ranking::{Class, Ranked, Ranking, group_end},
+    steering::{Pool, Pop, Roster, Service, Tested},
+    types::{Decision, Level, MAX_ANSWERS, Reason},
+    view::State,
+};
+use crate::{
+    client::{Client, Origin},
+    types::ServiceId,
+};
+
+/// Chooses the addresses of `family` that `client` gets from `service`.
+///
+/// Never empty while the service's pool has an address of that family.
+pub fn decide(
+    steering: &Steering,
+    view: &View,
+    service: ServiceId,
+    client: &Client,
+    family: Family,
+) -> Decision {
+    match Case::new(steering, view, service, client, family) {
+        Some(case) => case.decide(),
+        None => Decision {
+            addresses: ArrayVec::new(),
+            pop: None,
+            reason: Reason::NoAddressOfFamily,
+            level: Level::LastResort,
+            ttl: 0,
+            scope: 0,
+        },
+    }
+}
+
+/// Which PoPs a step lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// Usable, with a usable endpoint of the family.
+    Usable,
+    /// Not drained; every endpoint of the family.
+    NotDrained,
+    /// Every endpoint of the family.
+    Nothing,
+}
+
+/// One rung of the ladder.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// PoPs of one class. The reason is given where it is not up to the choice itself.
+    Pops(Class, Need, Option<Reason>),
+    Fallback,
+}
+
+const LADDER: [Step; 13] = {
+    use Class::{Fenced, FencedZero, Open, OpenZero};
+    use Need::{NotDrained, Nothing, Usable};
+    const DOWN: Option<Reason> = Some(Reason::LastResortDown);
+    const DRAINED: Option<Reason> = Some(Reason::LastResortDrained);
+    const FENCED: Option<Reason> = Some(Reason::LastResortFenced);
+    [
+        Step::Pops(Open, Usable, None),
+        Step::Pops(OpenZero, Usable, None),
+        Step::Fallback,
+        Step::Pops(Open, NotDrained, DOWN),
+        Step::Pops(OpenZero, NotDrained, DOWN),
+        Step::Pops(Open, Nothing, DRAINED),
+        Step::Pops(OpenZero, Nothing, DRAINED),
+        Step::Pops(Fenced, Usable, FENCED),
+        Step::Pops(FencedZero, Usable, FENCED),
+        Step::Pops(Fenced, NotDrained, FENCED),
+        Step::Pops(FencedZero, NotDrained, FENCED),
+        Step::Pops(Fenced, Nothing, FENCED),
+        Step::Pops(FencedZero, Nothing, FENCED),
+    ]
+};
+
+/// One question with everything looked up that it needs.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    pub(super) steering: &'a Steering,
+    pub(super) view: &'a View,
+    pub(super) service: &'a Service,
+    pub(super) pool: &'a Pool,
+    pub(super) roster: &'a Roster,
+    pub(super) client: Client,
+    pub(super) family: Family,
+    pub(super) block: Block,
+    octets: [u8; 16],
+    /// Place of the pinned PoP in the pool's list.
+    pub(super) pinned: Option<u16>,
+}
+
+/// What the ladder has found so far.
+#[derive(Clone, Debug, Default)]
+struct Picked {
+    addresses: ArrayVec<IpAddr, MAX_ANSWERS>,
+    /// Whom the first address belongs to.
+    first: Option<u16>,
+    /// The first address was drawn among several.
+    first_drawn: bool,
+    /// Any address was drawn among several: the answer differs from block to block.
+    drawn: bool,
+    /// A PoP that would have come first was not let in.
+    passed_over: bool,
+}
+
+/// The kept part of an order has run out.
+struct RanOut;
+
+impl<'a> Case<'a> {
+    pub(super) fn new(
+        steering: &'a Steering,
+        view: &'a View,
+        service: ServiceId,
+        client: &Client,
+        family: Family,
+    ) -> Option<Self> {
+        let service = steering.service(service)?;
+        let pool = steering.pools.get(service.pool.index())?;
+        let roster = steering.rosters.get(service.roster)?;
+        let block = Block::of(&steering.clients, client.address, service.scope_max);
+        let place = |pop: PopId| pool.members.iter().position(|member| *member == pop);
+        let pinned = block.located.pinned.and_then(place);
+        Some(Self {
+            steering,
+            view,
+            service,
+            pool,
+            roster,
+            client: *client,
+            family,
+            block,
+            octets: block.octets(),
+            pinned: pinned.and_then(|at| u16::try_from(at).ok()),
+        })
+    }
+
+    pub(super) fn decide(&self) -> Decision {
+        let cell = self.block.located.cell;
+        let kept = self.steering.order(self.service, cell);
+        let climbed = match kept.as_deref().map(|order| self.climb(order)) {
+            Some(Ok(climbed)) => Some(climbed),
+            Some(Err(RanOut)) => {
+                let whole = self
+                    .steering
+                    .whole_order(self.service, cell)
+                    .unwrap_or_default();
+                self.climb(&whole).ok()
+            }
+            None => None,
+        };
+        let (picked, forced) = climbed.unwrap_or_default();
+        let reason = forced.unwrap_or_else(|| self.reason(&picked));
+        Decision {
+            pop: picked.first.and_then(|first| self.pop_id(first)),
+            reason,
+            level: self.level(reason),
+            ttl: self.service.ttl,
+            scope: self.scope(reason, picked.drawn),
+            addresses: picked.addresses,
+        }
+    }
+
+    /// Climbs until a rung yields an address.
+    fn climb(&self, order: &Ranking) -> Result<(Picked, Option<Reason>), RanOut> {
+        let mut picked = Picked::default();
+        let any_usable = self.view.any(self.service.roster, self.family);
+        for step in LADDER {
+            match step {
+                // Nothing to be found: do not search a long order for it.
+                Step::Pops(_, Need::Usable, _) if !any_usable => picked.passed_over = true,
+                Step::Pops(class, need, reason) => {
+                    self.step(order, class, need, &mut picked)?;
+                    if !picked.addresses.is_empty() {
+                        return Ok((picked, reason));
+                    }
+                }
+                Step::Fallback => {
+                    self.push_fallback(&mut picked);
+                    if !picked.addresses.is_empty() {
+                        return Ok((picked, Some(Reason::LastResortFallback)));
+                    }
+                }
+            }
+        }
+        Ok((picked, Some(Reason::NoAddressOfFamily)))
+    }
+
+    /// The pinned PoP, then every group of `class` in turn, until the answer is full.
+    fn step(
+        &self,
+        order: &Ranking,
+        class: Class,
+        need: Need,
+        picked: &mut Picked,
+    ) -> Result<(), RanOut> {
+        if let Some(pinned) = self.pinned.filter(|pinned| self.has_family(*pinned)) {
+            if self.admits(pinned, need) {
+                self.push(pinned, need, false, picked);
+            } else {
+                picked.passed_over = true;
+            }
+        }
+        let entries = &order.entries;
+        let mut at = entries.partition_point(|one| one.class < class);
+        while !self.is_full(picked) {
+            let Some(first) = entries.get(at) else {
+                return if order.complete { Ok(()) } else { Err(RanOut) };
+            };
+            if first.class != class {
+                return Ok(());
+            }
+            let end = group_end(
+                entries,
+                at,
+                self.service.grouping_in(self.block.located.cell),
+            );
+            if end >= entries.len() && !order.complete {
+                return Err(RanOut);
+            }
+            self.group(entries.get(at..end).unwrap_or(&[]), need, picked);
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Those of one group in the order of their bids.
+    fn group(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
+        let candidates = || group.iter().filter(|one| self.is_candidate(one.member));
+        let having = candidates().count();
+        let admitted = candidates()
+            .filter(|one| self.admits(one.member, need))
+            .count();
+        if admitted == 0 {
+            picked.passed_over |= having > 0 && picked.first.is_none();
+            return;
+        }
+        let drawn = admitted > 1;
+        let Some(mut next) = self.next(group, Some(need), None) else {
+            return;
+        };
+        if picked.first.is_none() && having > admitted {
+            let wanted = self.next(group, None, None);
+            picked.passed_over |= wanted.is_some_and(|wanted| wanted.at != next.at);
+        }
+        picked.drawn |= drawn;
+        loop {
+            self.push(next.member, need, drawn, picked);
+            if self.is_full(picked) {
+                return;
+            }
+            match self.next(group, Some(need), Some(next)) {
+                Some(after) => next = after,
+                None => return,
+            }
+        }
+    }
+
+    /// The candidate with the highest bid below `after`; equal bids stand in the order of the
+    /// group. `need` is `None` for asking as if everyone were let in.
+    fn next(&self, group: &[Ranked], need: Option<Need>, after: Option<Bidder>) -> Option<Bidder> {
+        let single = group.len() == 1;
+        let mut best: Option<Bidder> = None;
+        for (at, one) in group.iter().enumerate() {
+            let let_in = need.is_none_or(|need| self.admits(one.member, need));
+            if !self.is_candidate(one.member) || !let_in {
+                continue;
+            }
+            let bid = if single { 1.0 } else { self.bid(one.member) };
+            let bidder = Bidder {
+                bid,
+                at,
+                member: one.member,
+            };
+            if after.is_none_or(|after| after.beats(&bidder))
+                && best.is_none_or(|best| bidder.beats(&best))
+            {
+                best = Some(bidder);
+            }
+        }
+        best
+    }
+
+    /// The bid of a PoP for the client's block.
+    pub(super) fn bid(&self, member: u16) -> f64 {
+        self.pop(member)
+            .map_or(0.0, |pop| bid(&self.octets, pop.seed, pop.weight))
+    }
+
+    /// Adds the endpoints of one PoP. An address that two PoPs share is given once.
+    fn push(&self, member: u16, need: Need, drawn: bool, picked: &mut Picked) {
+        let (Some(pop), Some(tested)) = (self.pop(member), self.tested(member)) else {
+            return;
+        };
+        for (index, address) in pop.endpoints.iter().enumerate() {
+            let wanted = Family::of(*address) == self.family
+                && (need != Need::Usable || self.view.endpoint(tested, index));
+            if wanted && !self.is_full(picked) && !picked.addresses.contains(address) {
+                picked.addresses.push(*address);
+                if picked.first.is_none() {
+                    picked.first = Some(member);
+                    picked.first_drawn = drawn;
+                }
+            }
+        }
+    }
+
+    fn push_fallback(&self, picked: &mut Picked) {
+        for address in &self.pool.fallback {
+            let wanted = Family::of(*address) == self.family;
+            if wanted && !self.is_full(picked) && !picked.addresses.contains(address) {
+                picked.addresses.push(*address);
+            }
+        }
+    }
+
+    fn is_full(&self, picked: &Picked) -> bool {
+        picked.addresses.len() >= self.service.answers.clamp(1, MAX_ANSWERS)
+    }
+
+    /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
+    fn is_candidate(&self, member: u16) -> bool {
+        self.pinned != Some(member) && self.has_family(member)
+    }
+
+    pub(super) fn has_family(&self, member: u16) -> bool {
+        self.pop(member).is_some_and(|pop| pop.has(self.family))
+    }
+
+    /// Whether a PoP that has the family meets the need.
+    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
+        let state = self.state(member);
+        match need {
+            Need::Usable => state.answers(self.family),
+            Need::NotDrained => !state.drained,
+            Need::Nothing => true,
+        }
+    }
+
+    pub(super) fn state(&self, member: u16) -> State {
+        let tested = self.roster.tested.get(usize::from(member));
+        tested
+            .map(|tested| self.view.state(*tested))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn tested(&self, member: u16) -> Option<&'a Tested> {
+        let tested = self.roster.tested.get(usize::from(member))?;
+        self.steering.tested.get(*tested as usize)
+    }
+
+    pub(super) fn pop(&self, member: u16) -> Option<&'a Pop> {
+        self.steering.member(self.pool, member)
+    }
+
+    pub(super) fn pop_id(&self, member: u16) -> Option<PopId> {
+        self.pool.members.get(usize::from(member)).copied()
+    }
+
+    /// Why the first address is what it is, on the first two rungs.
+    fn reason(&self, picked: &Picked) -> Reason {
+        let known = self.block.located.cell.is_some();
+        match picked.first {
+            None => Reason::NoAddressOfFamily,
+            first if first == self.pinned => Reason::Pinned,
+            _ if picked.passed_over => Reason::FailedOver,
+            _ if self.service.policy == Policy::Failover => Reason::ConfiguredOrder,
+            _ if !known => Reason::UnknownLocation,
+            _ if picked.first_drawn => Reason::WeightShared,
+            _ => Reason::Nearest,
+        }
+    }
+
+    fn level(&self, reason: Reason) -> Level {
+        let by_distance = self.service.policy == Policy::Score && self.block.located.cell.is_some();
+        match reason {
+            _ if reason.is_last_resort() => Level::LastResort,
+            Reason::NoAddressOfFamily => Level::LastResort,
+            Reason::Pinned => Level::Geo,
+            _ if by_distance => Level::Geo,
+            _ => Level::ConfiguredOrder,
+        }
+    }
+
+    /// The scope of the answer; see the module's text in `steer`.
+    fn scope(&self, reason: Reason, drawn: bool) -> u8 {
+        // RFC 7871 §7.2.1: "If the SOURCE PREFIX-LENGTH is 0 … the response MUST have SCOPE
+        // PREFIX-LENGTH 0": such an answer is kept apart by resolvers (§7.3.1).
+        if self.client.origin == Origin::OptOut {
+            return 0;
+        }
+        let nobody_has_any = !self.view.any(self.service.roster, self.family);
+        let same_for_all = self.service.is_uniform(self.family)
+            || (reason == Reason::LastResortFallback && nobody_has_any);
+        match (same_for_all, drawn) {
+            (true, _) => 0,
+            (false, true) => self.block.scope_of_block(),
+            (false, false) => self.block.scope_of_location(),
+        }
+    }
+}
+
+/// A candidate with its bid.
+#[derive(Clone, Copy, Debug)]
+struct Bidder {
+    bid: f64,
+    at: usize,
+    member: u16,
+}
+
+impl Bidder {
+    fn beats(&self, other: &Self) -> bool {
+        self.bid > other.bid || (self.bid == other.bid && self.at < other.at)
+    }
+}

@@ -1,0 +1,32 @@
+//! Steering: which PoP answers this client.
+//!
+//! ```text
+//! Config + ClientMap ──► Steering      what is known without health; orders by cell
+//! HealthSnapshot     ──► View          what is usable now
+//! Client             ──► decide ──► Decision { addresses, reason, level, ttl, scope }
+//! ```
+//!
+//! * `block` — the client's address, folded and cut to `scope_max`; scopes come from here;
+//! * `steering`, `build` — services, pools and PoPs as the configuration has them;
+//! * `ranking` — the order of a pool for a cell, kept;
+//! * `hash` — weighted rendezvous within a group of PoPs of about the same score;
+//! * `view` — verdicts and overrides as bits;
+//! * `decide` — the ladder from order and view to addresses;
+//! * `explain` — the same decision with everything that led to it;
+//! * `check` — the operator's `[[test]]` tables.
+//!
+//! Everything here is pure: no clock, no randomness, no I/O, no locks.
+
+mod block;
+mod build;
+mod decide;
+mod hash;
+mod ranking;
+mod steering;
+mod types;
+mod view;
+
+pub use decide::decide;
+pub use steering::{KM_PER_MS, Service, Steering};
+pub use types::{Decision, Level, MAX_ANSWERS, Reason, TermWeights, Terms};
+pub use view::View;

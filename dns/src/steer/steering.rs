@@ -1,0 +1,370 @@
+//! What steering knows from the configuration alone: services, pools, PoPs, and the orders of
+//! PoPs by cell. Immutable but for the orders, which fill in as cells are asked for.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use meridian_config::{
+    Config, Coordinates, Family, Fence, Name, Policy, PoolId, PopId, Ratio, ScopeMax, Weight,
+};
+use meridian_geo_data::{Cell, CellId, ClientMap, distance::haversine_km};
+
+use super::{
+    build, hash,
+    ranking::{Class, Order, Ranked, Ranking, Slots},
+    types::{TermWeights, Terms},
+};
+use crate::types::ServiceId;
+
+/// Kilometres that light in fibre covers there and back in one millisecond: 200,000 km/s one way.
+pub const KM_PER_MS: f64 = 100.0;
+
+/// Everything that steering knows apart from health. One per configuration and geo data; cheap
+/// to share, expensive to build only in the size of the configuration, not of the cells.
+#[derive(Debug)]
+pub struct Steering {
+    pub(super) clients: Arc<ClientMap>,
+    pub(super) pops: Box<[Pop]>,
+    pub(super) pools: Box<[Pool]>,
+    pub(super) profiles: Box<[Profile]>,
+    pub(super) rosters: Box<[Roster]>,
+    pub(super) tested: Box<[Tested]>,
+    /// Indices into `tested` by name of the PoP, then of the check.
+    pub(super) tested_by_name: Box<[u32]>,
+    services: Box<[Service]>,
+    by_name: HashMap<Name, ServiceId>,
+    /// Octets of orders kept.
+    used: AtomicUsize,
+}
+
+/// One service: `[[zone.service]]` with the steering parameters it ends up with.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Owner name, absolute.
+    pub name: Name,
+    /// Apex of its zone.
+    pub zone: Name,
+    /// The PoPs that may answer.
+    pub pool: PoolId,
+    /// Seconds.
+    pub ttl: u32,
+    /// Addresses per answer.
+    pub answers: usize,
+    /// How PoPs are ordered.
+    pub policy: Policy,
+    /// Configured weights of the score's terms.
+    pub weights: TermWeights,
+    /// PoPs this close to the best share clients, milliseconds.
+    pub tolerance_ms: f32,
+    /// Share of a PoP's endpoints that must be usable.
+    pub min_health: Ratio,
+    /// Longest scope.
+    pub scope_max: ScopeMax,
+    /// Index into the profiles.
+    pub(super) profile: usize,
+    /// Index into the rosters.
+    pub(super) roster: usize,
+    /// Whether the answer is the same for every client whatever the health: A, AAAA.
+    pub(super) uniform: [bool; 2],
+}
+
+impl Service {
+    /// Tolerance of the groups of its order by score; there are none in the configured order.
+    pub(super) fn grouping(&self) -> Option<f32> {
+        match self.policy {
+            Policy::Score => Some(self.tolerance_ms),
+            Policy::Failover => None,
+        }
+    }
+
+    /// The same for clients of a cell: of those without one there is no score.
+    pub(super) fn grouping_in(&self, cell: Option<CellId>) -> Option<f32> {
+        cell.and_then(|_| self.grouping())
+    }
+
+    /// Whether everyone gets the same answer of this family at any time.
+    pub(super) fn is_uniform(&self, family: Family) -> bool {
+        let [v4, v6] = self.uniform;
+        if family == Family::V4 { v4 } else { v6 }
+    }
+}
+
+/// A PoP, as far as steering goes.
+#[derive(Clone, Debug)]
+pub(super) struct Pop {
+    pub(super) name: Box<str>,
+    pub(super) seed: u64,
+    pub(super) location: Coordinates,
+    pub(super) weight: Weight,
+    pub(super) bias_ms: f32,
+    pub(super) fence: Fence,
+    pub(super) endpoints: Box<[IpAddr]>,
+    /// Whether it has endpoints of the family at all: A, AAAA.
+    has: [bool; 2],
+}
+
+impl Pop {
+    pub(super) fn new(pop: &meridian_config::Pop) -> Self {
+        let has = |family| {
+            pop.endpoints
+                .iter()
+                .any(|address| Family::of(*address) == family)
+        };
+        // Milliseconds as f32 are exact enough; see Terms::score.
+        #[allow(clippy::cast_possible_truncation)]
+        let bias_ms = pop.bias_ms as f32;
+        Self {
+            name: pop.name.as_str().into(),
+            seed: hash::seed(&pop.name),
+            location: pop.location,
+            weight: pop.weight,
+            bias_ms,
+            fence: pop.serves.clone(),
+            endpoints: pop.endpoints.as_slice().into(),
+            has: [has(Family::V4), has(Family::V6)],
+        }
+    }
+
+    /// Whether it has an endpoint of this family, usable or not.
+    pub(super) fn has(&self, family: Family) -> bool {
+        let [v4, v6] = self.has;
+        if family == Family::V4 { v4 } else { v6 }
+    }
+
+    /// The terms of its score for clients at `from`.
+    // Milliseconds as f32 are exact enough; see Terms::score.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn terms(&self, from: Coordinates) -> Terms {
+        Terms {
+            distance_ms: (haversine_km(from, self.location) / KM_PER_MS) as f32,
+            latency_ms: None,
+            load_ms: None,
+            bias_ms: self.bias_ms,
+        }
+    }
+}
+
+/// Whether a client of that country and continent may be served. Of an unknown country nobody
+/// can say that it is among the allowed ones; but neither that it is an excluded one.
+pub(super) fn is_inside(
+    fence: &Fence,
+    country: Option<[u8; 2]>,
+    continent: Option<[u8; 2]>,
+) -> bool {
+    let among = |list: &[[u8; 2]], code: Option<[u8; 2]>| code.is_some_and(|c| list.contains(&c));
+    let allowed = (fence.continents.is_empty() && fence.countries.is_empty())
+        || among(&fence.continents, continent)
+        || among(&fence.countries, country);
+    allowed && !among(&fence.exclude_countries, country)
+}
+
+/// A pool, as far as steering goes.
+#[derive(Clone, Debug)]
+pub(super) struct Pool {
+    pub(super) name: Box<str>,
+    pub(super) check: Option<Box<str>>,
+    pub(super) members: Box<[PopId]>,
+    pub(super) fallback: Box<[IpAddr]>,
+    /// Whether any of its PoPs is fenced.
+    pub(super) fenced: bool,
+    /// The operator's order, for clients of whom nothing is known.
+    pub(super) configured: Ranking,
+}
+
+/// Orders by cell of one pool under one way of scoring.
+#[derive(Debug)]
+pub(super) struct Profile {
+    pub(super) pool: PoolId,
+    pub(super) policy: Policy,
+    pub(super) weights: TermWeights,
+    pub(super) slots: Slots,
+}
+
+/// The health that counts for one pool under one `min_health`.
+#[derive(Clone, Debug)]
+pub(super) struct Roster {
+    /// Index into `tested` for each PoP of the pool, in its order.
+    pub(super) tested: Box<[u32]>,
+}
+
+/// A PoP under one check (or none) and one `min_health`: what has a verdict.
+#[derive(Clone, Debug)]
+pub(super) struct Tested {
+    pub(super) pop: PopId,
+    pub(super) check: Option<Box<str>>,
+    pub(super) min_health: Ratio,
+    /// Index of its first endpoint's bit in a view.
+    pub(super) first_bit: usize,
+}
+
+impl Steering {
+    /// Takes what steering needs out of a checked configuration.
+    pub fn new(config: &Config, clients: Arc<ClientMap>) -> Self {
+        let parts = build::parts(config, clients.cells().len());
+        Self {
+            clients,
+            pops: parts.pops,
+            pools: parts.pools,
+            profiles: parts.profiles,
+            rosters: parts.rosters,
+            tested: parts.tested,
+            tested_by_name: parts.tested_by_name,
+            services: parts.services,
+            by_name: parts.by_name,
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    /// Every service; [`ServiceId`] indexes it.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The service of an index.
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.index())
+    }
+
+    /// The service that answers `name`: the one of that name, else the closest wildcard above it
+    /// (RFC 4592 §3.3.1). What else the zone holds is not looked at.
+    pub fn service_by_name(&self, name: &Name) -> Option<ServiceId> {
+        if let Some(id) = self.by_name.get(name) {
+            return Some(*id);
+        }
+        let mut above = name.parent();
+        while let Some(parent) = above {
+            if let Some(id) = self.by_name.get(&wildcard(&parent)?) {
+                return Some(*id);
+            }
+            above = parent.parent();
+        }
+        None
+    }
+
+    /// Where clients are.
+    pub fn clients(&self) -> &ClientMap {
+        &self.clients
+    }
+
+    /// Name of a PoP.
+    pub fn pop_name(&self, pop: PopId) -> Option<&str> {
+        self.pops.get(pop.index()).map(|pop| &*pop.name)
+    }
+
+    /// Octets that the orders kept so far take; at most 256 MiB.
+    pub fn kept_octets(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Endpoints of all tested PoPs together.
+    pub(super) fn endpoint_bits(&self) -> usize {
+        let of = |one: &Tested| {
+            self.pops
+                .get(one.pop.index())
+                .map_or(0, |pop| pop.endpoints.len())
+        };
+        self.tested
+            .last()
+            .map_or(0, |last| last.first_bit + of(last))
+    }
+
+    /// The order of a service's pool for clients in `cell`.
+    pub(super) fn order(&self, service: &Service, cell: Option<CellId>) -> Option<Order<'_>> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        let of_everyone = profile.policy == Policy::Failover && !pool.fenced;
+        match cell {
+            Some(cell) if !of_everyone => {
+                let make = || self.rank(profile, pool, cell);
+                Some(profile.slots.get(cell, &self.used, make))
+            }
+            _ => Some(Order::Kept(&pool.configured)),
+        }
+    }
+
+    /// The whole order of a service's pool for clients in `cell`.
+    pub(super) fn whole_order(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        let entries = match cell {
+            Some(cell) => self.rank(profile, pool, cell).into(),
+            None => pool.configured.entries.clone(),
+        };
+        Some(Ranking {
+            entries,
+            complete: true,
+        })
+    }
+
+    /// Orders the PoPs of a pool for a cell; scores tie by name, so that the order of the
+    /// configuration has no say in policy `score`.
+    fn rank(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Vec<Ranked> {
+        let unknown = Cell {
+            center: NOWHERE,
+            country: None,
+            continent: None,
+        };
+        let cell = self
+            .clients
+            .cells()
+            .get(cell.0 as usize)
+            .unwrap_or(&unknown);
+        let mut all: Vec<Ranked> = pool
+            .members
+            .iter()
+            .enumerate()
+            .filter_map(|(member, pop)| {
+                let pop = self.pops.get(pop.index())?;
+                let inside = is_inside(&pop.fence, cell.country, cell.continent);
+                Some(Ranked {
+                    score: pop.terms(cell.center).score(&profile.weights),
+                    member: u16::try_from(member).ok()?,
+                    class: Class::of(inside, pop.weight.0),
+                })
+            })
+            .collect();
+        match profile.policy {
+            Policy::Failover => all.sort_by_key(|one| one.class),
+            Policy::Score => all.sort_by(|a, b| {
+                let name = |one: &Ranked| self.member(pool, one.member).map(|pop| &pop.name);
+                let by_score = || a.score.total_cmp(&b.score);
+                a.class
+                    .cmp(&b.class)
+                    .then_with(by_score)
+                    .then_with(|| name(a).cmp(&name(b)))
+            }),
+        }
+        all
+    }
+
+    /// A PoP of a pool by its place in the pool's list.
+    pub(super) fn member(&self, pool: &Pool, member: u16) -> Option<&Pop> {
+        let pop = pool.members.get(usize::from(member))?;
+        self.pops.get(pop.index())
+    }
+}
+
+/// Stands in for the centre of a cell that does not exist.
+const NOWHERE: Coordinates = Coordinates {
+    latitude: 0.0,
+    longitude: 0.0,
+};
+
+/// `*.` in front of a name; `None` where that is too long to be a name.
+fn wildcard(parent: &Name) -> Option<Name> {
+    let mut wire = vec![1, b'*'];
+    wire.extend_from_slice(parent.as_wire());
+    Name::from_wire(&wire).ok()
+}

@@ -1,0 +1,245 @@
+//! What a decision says.
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+use meridian_config::PopId;
+use serde::Serialize;
+
+/// Most addresses that one answer may hold, whatever `answers` says.
+pub const MAX_ANSWERS: usize = 16;
+
+/// The choice for one client, one service and one family.
+///
+/// `addresses`, `level`, `ttl` and `scope` are the same for every address inside the scope
+/// prefix. `reason` is not part of that promise: inside one scope a client may have lost its own
+/// first choice while another had this PoP as its first choice anyway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// In the order in which they stand in the answer; empty means NODATA.
+    pub addresses: ArrayVec<IpAddr, MAX_ANSWERS>,
+    /// PoP of the first address; `None` for the pool's fallback and for NODATA.
+    pub pop: Option<PopId>,
+    /// Why this PoP.
+    pub reason: Reason,
+    /// What the choice rests on.
+    pub level: Level,
+    /// Seconds.
+    pub ttl: u32,
+    /// SCOPE PREFIX-LENGTH of the reply (RFC 7871 §6), in bits of the client address's family.
+    pub scope: u8,
+}
+
+/// Why an answer is what it is: the label `reason` of `meridian_answers_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// The PoP with the best score, alone within tolerance.
+    Nearest,
+    /// Chosen by weight among usable PoPs within tolerance of the best.
+    WeightShared,
+    /// An operator network pins the client to this PoP.
+    Pinned,
+    /// `policy = "failover"`: the first of the pool's list.
+    ConfiguredOrder,
+    /// Nobody knows where the client is: the first of the pool's list.
+    UnknownLocation,
+    /// A PoP that would have come first is not usable.
+    FailedOver,
+    /// No PoP is usable: the pool's `fallback`.
+    LastResortFallback,
+    /// No PoP is usable and there is no fallback: PoPs that are not drained, as if healthy.
+    LastResortDown,
+    /// Every PoP is drained or has no address of the family: drained ones, as if healthy.
+    LastResortDrained,
+    /// Every PoP is fenced against this client: PoPs outside their fence.
+    LastResortFenced,
+    /// Neither the pool's PoPs nor its fallback have an address of the family: NODATA.
+    NoAddressOfFamily,
+}
+
+impl Reason {
+    /// Every reason, for registering label values before they occur.
+    pub const ALL: [Self; 11] = [
+        Self::Nearest,
+        Self::WeightShared,
+        Self::Pinned,
+        Self::ConfiguredOrder,
+        Self::UnknownLocation,
+        Self::FailedOver,
+        Self::LastResortFallback,
+        Self::LastResortDown,
+        Self::LastResortDrained,
+        Self::LastResortFenced,
+        Self::NoAddressOfFamily,
+    ];
+
+    /// Stable snake_case name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nearest => "nearest",
+            Self::WeightShared => "weight_shared",
+            Self::Pinned => "pinned",
+            Self::ConfiguredOrder => "configured_order",
+            Self::UnknownLocation => "unknown_location",
+            Self::FailedOver => "failed_over",
+            Self::LastResortFallback => "last_resort_fallback",
+            Self::LastResortDown => "last_resort_down",
+            Self::LastResortDrained => "last_resort_drained",
+            Self::LastResortFenced => "last_resort_fenced",
+            Self::NoAddressOfFamily => "no_address_of_family",
+        }
+    }
+
+    /// Whether no PoP could be chosen by the ordinary rules.
+    pub fn is_last_resort(self) -> bool {
+        matches!(
+            self,
+            Self::LastResortFallback
+                | Self::LastResortDown
+                | Self::LastResortDrained
+                | Self::LastResortFenced
+        )
+    }
+}
+
+/// What a choice rests on: the value of `meridian_steering_level`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// Measured latency or load took part. Not reached yet: nothing is measured.
+    Measured = 0,
+    /// Distance.
+    Geo = 1,
+    /// The order of the pool's list.
+    ConfiguredOrder = 2,
+    /// Nothing usable: fallback, or PoPs as if healthy.
+    LastResort = 3,
+}
+
+/// The terms of one PoP's score for one cell, in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Terms {
+    /// Round trip in fibre along the great circle: 1 ms per 100 km.
+    pub distance_ms: f32,
+    /// Measured round trip; `None`: not measured.
+    pub latency_ms: Option<f32>,
+    /// What the PoP's load costs; `None`: not measured.
+    pub load_ms: Option<f32>,
+    /// The operator's `bias`, subtracted.
+    pub bias_ms: f32,
+}
+
+/// Weights of the terms; only their ratio matters.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct TermWeights {
+    /// `distance`
+    pub distance: f64,
+    /// `latency`
+    pub latency: f64,
+    /// `load`
+    pub load: f64,
+}
+
+impl TermWeights {
+    /// What is left of the weights when only some terms are measured anywhere: the others get 0,
+    /// the sum becomes 1. Services whose weights come out equal share their orders.
+    pub fn of_measured(self, latency: bool, load: bool) -> Self {
+        let latency = if latency { self.latency } else { 0.0 };
+        let load = if load { self.load } else { 0.0 };
+        let whole = self.distance + latency + load;
+        if whole > 0.0 {
+            Self {
+                distance: self.distance / whole,
+                latency: latency / whole,
+                load: load / whole,
+            }
+        } else {
+            Self {
+                distance: 1.0,
+                latency: 0.0,
+                load: 0.0,
+            }
+        }
+    }
+}
+
+impl Terms {
+    /// The score in milliseconds, lower is better: the weighted mean of the measured terms, minus
+    /// the bias.
+    ///
+    /// The weights are divided by the sum of those whose term is measured, so the score stays a
+    /// time whatever the weights are, and `tolerance` and `bias` keep their meaning. With nothing
+    /// measured it is the plain fibre round trip. Where every measured term has weight 0, distance
+    /// stands in alone.
+    // Scores are kept as f32: 1 µs at 100 ms, far below what distance can tell.
+    #[allow(clippy::cast_possible_truncation)]
+    pub fn score(&self, weights: &TermWeights) -> f32 {
+        let terms = [
+            (Some(self.distance_ms), weights.distance),
+            (self.latency_ms, weights.latency),
+            (self.load_ms, weights.load),
+        ];
+        let measured = || {
+            terms
+                .iter()
+                .filter_map(|(term, weight)| Some(((*term)?, *weight)))
+        };
+        let whole: f64 = measured().map(|(_, weight)| weight).sum();
+        if whole > 0.0 {
+            let sum: f64 = measured()
+                .map(|(term, weight)| f64::from(term) * (weight / whole))
+                .sum();
+            sum as f32 - self.bias_ms
+        } else {
+            self.distance_ms - self.bias_ms
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_stable_and_serialize_alike() {
+        for reason in Reason::ALL {
+            let json = serde_json::to_value(reason).unwrap();
+            assert_eq!(json, reason.as_str());
+        }
+    }
+
+    #[test]
+    fn the_score_is_a_weighted_mean_of_what_is_measured() {
+        let weights = TermWeights {
+            distance: 0.3,
+            latency: 0.4,
+            load: 0.3,
+        };
+        let only = Terms {
+            distance_ms: 12.5,
+            latency_ms: None,
+            load_ms: None,
+            bias_ms: 2.0,
+        };
+        assert_eq!(only.score(&weights), 10.5);
+        let two = Terms {
+            latency_ms: Some(40.0),
+            ..only
+        };
+        let expect = (0.3 * 12.5 + 0.4 * 40.0) / 0.7 - 2.0;
+        assert!((f64::from(two.score(&weights)) - expect).abs() < 1e-4);
+        let all = Terms {
+            load_ms: Some(0.0),
+            ..two
+        };
+        let expect = 0.3 * 12.5 + 0.4 * 40.0 - 2.0;
+        assert!((f64::from(all.score(&weights)) - expect).abs() < 1e-4);
+        let none = TermWeights {
+            distance: 0.0,
+            latency: 1.0,
+            load: 0.0,
+        };
+        assert_eq!(only.score(&none), 10.5, "distance stands in");
+    }
+}

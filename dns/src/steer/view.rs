@@ -1,0 +1,285 @@
+//! What is usable right now: verdicts and overrides laid out for steering. Made anew at every
+//! verdict flip, immutable, published whole.
+//!
+//! An override beats the verdict; an unknown verdict is usable; a pool without a check is always
+//! usable.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{net::IpAddr, sync::Arc};
+
+use meridian_config::{Family, Policy, PopId};
+use meridian_health_prober::{
+    EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict,
+};
+
+use super::{
+    Steering,
+    steering::{Roster, Tested},
+    types::Level,
+};
+use crate::types::ServiceId;
+
+/// Health as steering sees it. Belongs to the [`Steering`] that it was made for.
+#[derive(Debug)]
+pub struct View {
+    /// One for each tested PoP.
+    states: Box<[State]>,
+    /// One bit for each endpoint of each tested PoP: its verdict is usable.
+    endpoints: Bits,
+    /// One for each roster: what any of its PoPs has.
+    any: Box<[State]>,
+    /// PoPs taken as down, whatever their verdict.
+    down: Box<[PopId]>,
+    health: Arc<HealthSnapshot>,
+}
+
+/// What a PoP can do now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// Not drained, and its verdict is usable.
+    pub(super) usable: bool,
+    /// By an operator.
+    pub(super) drained: bool,
+    /// Usable, with a usable IPv4 endpoint.
+    v4: bool,
+    /// Usable, with a usable IPv6 endpoint.
+    v6: bool,
+}
+
+impl State {
+    /// Whether it can be handed out for this family.
+    pub(super) fn answers(self, family: Family) -> bool {
+        if family == Family::V4 {
+            self.v4
+        } else {
+            self.v6
+        }
+    }
+}
+
+impl View {
+    /// Lays `health` out for `steering`. Linear in the number of tested PoPs and endpoints.
+    pub fn new(steering: &Steering, health: Arc<HealthSnapshot>) -> Self {
+        Self::with_down(steering, health, &[])
+    }
+
+    /// The same with some PoPs taken as down: for the operator's steering tests.
+    pub fn with_down(steering: &Steering, health: Arc<HealthSnapshot>, down: &[PopId]) -> Self {
+        let mut states = vec![State::default(); steering.tested.len()];
+        let mut endpoints = Bits::ones(steering.endpoint_bits());
+        let drained = drained_pops(steering, &health);
+        // Both lists are sorted by PoP, then check: one walk along both instead of a search with
+        // two allocated strings for each.
+        let mut groups = health.groups.iter().peekable();
+        for index in &steering.tested_by_name {
+            let Some(tested) = steering.tested.get(*index as usize) else {
+                continue;
+            };
+            let wanted = name_of(steering, tested);
+            while groups.next_if(|(key, _)| name(key) < wanted).is_some() {}
+            let found = groups.peek().filter(|(key, _)| name(key) == wanted);
+            let is_drained = drained.get(tested.pop.index()).copied().unwrap_or(false);
+            let state = judge(
+                steering,
+                tested,
+                found.map(|(_, health)| *health),
+                is_drained,
+                down.contains(&tested.pop),
+                &mut endpoints,
+            );
+            if let Some(slot) = states.get_mut(*index as usize) {
+                *slot = state;
+            }
+        }
+        let any = steering
+            .rosters
+            .iter()
+            .map(|roster| any_of(roster, &states))
+            .collect();
+        Self {
+            states: states.into(),
+            endpoints,
+            any,
+            down: down.into(),
+            health,
+        }
+    }
+
+    /// What a service rests on at best: the value of its `steering_level`.
+    pub fn level(&self, steering: &Steering, service: ServiceId) -> Level {
+        let Some(service) = steering.service(service) else {
+            return Level::LastResort;
+        };
+        let any = self.any.get(service.roster).copied().unwrap_or_default();
+        match service.policy {
+            _ if !any.v4 && !any.v6 => Level::LastResort,
+            Policy::Failover => Level::ConfiguredOrder,
+            Policy::Score => Level::Geo,
+        }
+    }
+
+    /// The health that this view was made from.
+    pub fn health(&self) -> &HealthSnapshot {
+        &self.health
+    }
+
+    /// State of a tested PoP. One that this view does not know counts as usable.
+    pub(super) fn state(&self, tested: u32) -> State {
+        let unknown = State {
+            usable: true,
+            drained: false,
+            v4: true,
+            v6: true,
+        };
+        self.states.get(tested as usize).copied().unwrap_or(unknown)
+    }
+
+    /// Whether any PoP of a roster can be handed out for this family.
+    pub(super) fn any(&self, roster: usize, family: Family) -> bool {
+        self.any.get(roster).is_none_or(|any| any.answers(family))
+    }
+
+    /// Whether the verdict of an endpoint is usable.
+    pub(super) fn endpoint(&self, tested: &Tested, endpoint: usize) -> bool {
+        self.endpoints.get(tested.first_bit + endpoint)
+    }
+
+    /// Whether the PoP is only taken as down.
+    pub(super) fn is_taken_down(&self, pop: PopId) -> bool {
+        self.down.contains(&pop)
+    }
+
+    /// What the prober says about a tested PoP.
+    pub(super) fn group(&self, steering: &Steering, tested: &Tested) -> Option<&PopHealth> {
+        let pop = steering.pop_name(tested.pop)?.to_owned();
+        let check = tested.check.as_deref()?.to_owned();
+        self.health.groups.get(&GroupKey { pop, check })
+    }
+
+    /// What the operator says about a PoP.
+    pub(super) fn override_of(&self, steering: &Steering, pop: PopId) -> Option<&Override> {
+        self.health.overrides.get(steering.pop_name(pop)?)
+    }
+}
+
+/// Key of a group, borrowed, in the order of the map.
+fn name(key: &GroupKey) -> (&str, Option<&str>) {
+    (&key.pop, Some(&key.check))
+}
+
+/// The same of a tested PoP; without a check it sorts first and equals no group.
+fn name_of<'a>(steering: &'a Steering, tested: &'a Tested) -> (&'a str, Option<&'a str>) {
+    (
+        steering.pop_name(tested.pop).unwrap_or(""),
+        tested.check.as_deref(),
+    )
+}
+
+/// By PoP index: whether an operator has drained it.
+fn drained_pops(steering: &Steering, health: &HealthSnapshot) -> Vec<bool> {
+    let is_drained = |name: &str| match health.overrides.get(name).map(|word| word.kind) {
+        Some(OverrideKind::Drain) => true,
+        None => false,
+    };
+    steering
+        .pops
+        .iter()
+        .map(|pop| is_drained(&pop.name))
+        .collect()
+}
+
+/// State of one tested PoP; notes its endpoints on the way.
+fn judge(
+    steering: &Steering,
+    tested: &Tested,
+    health: Option<&PopHealth>,
+    drained: bool,
+    down: bool,
+    bits: &mut Bits,
+) -> State {
+    let addresses = steering
+        .pops
+        .get(tested.pop.index())
+        .map_or(&[][..], |pop| &pop.endpoints);
+    let (mut up, mut v4, mut v6) = (0_usize, false, false);
+    for (index, address) in addresses.iter().enumerate() {
+        let verdict = health.and_then(|health| endpoint(health, index, *address));
+        if verdict.is_some_and(|one| !one.verdict.is_usable()) {
+            bits.clear(tested.first_bit + index);
+            continue;
+        }
+        up += 1;
+        match Family::of(*address) {
+            Family::V4 => v4 = true,
+            Family::V6 => v6 = true,
+        }
+    }
+    let verdict = health.map_or(Verdict::Unknown, |_| verdict(up, addresses.len(), tested));
+    let usable = !drained && !down && verdict.is_usable();
+    State {
+        usable,
+        drained,
+        v4: usable && v4,
+        v6: usable && v6,
+    }
+}
+
+/// The verdict of a PoP under a service's own `min_health`; the prober publishes the one under
+/// `[steering] min_health`, by the same rule.
+// Numbers of endpoints are far below 2^52.
+#[allow(clippy::cast_precision_loss)]
+fn verdict(usable: usize, all: usize, tested: &Tested) -> Verdict {
+    let enough = usable > 0 && usable as f64 >= tested.min_health.0 * all as f64;
+    if enough { Verdict::Up } else { Verdict::Down }
+}
+
+/// Health of an endpoint, by its place or, after a reload that moved it, by its address.
+fn endpoint(health: &PopHealth, index: usize, address: IpAddr) -> Option<&EndpointHealth> {
+    let here = health
+        .endpoints
+        .get(index)
+        .filter(|one| one.address == address);
+    here.or_else(|| health.endpoints.iter().find(|one| one.address == address))
+}
+
+fn any_of(roster: &Roster, states: &[State]) -> State {
+    let mut any = State::default();
+    for state in roster
+        .tested
+        .iter()
+        .filter_map(|tested| states.get(*tested as usize))
+    {
+        any.usable |= state.usable;
+        any.v4 |= state.v4;
+        any.v6 |= state.v6;
+    }
+    any
+}
+
+/// A row of bits.
+#[derive(Debug)]
+struct Bits(Box<[u64]>);
+
+impl Bits {
+    fn ones(bits: usize) -> Self {
+        Self(vec![u64::MAX; bits.div_ceil(64)].into())
+    }
+
+    fn clear(&mut self, at: usize) {
+        if let Some(word) = self.0.get_mut(at / 64) {
+            *word &= !(1 << (at % 64));
+        }
+    }
+
+    /// Whether the bit is set; one that does not exist is.
+    fn get(&self, at: usize) -> bool {
+        self.0
+            .get(at / 64)
+            .is_none_or(|word| word >> (at % 64) & 1 == 1)
+    }
+}
