@@ -1,0 +1,56 @@
+//! What the admin API needs of the server. The runtime implements it; so do tests.
+
+use std::{pin::Pin, time::Duration};
+
+use ipnet::IpNet;
+use meridian_config::{Diagnostics, Family, Name};
+use prometheus::proto::MetricFamily;
+
+use crate::runtime::{events::EventLog, status::Status};
+
+/// A boxed future, so that the trait can be used behind a pointer.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The server as the API sees it.
+pub(crate) trait Control: Send + Sync + 'static {
+    /// Everything at this moment.
+    fn status(&self) -> Status;
+
+    /// What happened.
+    fn events(&self) -> &EventLog;
+
+    /// Whether a configuration is loaded and queries are answered.
+    fn is_ready(&self) -> bool;
+
+    /// All metrics.
+    fn metrics(&self) -> Vec<MetricFamily>;
+
+    /// Why a client gets the answer it gets; `None`: no such service.
+    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value>;
+
+    /// Takes a PoP out of new answers.
+    fn drain(
+        &self,
+        pop: &str,
+        reason: String,
+        duration: Option<Duration>,
+        who: &str,
+    ) -> Result<(), ControlError>;
+
+    /// Gives a PoP back.
+    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError>;
+
+    /// Reads all files again, all or nothing; gives the new generation.
+    fn reload(&self) -> Boxed<'_, Result<u64, Diagnostics>>;
+}
+
+/// Why an override was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// No PoP has this name.
+    #[error("no PoP is called {0}")]
+    UnknownPop(String),
+    /// It could not be kept, so it is not in force.
+    #[error("{0}")]
+    NotKept(String),
+}

@@ -1,0 +1,270 @@
+//! The admin listener: metrics, health of the process, and the API that the command line uses.
+//!
+//! ```text
+//! accept (bounded) → TLS → HTTP/1.1 (bounded head, time) → access → routes → control
+//! ```
+//!
+//! It shares no thread-blocking lock with the DNS path, and everything a peer can make it hold is
+//! bounded: connections, request heads, bodies, time per request, followers of events.
+
+mod access;
+mod control;
+mod events;
+mod openapi;
+mod reply;
+mod routes;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use meridian_config::Admin;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use access::{Access, Peer, Token};
+pub(crate) use control::{Boxed, Control, ControlError};
+use tls::TlsError;
+
+/// Connections open at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 128;
+
+/// Time for a TLS handshake, and for the head of a request (also the next one on a kept
+/// connection).
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Unacknowledged data for longer than this ends a connection, so that readers who stop reading
+/// cannot hold all of [`CONNECTIONS`].
+const SEND_TIME: Duration = Duration::from_secs(30);
+
+/// Time for open requests to end at shutdown.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Why the listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AdminError {
+    /// The address cannot be had.
+    #[error("admin.listen: cannot listen on {address}: {source}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// `admin.token_file`.
+    #[error("admin.token_file: cannot read {file}: {source}")]
+    Token {
+        /// The file.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An empty token would let everybody in who sends one.
+    #[error("admin.token_file: {0} holds fewer than 16 characters")]
+    ShortToken(String),
+    /// `admin.tls`.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
+    /// Neither token nor client certificate on an address that others reach.
+    #[error("admin.listen: {0} is not loopback, so token_file or tls.client_ca is needed")]
+    Unprotected(SocketAddr),
+}
+
+/// A listener that is bound and has read its files, not yet serving.
+pub(crate) struct Server {
+    listener: TcpListener,
+    address: SocketAddr,
+    secrets: Arc<ArcSwap<Secrets>>,
+}
+
+/// What was read from files: replaced whole when they are read again.
+struct Secrets {
+    access: Access,
+    tls: Option<TlsAcceptor>,
+}
+
+/// Reads token and certificates again while the server runs.
+#[derive(Clone)]
+pub(crate) struct Refresh {
+    address: SocketAddr,
+    secrets: Arc<ArcSwap<Secrets>>,
+}
+
+impl Refresh {
+    /// Takes over the files that `admin` names now.
+    ///
+    /// # Errors
+    /// The old token and certificates stay in force.
+    pub(crate) fn refresh(&self, admin: &Admin) -> Result<(), AdminError> {
+        self.secrets
+            .store(Arc::new(Secrets::read(admin, self.address)?));
+        Ok(())
+    }
+}
+
+impl Secrets {
+    fn read(admin: &Admin, address: SocketAddr) -> Result<Self, AdminError> {
+        let token = admin.token_file.as_deref().map(read_token).transpose()?;
+        let tls = admin.tls.as_ref().map(tls::acceptor).transpose()?;
+        let access = Access {
+            loopback: address.ip().to_canonical().is_loopback(),
+            token,
+            certificates: admin.tls.as_ref().is_some_and(|t| t.client_ca.is_some()),
+        };
+        if !access.loopback && access.token.is_none() && !access.certificates {
+            return Err(AdminError::Unprotected(address));
+        }
+        Ok(Self { access, tls })
+    }
+}
+
+fn read_token(file: &std::path::Path) -> Result<Token, AdminError> {
+    let name = || file.display().to_string();
+    let text = std::fs::read_to_string(file).map_err(|source| AdminError::Token {
+        file: name(),
+        source,
+    })?;
+    let token = text.trim();
+    if token.len() < 16 {
+        return Err(AdminError::ShortToken(name()));
+    }
+    Ok(Token(token.as_bytes().to_vec()))
+}
+
+impl Server {
+    /// Binds the address and reads token and certificates.
+    pub(crate) async fn bind(admin: &Admin) -> Result<Self, AdminError> {
+        let failed = |source| AdminError::Bind {
+            address: admin.listen,
+            source,
+        };
+        let listener = TcpListener::bind(admin.listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let secrets = Secrets::read(admin, address)?;
+        Ok(Self {
+            listener,
+            address,
+            secrets: Arc::new(ArcSwap::from_pointee(secrets)),
+        })
+    }
+
+    /// The address bound, with the port that the kernel chose for port 0.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A handle that reads the files again.
+    pub(crate) fn refresher(&self) -> Refresh {
+        Refresh {
+            address: self.address,
+            secrets: Arc::clone(&self.secrets),
+        }
+    }
+
+    /// Serves until `stop`; then lets open requests end for a short while.
+    pub(crate) async fn run(self, control: Arc<dyn Control>, stop: CancellationToken) {
+        let router = routes::router(control, stop.clone());
+        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let tasks = TaskTracker::new();
+        loop {
+            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
+                break;
+            };
+            let (stream, address) = tokio::select! {
+                () = stop.cancelled() => break,
+                accepted = self.listener.accept() => match accepted {
+                    Ok(pair) => pair,
+                    Err(error) => {
+                        // Out of file descriptors, for instance: wait, or this loop would spin.
+                        tracing::warn!(%error, "admin: cannot accept");
+                        tokio::time::sleep(Duration::from_millis(200)).await;
+                        continue;
+                    }
+                },
+            };
+            let secrets = self.secrets.load_full();
+            let (router, stop) = (router.clone(), stop.clone());
+            tasks.spawn(async move {
+                connection(stream, address, &secrets, router, stop).await;
+                drop(permit);
+            });
+        }
+        tasks.close();
+        let _ = timeout(GRACE, tasks.wait()).await;
+    }
+}
+
+/// One connection from accept to close.
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    secrets: &Secrets,
+    router: Router,
+    stop: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SEND_TIME));
+    let access = secrets.access.clone();
+    let Some(tls) = &secrets.tls else {
+        let peer = Peer {
+            address,
+            certificate: None,
+        };
+        return http(stream, peer, access, router, stop).await;
+    };
+    match timeout(HEAD_TIME, tls.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates();
+            let peer = Peer {
+                address,
+                certificate: certificates.and_then(|c| c.first()).map(tls::holder),
+            };
+            http(stream, peer, access, router, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%address, %error, "admin: no TLS"),
+        Err(_) => tracing::debug!(%address, "admin: TLS handshake took too long"),
+    }
+}
+
+async fn http<S>(stream: S, peer: Peer, access: Access, router: Router, stop: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let address = peer.address;
+    let router = router
+        .layer(Extension(peer))
+        .layer(Extension(Arc::new(access)));
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(64)
+        .max_buf_size(32 << 10);
+    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let mut served = std::pin::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = stop.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%address, %error, "admin: connection ended");
+    }
+}

@@ -1,0 +1,592 @@
+//! The listener as a client meets it: routes, access, limits, events; over a fake server.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use meridian_config::{Admin, AdminTls, Diagnostic, Diagnostics, Family, Name};
+use prometheus::{IntCounterVec, Opts, Registry, proto::MetricFamily};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{AdminError, Boxed, Control, ControlError, Server};
+use crate::runtime::{
+    events::{EventKind, EventLog, NewEvent},
+    status::Status,
+};
+
+const HOSTILE: &str = "</script>\"\\\n\u{1b}[2J";
+
+/// A server with two PoPs that remembers its drains.
+struct Fake {
+    events: EventLog,
+    registry: Registry,
+    drains: Mutex<Vec<String>>,
+    reload_fails: bool,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let registry = Registry::new();
+        let counter = IntCounterVec::new(Opts::new("meridian_test_total", "help"), &["pop"]);
+        let counter = counter.unwrap();
+        counter.with_label_values(&[HOSTILE]).inc();
+        registry.register(Box::new(counter)).unwrap();
+        Self {
+            events: EventLog::default(),
+            registry,
+            drains: Mutex::default(),
+            reload_fails: false,
+        }
+    }
+
+    fn event(&self, message: &str) {
+        let new = NewEvent::new(EventKind::Pop, message).pop("fra");
+        self.events.record(Timestamp::UNIX_EPOCH, new);
+    }
+}
+
+impl Control for Fake {
+    fn status(&self) -> Status {
+        let pop = |name: &str| {
+            json!({"name": name, "latitude": 0.0, "longitude": 0.0, "weight": 100,
+                "state": "up", "verdict": "up", "reason": HOSTILE, "pools": ["edge"],
+                "endpoints": []})
+        };
+        serde_json::from_value(json!({
+            "version": "0.1.0", "started": "2026-01-01T00:00:00Z", "generation": 1,
+            "config": {"file": "a.toml", "loaded": "2026-01-01T00:00:00Z",
+                "last_reload_successful": true, "last_good": false},
+            "pops": [pop("fra"), pop("iad")],
+            "services": [{"name": "www.example.com.", "pool": "edge", "level": 1}],
+            "geo": [], "alarms": []
+        }))
+        .unwrap()
+    }
+
+    fn events(&self) -> &EventLog {
+        &self.events
+    }
+
+    fn is_ready(&self) -> bool {
+        !self.reload_fails
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        self.registry.gather()
+    }
+
+    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<Value> {
+        (name.to_string() == "www.example.com.")
+            .then(|| json!({"family": family, "client": client}))
+    }
+
+    fn drain(
+        &self,
+        pop: &str,
+        reason: String,
+        duration: Option<Duration>,
+        who: &str,
+    ) -> Result<(), ControlError> {
+        if pop == "zzz" {
+            return Err(ControlError::NotKept("disk full".into()));
+        }
+        if pop != "fra" && pop != "iad" {
+            return Err(ControlError::UnknownPop(pop.to_owned()));
+        }
+        let line = format!("drain {pop} {reason:?} {duration:?} {who}");
+        self.drains.lock().unwrap().push(line);
+        Ok(())
+    }
+
+    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
+        let line = format!("undrain {pop} {who}");
+        self.drains.lock().unwrap().push(line);
+        Ok(())
+    }
+
+    fn reload(&self) -> Boxed<'_, Result<u64, Diagnostics>> {
+        Box::pin(async {
+            if self.reload_fails {
+                return Err(Diagnostic::of_file("a.toml", "it is broken", "mend it").into());
+            }
+            Ok(7)
+        })
+    }
+}
+
+fn plain() -> Admin {
+    Admin {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        token_file: None,
+        tls: None,
+    }
+}
+
+/// A running listener; stopped when dropped.
+struct Running {
+    address: SocketAddr,
+    fake: Arc<Fake>,
+    stop: CancellationToken,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn start(admin: &Admin, fake: Fake) -> Running {
+    let server = Server::bind(admin).await.unwrap();
+    let address = server.address();
+    let stop = CancellationToken::new();
+    let fake = Arc::new(fake);
+    tokio::spawn(server.run(Arc::clone(&fake) as Arc<dyn Control>, stop.clone()));
+    Running {
+        address,
+        fake,
+        stop,
+    }
+}
+
+impl Running {
+    /// Sends text as it is, reads until the server closes; status code and everything received.
+    async fn raw(&self, text: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let _ = stream.write_all(text.as_bytes()).await;
+        let mut got = Vec::new();
+        let _ = timeout(Duration::from_secs(60), stream.read_to_end(&mut got)).await;
+        let got = String::from_utf8_lossy(&got).into_owned();
+        let status = got.split(' ').nth(1).and_then(|code| code.parse().ok());
+        (status.unwrap_or(0), got)
+    }
+
+    async fn ask(&self, method: &str, path: &str, more: &str, body: &str) -> (u16, Value) {
+        let length = body.len();
+        let text = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Length: {length}\r\n{more}\r\n{body}",
+            self.address
+        );
+        let (status, got) = self.raw(&text).await;
+        let body = got.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let value = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body));
+        (status, value)
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, "", "").await
+    }
+}
+
+#[tokio::test]
+async fn every_reading_route_answers() {
+    let server = start(&plain(), Fake::new()).await;
+    for path in [
+        "/healthz",
+        "/readyz",
+        "/metrics",
+        "/api/v1/status",
+        "/api/v1/pops",
+        "/api/v1/pops/fra",
+        "/api/v1/events?follow=false",
+        "/api/v1/openapi.json",
+        "/api/v1/explain?name=www.example.com&client=192.0.2.1",
+        "/api/v1/explain?name=www.example.com.&type=AAAA&client=2001:db8::/32",
+    ] {
+        assert_eq!(server.get(path).await.0, 200, "{path}");
+    }
+    let (_, explained) = server
+        .get("/api/v1/explain?name=www.example.com&client=192.0.2.77/24&type=a")
+        .await;
+    assert_eq!(explained, json!({"family": "A", "client": "192.0.2.0/24"}));
+}
+
+#[tokio::test]
+async fn refusals_are_json_with_a_remedy() {
+    let server = start(&plain(), Fake::new()).await;
+    for (method, path, status, part) in [
+        ("GET", "/", 404, "openapi.json"),
+        ("GET", "/api/v1/nothing", 404, "openapi.json"),
+        ("POST", "/api/v1/pops", 405, "openapi.json"),
+        ("GET", "/api/v1/pops/frq", 404, "did you mean fra?"),
+        ("PUT", "/api/v1/pops/ida/drain", 404, "did you mean iad?"),
+        ("PUT", "/api/v1/pops/zzz/drain", 500, "state_directory"),
+        (
+            "GET",
+            "/api/v1/explain?name=w.example.com&client=::1",
+            404,
+            "did you mean www",
+        ),
+    ] {
+        let (got, body) = server.ask(method, path, "", "").await;
+        assert_eq!(got, status, "{method} {path}");
+        assert!(body["error"].is_string(), "{path}: {body}");
+        let help = body["help"].as_str().unwrap_or("");
+        assert!(help.contains(part), "{path}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn class_4_a_wrong_parameter_never_means_all() {
+    let server = start(&plain(), Fake::new()).await;
+    for (method, path) in [
+        ("GET", "/healthz?x=1"),
+        ("GET", "/readyz?x=1"),
+        ("GET", "/metrics?name="),
+        ("GET", "/api/v1/status?pop=fra"),
+        ("GET", "/api/v1/pops?pop=fra"),
+        ("GET", "/api/v1/pops/fra?x"),
+        ("GET", "/api/v1/openapi.json?a=b"),
+        ("GET", "/api/v1/events?follow="),
+        ("GET", "/api/v1/events?follow=maybe"),
+        ("GET", "/api/v1/events?since=1"),
+        ("GET", "/api/v1/explain"),
+        ("GET", "/api/v1/explain?name=www.example.com"),
+        ("GET", "/api/v1/explain?client=::1"),
+        ("GET", "/api/v1/explain?name=&client=::1"),
+        ("GET", "/api/v1/explain?name=www.example.com&client="),
+        ("GET", "/api/v1/explain?name=www.example.com&client=x"),
+        ("GET", "/api/v1/explain?name=a..b&client=::1"),
+        (
+            "GET",
+            "/api/v1/explain?name=www.example.com&client=::1&type=MX",
+        ),
+        (
+            "GET",
+            "/api/v1/explain?name=www.example.com&client=::1&type=",
+        ),
+        ("GET", "/api/v1/explain?name=a&name=b&client=::1"),
+        ("PUT", "/api/v1/pops/fra/drain?for=2h"),
+        ("DELETE", "/api/v1/pops/fra/drain?reason="),
+        ("POST", "/api/v1/reload?force=1"),
+    ] {
+        let (status, body) = server.ask(method, path, "", "").await;
+        assert_eq!(status, 400, "{method} {path}: {body}");
+    }
+    assert!(server.fake.drains.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_drain_is_taken_only_when_all_of_it_is_understood() {
+    let server = start(&plain(), Fake::new()).await;
+    for body in [
+        "{",
+        "[]",
+        "null",
+        "\"x\"",
+        r#"{"reason": ""}"#,
+        r#"{"reason": " "}"#,
+        r#"{"for": ""}"#,
+        r#"{"for": "2"}"#,
+        r#"{"for": "0s"}"#,
+        r#"{"for": "9999 days"}"#,
+        r#"{"for": 7}"#,
+        r#"{"pop": "iad"}"#,
+        r#"{"reason": "a", "reason": "b"}"#,
+    ] {
+        let answer = server.ask("PUT", "/api/v1/pops/fra/drain", "", body).await;
+        assert_eq!(answer.0, 400, "{body}: {}", answer.1);
+    }
+    let long = format!(r#"{{"reason": "{}"}}"#, "x".repeat(513));
+    let answer = server.ask("PUT", "/api/v1/pops/fra/drain", "", &long).await;
+    assert_eq!(answer.0, 400);
+    assert!(server.fake.drains.lock().unwrap().is_empty());
+
+    let body = r#"{"reason": "switch", "for": "2h"}"#;
+    let (status, pop) = server.ask("PUT", "/api/v1/pops/fra/drain", "", body).await;
+    assert_eq!((status, &pop["name"]), (200, &json!("fra")));
+    assert_eq!(
+        server.ask("PUT", "/api/v1/pops/iad/drain", "", "").await.0,
+        200
+    );
+    assert_eq!(
+        server
+            .ask("DELETE", "/api/v1/pops/fra/drain", "", "")
+            .await
+            .0,
+        200
+    );
+    assert_eq!(
+        *server.fake.drains.lock().unwrap(),
+        [
+            "drain fra \"switch\" Some(7200s) 127.0.0.1",
+            "drain iad \"\" None 127.0.0.1",
+            "undrain fra 127.0.0.1",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_refused_reload_says_why() {
+    let fine = start(&plain(), Fake::new()).await;
+    let answer = fine.ask("POST", "/api/v1/reload", "", "").await;
+    assert_eq!(answer, (200, json!({"generation": 7})));
+
+    let mut fake = Fake::new();
+    fake.reload_fails = true;
+    let broken = start(&plain(), fake).await;
+    let (status, body) = broken.ask("POST", "/api/v1/reload", "", "").await;
+    assert_eq!(status, 422);
+    assert!(body["help"].as_str().unwrap().contains("it is broken"));
+    assert_eq!(broken.get("/readyz").await.0, 503);
+}
+
+#[tokio::test]
+async fn class_15_hostile_text_is_escaped_in_json_and_metrics() {
+    let server = start(&plain(), Fake::new()).await;
+    let (_, pop) = server.get("/api/v1/pops/fra").await;
+    assert_eq!(pop["reason"], HOSTILE);
+    let (_, metrics) = server.get("/metrics").await;
+    let line = r#"meridian_test_total{pop="</script>\"\\\n"#;
+    assert!(metrics.as_str().unwrap().contains(line), "{metrics}");
+    let (status, body) = server.get("/api/v1/pops/%1b%5b2J%22%3c").await;
+    assert_eq!(status, 404);
+    assert!(!body["error"].as_str().unwrap().contains('\u{1b}'));
+}
+
+#[tokio::test]
+async fn heads_bodies_and_hosts_are_bounded() {
+    let server = start(&plain(), Fake::new()).await;
+    let big = "x".repeat((64 << 10) + 1);
+    let answer = server.ask("PUT", "/api/v1/pops/fra/drain", "", &big).await;
+    assert_eq!(answer.0, 413);
+    let many: String = (0..65).map(|i| format!("x-{i}: y\r\n")).collect();
+    assert_eq!(server.ask("GET", "/healthz", &many, "").await.0, 431);
+    let long = format!("x: {}\r\n", "y".repeat(64 << 10));
+    assert_eq!(server.ask("GET", "/healthz", &long, "").await.0, 431);
+    let (status, _) = server
+        .raw("GET /api/v1/pops HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n")
+        .await;
+    assert_eq!(status, 403);
+    let origin = "Origin: http://evil.example\r\n";
+    assert_eq!(
+        server.ask("POST", "/api/v1/reload", origin, "").await.0,
+        403
+    );
+}
+
+#[tokio::test]
+async fn events_follow_without_a_gap_and_end_with_the_server() {
+    let server = start(&plain(), Fake::new()).await;
+    server.fake.event("one");
+    server.fake.event("two\ndata: forged");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let request = format!(
+        "GET /api/v1/events HTTP/1.1\r\nHost: {}\r\nLast-Event-ID: 1\r\nConnection: close\r\n\r\n",
+        server.address
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    let mut data = Vec::new();
+    while let Ok(Ok(Some(line))) = timeout(Duration::from_secs(60), lines.next_line()).await {
+        let Some(json) = line.strip_prefix("data: ") else {
+            continue;
+        };
+        let event: Value = serde_json::from_str(json).unwrap();
+        data.push(event["message"].as_str().unwrap().to_owned());
+        match data.len() {
+            1 => server.fake.event("three"),
+            _ => server.stop.cancel(),
+        }
+    }
+    assert_eq!(data, ["two\ndata: forged", "three"]);
+}
+
+#[tokio::test]
+async fn followers_are_bounded() {
+    let server = start(&plain(), Fake::new()).await;
+    let mut open = Vec::new();
+    for _ in 0..super::events::FOLLOWERS {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let request = format!(
+            "GET /api/v1/events HTTP/1.1\r\nHost: {}\r\n\r\n",
+            server.address
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200");
+        open.push(stream);
+    }
+    let (status, body) = server.get("/api/v1/events").await;
+    assert_eq!(status, 503, "{body}");
+}
+
+fn token_file(folder: &Path, token: &str) -> PathBuf {
+    let file = folder.join("token");
+    std::fs::write(&file, format!("{token}\n")).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_configured_token_is_asked_for_and_can_be_changed() {
+    let folder = TempDir::new().unwrap();
+    let mut admin = plain();
+    admin.token_file = Some(token_file(folder.path(), "0123456789abcdef"));
+    let server = Server::bind(&admin).await.unwrap();
+    let refresh = server.refresher();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let fake = Arc::new(Fake::new());
+    tokio::spawn(server.run(Arc::clone(&fake) as Arc<dyn Control>, stop.clone()));
+    let server = Running {
+        address,
+        fake,
+        stop,
+    };
+    let old = "Authorization: Bearer 0123456789abcdef\r\n";
+    let new = "Authorization: Bearer fedcba9876543210\r\n";
+    assert_eq!(server.get("/api/v1/pops").await.0, 401);
+    assert_eq!(server.get("/healthz").await.0, 200);
+    assert_eq!(server.ask("GET", "/api/v1/pops", old, "").await.0, 200);
+    assert_eq!(server.ask("GET", "/api/v1/pops", new, "").await.0, 401);
+    token_file(folder.path(), "short");
+    assert!(refresh.refresh(&admin).is_err());
+    assert_eq!(server.ask("GET", "/api/v1/pops", old, "").await.0, 200);
+    token_file(folder.path(), "fedcba9876543210");
+    refresh.refresh(&admin).unwrap();
+    assert_eq!(server.ask("GET", "/api/v1/pops", old, "").await.0, 401);
+    assert_eq!(server.ask("GET", "/api/v1/pops", new, "").await.0, 200);
+    let put = server.ask("PUT", "/api/v1/pops/fra/drain", new, "").await;
+    assert_eq!(put.0, 200);
+    assert_eq!(
+        *server.fake.drains.lock().unwrap(),
+        ["drain fra \"\" None token from 127.0.0.1"]
+    );
+}
+
+#[tokio::test]
+async fn what_cannot_be_had_is_one_clear_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut admin = plain();
+    admin.listen = taken.local_addr().unwrap();
+    let text = Server::bind(&admin).await.err().unwrap().to_string();
+    assert!(
+        text.starts_with("admin.listen: cannot listen on 127.0.0.1:"),
+        "{text}"
+    );
+
+    let folder = TempDir::new().unwrap();
+    let mut admin = plain();
+    admin.token_file = Some(folder.path().join("absent"));
+    let error = Server::bind(&admin).await.err().unwrap();
+    assert!(matches!(error, AdminError::Token { .. }));
+    admin.token_file = Some(token_file(folder.path(), ""));
+    let error = Server::bind(&admin).await.err().unwrap();
+    assert!(matches!(error, AdminError::ShortToken(_)));
+}
+
+/// Certificates of one test: a CA, a server for 127.0.0.1, a client, and a stranger's client.
+struct Certificates {
+    folder: TempDir,
+    client: (String, String),
+    stranger: (String, String),
+}
+
+impl Certificates {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let (ca, other) = (authority(), authority());
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text);
+        write("ca.pem", &ca.pem()).unwrap();
+        let (certificate, key) = signed(&ca, "127.0.0.1");
+        write("cert.pem", &certificate).unwrap();
+        write("key.pem", &key).unwrap();
+        let client = signed(&ca, "ops.example");
+        let stranger = signed(&other, "ops.example");
+        Self {
+            folder,
+            client,
+            stranger,
+        }
+    }
+
+    fn admin(&self) -> Admin {
+        let file = |name: &str| self.folder.path().join(name);
+        Admin {
+            tls: Some(AdminTls {
+                certificate: file("cert.pem"),
+                key: file("key.pem"),
+                client_ca: Some(file("ca.pem")),
+            }),
+            ..plain()
+        }
+    }
+
+    /// Status code of `GET /api/v1/pops` and of `/healthz`, with this client certificate.
+    async fn ask(&self, address: SocketAddr, client: Option<&(String, String)>) -> Option<u16> {
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+        let mut roots = rustls::RootCertStore::empty();
+        let ca = std::fs::read(self.folder.path().join("ca.pem")).unwrap();
+        roots
+            .add(CertificateDer::from_pem_slice(&ca).unwrap())
+            .unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let config = match client {
+            None => builder.with_no_client_auth(),
+            Some((certificate, key)) => {
+                let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+                let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+                builder.with_client_auth_cert(chain, key).unwrap()
+            }
+        };
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let stream = TcpStream::connect(address).await.unwrap();
+        let name = ServerName::try_from("127.0.0.1").unwrap();
+        let mut stream = connector.connect(name, stream).await.ok()?;
+        let text = format!(
+            "PUT /api/v1/pops/fra/drain HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.ok()?;
+        let mut got = Vec::new();
+        let _ = stream.read_to_end(&mut got).await;
+        let got = String::from_utf8_lossy(&got).into_owned();
+        got.split(' ').nth(1)?.parse().ok()
+    }
+}
+
+fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+fn signed(ca: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, ca).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_client_certificate_of_the_right_ca_opens_and_no_other() {
+    let certificates = Certificates::new();
+    let server = start(&certificates.admin(), Fake::new()).await;
+    let ask = |client| certificates.ask(server.address, client);
+    assert_eq!(ask(None).await, Some(401));
+    assert_eq!(ask(Some(&certificates.client)).await, Some(200));
+    assert_eq!(ask(Some(&certificates.stranger)).await, None);
+    assert_eq!(
+        *server.fake.drains.lock().unwrap(),
+        ["drain fra \"\" None certificate ops.example from 127.0.0.1"]
+    );
+    // Plain HTTP gets nothing.
+    assert_eq!(server.get("/healthz").await.0, 0);
+}

@@ -1,0 +1,114 @@
+//! TLS of the admin listener, and what is read from a verified client certificate.
+
+use std::{io, path::Path, sync::Arc};
+
+use meridian_config::AdminTls;
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
+};
+use tokio_rustls::TlsAcceptor;
+use webpki::EndEntityCert;
+
+/// Why the listener cannot have TLS.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// A file cannot be read.
+    #[error("{key}: cannot read {file}: {source}")]
+    Read {
+        /// Key of the configuration.
+        key: &'static str,
+        /// The file.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{key}: {file} holds no usable PEM {what}")]
+    Pem {
+        /// Key of the configuration.
+        key: &'static str,
+        /// The file.
+        file: String,
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// Key and certificate do not fit together, or the like.
+    #[error("admin.tls: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// `client_ca` cannot be used.
+    #[error("admin.tls.client_ca: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// Reads the files and makes the acceptor.
+pub(crate) fn acceptor(tls: &AdminTls) -> Result<TlsAcceptor, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()?;
+    let builder = match &tls.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates("admin.tls.client_ca", file)? {
+                roots.add(certificate)?;
+            }
+            // Not demanded of everybody: a token does as well, and /healthz is open to all.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let chain = certificates("admin.tls.certificate", &tls.certificate)?;
+    let key = private_key(&tls.key)?;
+    let mut config = builder.with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Names of a verified client certificate, for the log: its DNS names, else its serial number.
+pub(crate) fn holder(certificate: &CertificateDer<'_>) -> String {
+    let Ok(certificate) = EndEntityCert::try_from(certificate) else {
+        return "unreadable".to_owned();
+    };
+    let names: Vec<&str> = certificate.valid_dns_names().collect();
+    if names.is_empty() {
+        let serial = certificate.serial().iter().map(|b| format!("{b:02x}"));
+        return format!("serial {}", serial.collect::<String>());
+    }
+    names.join(",")
+}
+
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = read(key, file)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        _ => Err(TlsError::Pem {
+            key,
+            file: file.display().to_string(),
+            what: "certificate",
+        }),
+    }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let key = "admin.tls.key";
+    let pem = read(key, file)?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
+        key,
+        file: file.display().to_string(),
+        what: "private key",
+    })
+}
+
+fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(file).map_err(|source| TlsError::Read {
+        key,
+        file: file.display().to_string(),
+        source,
+    })
+}

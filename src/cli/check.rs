@@ -1,0 +1,142 @@
+//! `meridian check`: everything that `serve` would read, and the operator's steering tests.
+
+use std::{path::Path, sync::Arc};
+
+use meridian_config::{Config, Diagnostics};
+use meridian_dns::{build, build::Built, steer};
+use meridian_geo_data::ClientMap;
+use serde::Serialize;
+use serde_json::json;
+
+use super::{Failure, args::Check};
+use crate::render::{print, print_json};
+
+/// What was read, in numbers.
+#[derive(Debug, Serialize)]
+struct Summary {
+    ok: bool,
+    zones: usize,
+    services: usize,
+    pools: usize,
+    pops: usize,
+    endpoints: usize,
+    checks: usize,
+    tests: usize,
+    files: usize,
+}
+
+/// One mistake, for scripts.
+#[derive(Debug, Serialize)]
+struct Mistake<'a> {
+    file: String,
+    line: usize,
+    column: usize,
+    key: &'a str,
+    message: &'a str,
+    help: &'a str,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Check) -> Result<(), Failure> {
+    let checked = read(&args.config).and_then(|(config, built)| {
+        let failed = steer::run_tests(&config, &built.steering);
+        if failed.is_empty() {
+            Ok(summary(&config, &built))
+        } else {
+            Err(failed)
+        }
+    });
+    match checked {
+        Ok(summary) if args.output.json => {
+            print_json(&summary);
+            Ok(())
+        }
+        Ok(summary) => {
+            print(&sentence(&args.config, &summary));
+            Ok(())
+        }
+        Err(mistakes) if args.output.json => {
+            print_json(&json!({ "ok": false, "mistakes": listed(&mistakes) }));
+            Err(Failure::Said)
+        }
+        Err(mistakes) => Err(mistakes.into()),
+    }
+}
+
+/// Reads a configuration with its zones and geo data, as the server does at start. Mistakes in
+/// zones and in geo data are reported together.
+pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
+    let config = meridian_config::load(path)?;
+    let clients = ClientMap::open(&config.geo);
+    match clients {
+        Ok(clients) => {
+            let built = build::build(&config, Arc::new(clients))?;
+            Ok((config, built))
+        }
+        Err(mut mistakes) => {
+            // The zones can be judged with the bundled data too.
+            let bundled = meridian_config::Geo {
+                city: Vec::new(),
+                asn: Vec::new(),
+                networks: Vec::new(),
+            };
+            if let Ok(clients) = ClientMap::open(&bundled) {
+                if let Err(more) = build::build(&config, Arc::new(clients)) {
+                    mistakes.extend(more);
+                }
+            }
+            Err(mistakes)
+        }
+    }
+}
+
+fn summary(config: &Config, built: &Built) -> Summary {
+    Summary {
+        ok: true,
+        zones: config.zones.len(),
+        services: config.zones.iter().map(|z| z.services.len()).sum(),
+        pools: config.pools.len(),
+        pops: config.pops.len(),
+        endpoints: config.pops.iter().map(|p| p.endpoints.len()).sum(),
+        checks: config.checks.len(),
+        tests: config.tests.len(),
+        files: built.files.len(),
+    }
+}
+
+fn sentence(path: &Path, s: &Summary) -> String {
+    let counted = |n: usize, one: &str| match n {
+        1 => format!("1 {one}"),
+        _ => format!("{n} {one}s"),
+    };
+    format!(
+        "{} is fine: {}, {}, {}, {}, {}, {}, {}\n",
+        path.display(),
+        counted(s.zones, "zone"),
+        counted(s.services, "service"),
+        counted(s.pools, "pool"),
+        counted(s.pops, "PoP"),
+        counted(s.endpoints, "endpoint"),
+        counted(s.checks, "check"),
+        match s.tests {
+            0 => "no steering test".to_owned(),
+            n => format!("{} passed", counted(n, "steering test")),
+        },
+    )
+}
+
+fn listed(mistakes: &Diagnostics) -> Vec<Mistake<'_>> {
+    let one = |d| {
+        let d: &meridian_config::Diagnostic = d;
+        let (line, column) = d.position();
+        Mistake {
+            file: d.file.display().to_string(),
+            line,
+            column,
+            key: &d.key,
+            message: &d.message,
+            help: &d.help,
+        }
+    };
+    mistakes.0.iter().map(one).collect()
+}

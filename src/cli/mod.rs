@@ -1,0 +1,88 @@
+//! The command line: parse, do, say it in one line when it failed.
+
+mod args;
+//mod check;
+mod client;
+//mod explain;
+mod geo;
+mod talk;
+
+use std::{io, process::ExitCode};
+
+use clap::Parser;
+use meridian_config::Diagnostics;
+
+use crate::render::{self, Style};
+use args::{Cli, Command, Geo};
+use client::ClientError;
+
+/// Runs the program that the process arguments ask for. Exit codes: 0 done, 1 the thing asked for
+/// failed, 2 wrong usage.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{}", failure.render(Style::stderr()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(_) | Command::Serve(_) | Command::Check(_) | Command::Explain(_) => {
+            Err(Failure::Message("this build cannot do that yet".into()))
+        }
+        //        Command::Check(args) => check::run(&args),
+        //        Command::Explain(args) => explain::run(&args),
+        Command::Status(args) => block_on(talk::status(&args)),
+        Command::Drain(args) => block_on(talk::drain(&args)),
+        Command::Undrain(args) => block_on(talk::undrain(&args)),
+        Command::Events(args) => block_on(talk::events(&args)),
+        Command::Geo(Geo::Lookup(args)) => geo::lookup(&args),
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// Mistakes in files.
+    #[error("{0}")]
+    Mistakes(#[from] Diagnostics),
+    /// The server could not be asked, or said no.
+    #[error("{0}")]
+    Client(#[from] ClientError),
+    /// Threads or signals could not be had.
+    #[error("cannot start: {0}")]
+    Start(io::Error),
+    /// Any other reason, one sentence.
+    #[error("{0}")]
+    Message(String),
+    /// Everything was already said on standard output.
+    #[error("failed")]
+    Said,
+}
+
+impl Failure {
+    /// What stands on standard error.
+    fn render(&self, style: Style) -> String {
+        match self {
+            Self::Mistakes(mistakes) => mistakes.render(style.color()),
+            Self::Said => String::new(),
+            other => {
+                let error = style.paint(render::Paint::Bad, "error:");
+                format!("{error} {}", render::clean(&other.to_string()))
+            }
+        }
+    }
+}
+
+/// Runs a short talk with a server on this thread.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Start)?
+        .block_on(work)
+}

@@ -1,0 +1,108 @@
+//! The commands that talk to a running server: `status`, `drain`, `undrain`, `events`.
+
+use hyper::Method;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{
+    Failure,
+    args::{Drain, Events, Status, Undrain},
+    client::Client,
+};
+use crate::{
+    render::{self, Style, print, print_json},
+    runtime::{events::Event, status},
+};
+
+/// `meridian status`
+pub(crate) async fn status(args: &Status) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let value: serde_json::Value = client.get("/api/v1/status").await?;
+    if args.output.json {
+        print_json(&value);
+        return Ok(());
+    }
+    let status: status::Status = serde_json::from_value(value)
+        .map_err(|e| Failure::Message(format!("the server is of another version: {e}")))?;
+    print(&render::status(&status, Timestamp::now(), Style::stdout()));
+    Ok(())
+}
+
+/// `meridian drain POP`
+pub(crate) async fn drain(args: &Drain) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let mut body = json!({ "reason": args.reason });
+    if let Some(duration) = args.duration {
+        body["for"] = json!(humantime::format_duration(duration).to_string());
+    }
+    let path = drain_path(&args.pop);
+    client.send(Method::PUT, &path, Some(&body)).await?;
+    let until = args.duration.map(render::span);
+    let until = until.map_or("until `undrain`".to_owned(), |span| format!("for {span}"));
+    print(&format!("{} is drained {until}\n", args.pop));
+    Ok(())
+}
+
+/// `meridian undrain POP`
+pub(crate) async fn undrain(args: &Undrain) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let path = drain_path(&args.pop);
+    client.send(Method::DELETE, &path, None).await?;
+    print(&format!("{} is no longer drained\n", args.pop));
+    Ok(())
+}
+
+/// `meridian events [--follow]`
+pub(crate) async fn events(args: &Events) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let style = Style::stdout();
+    if !args.follow {
+        let events: Vec<Event> = client.get("/api/v1/events?follow=false").await?;
+        if args.output.json {
+            print_json(&events);
+        } else {
+            let lines = events.iter().map(|e| render::event(e, style) + "\n");
+            print(&lines.collect::<String>());
+        }
+        return Ok(());
+    }
+    let each = |data: &str| {
+        if args.output.json {
+            print(&format!("{data}\n"));
+        } else if let Ok(event) = serde_json::from_str::<Event>(data) {
+            print(&(render::event(&event, style) + "\n"));
+        }
+    };
+    client.follow("/api/v1/events", each).await?;
+    Err(Failure::Message("the server ended the stream".to_owned()))
+}
+
+/// Path of a PoP's drain; a name is percent-encoded, so that no name reaches another path.
+fn drain_path(pop: &str) -> String {
+    format!("/api/v1/pops/{}/drain", encode(pop))
+}
+
+/// Percent-encodes everything but unreserved characters (RFC 3986 §2.3).
+pub(super) fn encode(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                out.push(char::from(byte));
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_pop_name_stays_one_path_segment() {
+        assert_eq!(drain_path("fra"), "/api/v1/pops/fra/drain");
+        assert_eq!(drain_path("../x?y#z"), "/api/v1/pops/..%2Fx%3Fy%23z/drain");
+    }
+}

@@ -1,0 +1,225 @@
+//! `meridian status`.
+
+use std::{fmt::Write as _, time::Duration};
+
+use jiff::Timestamp;
+
+use super::{Cell, Paint, Style, Table, clean, span};
+use crate::runtime::status::{PopStatus, Status};
+
+/// The whole page. `now` is when the answer was received.
+pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
+    let mut out = heading(status, now, style);
+    for alarm in &status.alarms {
+        let text = format!("ALARM  {}", clean(alarm));
+        let _ = writeln!(out, "{}", style.paint(Paint::Bad, &text));
+    }
+    out.push('\n');
+    out.push_str(&pops(&status.pops, now).render(style, 0));
+    let broken = endpoints(&status.pops, now);
+    if let Some(table) = broken {
+        let _ = write!(
+            out,
+            "\nEndpoints that are not up:\n{}",
+            table.render(style, 2)
+        );
+    }
+    out.push('\n');
+    out.push_str(&services(status).render(style, 0));
+    out.push('\n');
+    out.push_str(&geo(status, now).render(style, 0));
+    out
+}
+
+fn heading(status: &Status, now: Timestamp, style: Style) -> String {
+    let config = &status.config;
+    let mut out = format!(
+        "meridian {}, answering since {} ({})\n{}, loaded {} ago, generation {}\n",
+        clean(&status.version),
+        status.started.strftime("%Y-%m-%d %H:%M:%SZ"),
+        ago(status.started, now),
+        clean(&config.file),
+        ago(config.loaded, now),
+        status.generation,
+    );
+    if config.last_good {
+        let text = "The files could not be read at start: this is the last good state.";
+        let _ = writeln!(out, "{}", style.paint(Paint::Bad, text));
+    }
+    if !config.last_reload_successful {
+        let why = config.refused.as_deref().unwrap_or("");
+        let text = format!("The newest reload was refused: {}", lines(why));
+        let _ = writeln!(out, "{}", style.paint(Paint::Bad, &text));
+    }
+    out
+}
+
+/// Several lines in one, for a reason that was rendered elsewhere.
+fn lines(text: &str) -> String {
+    let parts: Vec<_> = text.lines().map(clean).collect();
+    parts.join("; ")
+}
+
+fn pops(pops: &[PopStatus], now: Timestamp) -> Table {
+    let mut table = Table::new(&["POP", "STATE", "FOR", "ENDPOINTS", "POOLS", "WHY"]);
+    for pop in pops {
+        let up = pop.endpoints.iter().filter(|e| e.verdict != "down").count();
+        let since = match &pop.override_ {
+            Some(word) => Some(word.since),
+            None => pop.since,
+        };
+        table.row(vec![
+            Cell::painted(Paint::Bold, &pop.name),
+            Cell::painted(Paint::of_state(pop.state.as_str()), pop.state.as_str()),
+            Cell::new(since.map(|t| ago(t, now)).unwrap_or_default()),
+            Cell::new(format!("{up} of {}", pop.endpoints.len())),
+            Cell::new(pop.pools.join(" ")),
+            Cell::new(why(pop, now)),
+        ]);
+    }
+    table
+}
+
+/// The operator's word first, the verdict beside it.
+fn why(pop: &PopStatus, now: Timestamp) -> String {
+    let Some(word) = &pop.override_ else {
+        return pop.reason.clone();
+    };
+    let mut out = format!("{} by operator", word.kind);
+    if !word.reason.is_empty() {
+        let _ = write!(out, ": {}", word.reason);
+    }
+    if let Some(until) = word.until {
+        let _ = write!(out, " (ends in {})", ago(now, until));
+    }
+    let _ = write!(out, "; verdict {}", pop.verdict);
+    if !pop.reason.is_empty() {
+        let _ = write!(out, ": {}", pop.reason);
+    }
+    out
+}
+
+fn endpoints(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
+    let mut table = Table::new(&["POP", "ENDPOINT", "CHECK", "VERDICT", "FOR", "LAST PROBE"]);
+    let mut any = false;
+    for pop in pops {
+        for endpoint in pop.endpoints.iter().filter(|e| e.verdict == "down") {
+            any = true;
+            table.row(vec![
+                Cell::new(&pop.name),
+                Cell::new(endpoint.address.to_string()),
+                Cell::new(endpoint.check.as_deref().unwrap_or("-")),
+                Cell::painted(Paint::of_state(&endpoint.verdict), &endpoint.verdict),
+                Cell::new(endpoint.since.map(|t| ago(t, now)).unwrap_or_default()),
+                Cell::new(&endpoint.reason),
+            ]);
+        }
+    }
+    any.then_some(table)
+}
+
+fn services(status: &Status) -> Table {
+    let mut table = Table::new(&["SERVICE", "POOL", "STEERED BY"]);
+    for service in &status.services {
+        let (paint, level) = level(service.level);
+        table.row(vec![
+            Cell::painted(Paint::Bold, &service.name),
+            Cell::new(&service.pool),
+            Cell::painted(paint, level),
+        ]);
+    }
+    table
+}
+
+/// What a rung of the ladder is called (`steering_level`).
+pub(super) fn level(level: u8) -> (Paint, &'static str) {
+    match level {
+        0 => (Paint::Plain, "measured latency"),
+        1 => (Paint::Plain, "distance"),
+        2 => (Paint::Plain, "configured order"),
+        _ => (Paint::Bad, "last resort"),
+    }
+}
+
+fn geo(status: &Status, now: Timestamp) -> Table {
+    let mut table = Table::new(&["GEO DATA", "TYPE", "LEVEL", "BUILT"]);
+    for database in &status.geo {
+        table.row(vec![
+            Cell::new(&database.file),
+            Cell::new(&database.database_type),
+            Cell::new(&database.level),
+            Cell::new(format!("{} ago", ago(database.built, now))),
+        ]);
+    }
+    table
+}
+
+/// Time from `then` to `now`; nothing when the clocks disagree.
+fn ago(then: Timestamp, now: Timestamp) -> String {
+    let gone = now.duration_since(then);
+    span(Duration::try_from(gone).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Status {
+        serde_json::from_value(serde_json::json!({
+            "version": "0.1.0",
+            "started": "2026-11-20T20:00:00Z",
+            "generation": 12,
+            "config": {
+                "file": "/etc/meridian/meridian.toml",
+                "loaded": "2026-11-20T21:00:00Z",
+                "last_reload_successful": false,
+                "refused": "pool[0].pops: unknown PoP\nsecond",
+                "last_good": false
+            },
+            "pops": [
+                {"name": "fra", "latitude": 50.0, "longitude": 8.5, "weight": 100,
+                 "state": "down", "verdict": "down", "reason": "1 of 1 endpoints down",
+                 "since": "2026-11-20T22:58:00Z", "pools": ["edge"],
+                 "endpoints": [{"address": "192.0.2.10", "check": "edge", "verdict": "down",
+                    "reason": "connection refused", "since": "2026-11-20T22:58:00Z"}]},
+                {"name": "iad", "latitude": 39.0, "longitude": -77.5, "weight": 100,
+                 "state": "drained", "verdict": "up", "reason": "", "pools": ["edge"],
+                 "override": {"kind": "drain", "reason": "switch\u{1b}[2J",
+                    "since": "2026-11-20T22:00:00Z", "until": "2026-11-21T00:00:00Z"},
+                 "endpoints": [{"address": "192.0.2.20", "check": "edge", "verdict": "up",
+                    "reason": "pass", "rtt_ms": 0.4}]}
+            ],
+            "services": [{"name": "www.example.com.", "pool": "edge", "level": 3}],
+            "geo": [{"file": "bundled", "database_type": "country", "level": "country",
+                     "built": "2026-11-01T23:00:00Z"}],
+            "alarms": ["disk full"]
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn golden() {
+        let now = "2026-11-20T23:00:00Z".parse().unwrap();
+        let shown = status(&sample(), now, Style::PLAIN);
+        let expected = r"meridian 0.1.0, answering since 2026-11-20 20:00:00Z (3h)
+/etc/meridian/meridian.toml, loaded 2h ago, generation 12
+The newest reload was refused: pool[0].pops: unknown PoP; second
+ALARM  disk full
+
+POP  STATE    FOR  ENDPOINTS  POOLS  WHY
+fra  down     2m   0 of 1     edge   1 of 1 endpoints down
+iad  drained  1h   1 of 1     edge   drain by operator: switch\u{1b}[2J (ends in 1h); verdict up
+
+Endpoints that are not up:
+  POP  ENDPOINT    CHECK  VERDICT  FOR  LAST PROBE
+  fra  192.0.2.10  edge   down     2m   connection refused
+
+SERVICE           POOL  STEERED BY
+www.example.com.  edge  last resort
+
+GEO DATA  TYPE     LEVEL    BUILT
+bundled   country  country  19d 0h ago
+";
+        assert_eq!(shown, expected);
+    }
+}
