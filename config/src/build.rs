@@ -215,6 +215,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         .collect();
     Config {
         files: Vec::new(),
+        include_patterns: Vec::new(),
         server,
         admin,
         log,

@@ -6,7 +6,7 @@
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
     sync::Arc,
 };
 
@@ -28,25 +28,30 @@ const FILES_LIMIT: usize = 4096;
 pub(crate) struct Reading {
     /// The main file first.
     pub(crate) files: Vec<SourceFile>,
+    /// The patterns of `include`, joined to the main file's directory.
+    pub(crate) patterns: Vec<PathBuf>,
     /// Mistakes in `include`, and files that cannot be read.
     pub(crate) found: Diagnostics,
 }
 
-/// Reads the main file and what it includes.
+/// Reads the main file and what it includes; with `root`, the copies that stand below it, while
+/// every path in the result stays the original's.
 ///
 /// # Errors
 /// The main file cannot be read.
-pub(crate) fn read_all(path: &Path) -> Result<Reading, Diagnostics> {
-    let text = read_text(path).map_err(|e| e.into_diagnostic(path))?;
+pub(crate) fn read_all(path: &Path, root: Option<&Path>) -> Result<Reading, Diagnostics> {
+    let text = read_text(&below(root, path)).map_err(|e| e.into_diagnostic(path))?;
     let main = main_file(&text, path);
     let sink = Sink::default();
     let mut paths = Vec::new();
+    let mut patterns_read = Vec::new();
     for pattern in patterns(&main, &sink) {
-        expand(&pattern, &main.base, path, &mut paths);
+        patterns_read.push(PathBuf::from(pattern.whole(&main.base)));
+        expand(&pattern, &main.base, root, path, &mut paths);
     }
     let mut included = Vec::new();
     for (path, at) in paths {
-        match read_text(&path) {
+        match read_text(&below(root, &path)) {
             Ok(text) => included.push(SourceFile {
                 path,
                 base: main.base.clone(),
@@ -66,7 +71,31 @@ pub(crate) fn read_all(path: &Path) -> Result<Reading, Diagnostics> {
     let found = sink.into_diagnostics();
     let mut files = vec![main];
     files.extend(included);
-    Ok(Reading { files, found })
+    Ok(Reading {
+        files,
+        patterns: patterns_read,
+        found,
+    })
+}
+
+/// The path whose copy was found below `root`.
+fn original(root: Option<&Path>, found: &Path) -> PathBuf {
+    match root.and_then(|root| found.strip_prefix(root).ok()) {
+        Some(rest) => Path::new("/").join(rest),
+        None => found.to_owned(),
+    }
+}
+
+/// Where the copy of `path` stands below `root`; `path` itself without one.
+pub(crate) fn below(root: Option<&Path>, path: &Path) -> PathBuf {
+    let Some(root) = root else {
+        return path.to_owned();
+    };
+    let parts = path.components().filter_map(|part| match part {
+        Component::Normal(part) => Some(part),
+        _ => None,
+    });
+    root.iter().chain(parts).collect()
 }
 
 /// Where a mistake found while reading stands in the reading order.
@@ -194,18 +223,31 @@ struct Pattern<'a> {
     at: At<'a>,
 }
 
-/// The files that a pattern matches, in alphabetical order, each once over all patterns.
-fn expand<'a>(pattern: &Pattern<'a>, base: &Path, main: &Path, paths: &mut Vec<(PathBuf, At<'a>)>) {
-    let whole = if Path::new(&pattern.text).is_absolute() {
-        pattern.text.clone()
-    } else {
+impl Pattern<'_> {
+    /// The pattern joined to the main file's directory.
+    fn whole(&self, base: &Path) -> String {
         let base = glob::Pattern::escape(&base.display().to_string());
-        if base.is_empty() {
-            pattern.text.clone()
+        if Path::new(&self.text).is_absolute() || base.is_empty() {
+            self.text.clone()
         } else {
-            format!("{base}/{}", pattern.text)
+            format!("{base}/{}", self.text)
         }
-    };
+    }
+}
+
+/// The files that a pattern matches, in alphabetical order, each once over all patterns.
+fn expand<'a>(
+    pattern: &Pattern<'a>,
+    base: &Path,
+    root: Option<&Path>,
+    main: &Path,
+    paths: &mut Vec<(PathBuf, At<'a>)>,
+) {
+    let mut whole = pattern.whole(base);
+    let root_text = root.map(|r| glob::Pattern::escape(&r.display().to_string()));
+    if let Some(root) = root_text {
+        whole = format!("{root}/{}", whole.trim_start_matches('/'));
+    }
     // `*` matches no hidden file: editors leave such files behind.
     let options = glob::MatchOptions {
         require_literal_leading_dot: true,
@@ -224,8 +266,9 @@ fn expand<'a>(pattern: &Pattern<'a>, base: &Path, main: &Path, paths: &mut Vec<(
     let mut matched = false;
     for entry in found {
         match entry {
-            Ok(path) => {
+            Ok(found) => {
                 matched = true;
+                let path = original(root, &found);
                 if path != main && !paths.iter().any(|(p, _)| *p == path) {
                     paths.push((path, pattern.at.clone()));
                 }

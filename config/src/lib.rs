@@ -39,14 +39,41 @@ use walk::Sink;
 /// # Errors
 /// Every mistake found in any of the files, in reading order.
 pub fn load(path: &Path) -> Result<Config, Diagnostics> {
-    let files::Reading { files, found } = files::read_all(path)?;
+    read(path, None)
+}
+
+/// Reads copies that stand below `root` in place of the files themselves. `path` and every path in
+/// the result are the originals', except those of data that the copies include: zone files, geo
+/// databases and CA files lead below `root`.
+///
+/// # Errors
+/// Every mistake found in any of the files, in reading order.
+pub fn load_below(path: &Path, root: &Path) -> Result<Config, Diagnostics> {
+    let mut config = read(path, Some(root))?;
+    let geo = config.geo.city.iter_mut().chain(&mut config.geo.asn);
+    let zones = config.zones.iter_mut().map(|zone| &mut zone.file);
+    let roots = config.checks.iter_mut().filter_map(Check::ca_file_mut);
+    for file in geo.chain(zones).chain(roots) {
+        *file = files::below(Some(root), file);
+    }
+    Ok(config)
+}
+
+fn read(path: &Path, root: Option<&Path>) -> Result<Config, Diagnostics> {
+    let files::Reading {
+        files,
+        patterns,
+        found,
+    } = files::read_all(path, root)?;
     let sink = Sink::default();
     // A file that could not be read may hold what the others refer to.
     sink.incomplete.set(!found.is_empty());
     for mistake in found.0 {
         sink.push(files::order_of(&mistake, &files), mistake);
     }
-    finish(build::build(&files, Include::Followed, &sink), sink)
+    let mut config = build::build(&files, Include::Followed, &sink);
+    config.include_patterns = patterns;
+    finish(config, sink)
 }
 
 /// Reads a configuration from text alone, as if it stood at `path`; the file system is not
@@ -66,5 +93,41 @@ fn finish(config: Config, sink: Sink) -> Result<Config, Diagnostics> {
         Ok(config)
     } else {
         Err(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn copies_below_a_root_stand_in_for_the_originals() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("tree");
+        let folder = root.join("etc/meridian/conf.d");
+        fs::create_dir_all(&folder).unwrap();
+        let main = "include = [\"conf.d/*.toml\", \"/etc/meridian/conf.d/b*.toml\"]\n\
+            [server]\nstate_directory = \"state\"\n[geo]\ncity = [\"/geo/city.mmdb\"]\n\
+            [[pop]]\nname = \"fra\"\nlatitude = 50\nlongitude = 8\nendpoints = [\"192.0.2.1\"]\n";
+        let zone = "[[zone]]\nname = \"example.com\"\nfile = \"example.zone\"\n";
+        fs::write(root.join("etc/meridian/meridian.toml"), main).unwrap();
+        fs::write(folder.join("b.toml"), zone).unwrap();
+        let config = load_below(Path::new("/etc/meridian/meridian.toml"), &root).unwrap();
+        assert_eq!(
+            config.files,
+            ["/etc/meridian/meridian.toml", "/etc/meridian/conf.d/b.toml"].map(Path::new)
+        );
+        assert_eq!(
+            config.include_patterns[0],
+            Path::new("/etc/meridian/conf.d/*.toml")
+        );
+        assert_eq!(
+            config.server.state_directory,
+            Path::new("/etc/meridian/state")
+        );
+        assert_eq!(config.geo.city, [root.join("geo/city.mmdb")]);
+        assert_eq!(config.zones[0].file, root.join("etc/meridian/example.zone"));
     }
 }

@@ -70,6 +70,9 @@ pub struct Coordinates {
 pub struct Config {
     /// The configuration file and every file it includes, in reading order.
     pub files: Vec<PathBuf>,
+    /// The patterns of `include`, joined to the configuration's directory: files that would be
+    /// read if they existed.
+    pub include_patterns: Vec<PathBuf>,
     /// `[server]`
     pub server: Server,
     /// `[admin]`
@@ -277,6 +280,23 @@ pub struct Check {
     pub rise: u32,
     /// A pass that took longer than this is a failure.
     pub max_latency: Option<Duration>,
+}
+
+impl Check {
+    /// The PEM roots that it reads.
+    pub fn ca_file(&self) -> Option<&PathBuf> {
+        match &self.kind {
+            CheckKind::Https(_, tls) => tls.ca_file.as_ref(),
+            CheckKind::Http(_) | CheckKind::Tcp => None,
+        }
+    }
+
+    pub(crate) fn ca_file_mut(&mut self) -> Option<&mut PathBuf> {
+        match &mut self.kind {
+            CheckKind::Https(_, tls) => tls.ca_file.as_mut(),
+            CheckKind::Http(_) | CheckKind::Tcp => None,
+        }
+    }
 }
 
 /// The kind of a check with the keys that belong to it.
