@@ -13,6 +13,7 @@
 //!
 //! One query sees one [`snapshot::Snapshot`].
 
+pub mod answer;
 pub mod client;
 pub mod query;
 pub mod snapshot;

@@ -1,0 +1,223 @@
+//! Name compression (RFC 1035 §4.1.4) at a bounded cost.
+//!
+//! Each suffix of a name that was written is remembered in a small table by a hash of its labels.
+//! The table has a fixed number of places and is probed twice a suffix, so a name costs at most a
+//! few hundred steps whatever stands in the message; a suffix without a free place is simply not
+//! used later.
+
+use arrayvec::ArrayVec;
+
+/// Places for remembered suffixes; a power of two.
+const PLACES: usize = 128;
+/// A pointer has 14 bits (RFC 1035 §4.1.4).
+const POINTER_LIMIT: usize = 0x4000;
+/// Most labels of a name, the root's left out.
+const MAX_LABELS: usize = 127;
+
+/// A remembered suffix: its hash and where it stands. Offset 0 (the header) marks a free place.
+type Place = (u32, u16);
+
+/// Where suffixes stand in the message written so far.
+pub(super) struct Compressor {
+    places: [Place; PLACES],
+}
+
+impl Compressor {
+    pub(super) fn new() -> Self {
+        Self {
+            places: [(0, 0); PLACES],
+        }
+    }
+
+    /// Appends a name (uncompressed wire form), with a pointer where a suffix of it stands already.
+    /// Comparison ignores case; the case of what is written is kept.
+    pub(super) fn write(&mut self, out: &mut Vec<u8>, name: &[u8]) {
+        let suffixes = suffixes(name);
+        let known = suffixes.iter().enumerate().find_map(|(i, &(start, hash))| {
+            let suffix = name.get(usize::from(start)..)?;
+            Some((i, start, self.find(out, hash, suffix)?))
+        });
+        let base = out.len();
+        let new = match known {
+            Some((i, start, offset)) => {
+                out.extend_from_slice(name.get(..usize::from(start)).unwrap_or_default());
+                out.extend_from_slice(&(0xc000 | offset).to_be_bytes());
+                i
+            }
+            None => {
+                out.extend_from_slice(name);
+                suffixes.len()
+            }
+        };
+        for &(start, hash) in suffixes.iter().take(new) {
+            self.remember(hash, base + usize::from(start));
+        }
+    }
+
+    /// Forgets suffixes at or after `length`: what stood there was taken back.
+    pub(super) fn forget_from(&mut self, length: usize) {
+        for place in &mut self.places {
+            if usize::from(place.1) >= length {
+                *place = (0, 0);
+            }
+        }
+    }
+
+    fn find(&self, out: &[u8], hash: u32, suffix: &[u8]) -> Option<u16> {
+        slots(hash).into_iter().find_map(|slot| {
+            let &(other, offset) = self.places.get(slot)?;
+            let is_it = offset != 0 && other == hash && stands_at(out, offset.into(), suffix);
+            is_it.then_some(offset)
+        })
+    }
+
+    fn remember(&mut self, hash: u32, offset: usize) {
+        if offset >= POINTER_LIMIT {
+            return;
+        }
+        let Ok(offset) = u16::try_from(offset) else {
+            return;
+        };
+        for slot in slots(hash) {
+            if let Some(place) = self.places.get_mut(slot)
+                && place.1 == 0
+            {
+                *place = (hash, offset);
+                return;
+            }
+        }
+    }
+}
+
+/// The two places a suffix may have.
+fn slots(hash: u32) -> [usize; 2] {
+    let first = hash as usize % PLACES;
+    [first, first ^ 1]
+}
+
+/// Start and hash of each suffix of a name, the longest first, the root left out.
+fn suffixes(name: &[u8]) -> ArrayVec<(u8, u32), MAX_LABELS> {
+    let mut found = ArrayVec::new();
+    let mut at = 0_usize;
+    while let Some(&length) = name.get(at)
+        && length != 0
+        && let Ok(start) = u8::try_from(at)
+        && found.try_push((start, 0)).is_ok()
+    {
+        at += 1 + usize::from(length);
+    }
+    let mut hash = 0;
+    let mut end = at;
+    for (start, place) in found.iter_mut().rev() {
+        let label = name.get(usize::from(*start)..end).unwrap_or_default();
+        // FNV-1a over the label, continued from the suffix behind it.
+        hash = label.iter().fold(hash ^ 0x811c_9dc5_u32, |hash, octet| {
+            (hash ^ u32::from(octet.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+        });
+        hash ^= hash >> 15;
+        *place = hash;
+        end = usize::from(*start);
+    }
+    found
+}
+
+/// Whether the name at `at` in the message equals `name`. Pointers lead strictly backwards, so
+/// the walk ends.
+fn stands_at(message: &[u8], mut at: usize, mut name: &[u8]) -> bool {
+    loop {
+        let Some(&length) = message.get(at) else {
+            return false;
+        };
+        if length >= 0xc0 {
+            let Some(&low) = message.get(at + 1) else {
+                return false;
+            };
+            let target = usize::from(u16::from_be_bytes([length & 0x3f, low]));
+            if target >= at {
+                return false;
+            }
+            at = target;
+            continue;
+        }
+        let label_end = 1 + usize::from(length);
+        let (Some(here), Some(wanted)) = (message.get(at..at + label_end), name.get(..label_end))
+        else {
+            return false;
+        };
+        if !here.eq_ignore_ascii_case(wanted) {
+            return false;
+        }
+        if length == 0 {
+            return name.len() == 1;
+        }
+        at += label_end;
+        name = name.get(label_end..).unwrap_or_default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(names: &[&[u8]]) -> Vec<u8> {
+        let mut out = vec![0; 12];
+        let mut compressor = Compressor::new();
+        for name in names {
+            compressor.write(&mut out, name);
+        }
+        out.split_off(12)
+    }
+
+    #[test]
+    fn rfc_1035_4_1_4_pointers() {
+        let com: &[u8] = b"\x07example\x03com\0";
+        assert_eq!(written(&[com, com]), [com, b"\xc0\x0c"].concat());
+        let www: &[u8] = b"\x03WWW\x07EXAMPLE\x03com\0";
+        assert_eq!(written(&[com, www]), [com, b"\x03WWW\xc0\x0c"].concat());
+        assert_eq!(
+            written(&[com, www, www]),
+            [com, b"\x03WWW\xc0\x0c\xc0\x19"].concat(),
+            "a name that ends with a pointer is pointed at too"
+        );
+        assert_eq!(
+            written(&[b"\0", b"\0"]),
+            b"\0\0",
+            "the root is never compressed"
+        );
+        let other: &[u8] = b"\x07example\x03org\0";
+        assert_eq!(written(&[com, other]), [com, other].concat());
+        assert_eq!(
+            written(&[com, b"\x03com\0"]),
+            [com, b"\xc0\x14"].concat(),
+            "a suffix of a name"
+        );
+    }
+
+    #[test]
+    fn nothing_points_past_14_bits() {
+        let mut out = vec![0; POINTER_LIMIT];
+        let mut compressor = Compressor::new();
+        compressor.write(&mut out, b"\x01a\0");
+        compressor.write(&mut out, b"\x01a\0");
+        assert_eq!(out[POINTER_LIMIT..], *b"\x01a\0\x01a\0");
+    }
+
+    #[test]
+    fn what_was_taken_back_is_not_pointed_at() {
+        let mut out = vec![0; 12];
+        let mut compressor = Compressor::new();
+        compressor.write(&mut out, b"\x01a\0");
+        out.truncate(12);
+        compressor.forget_from(12);
+        compressor.write(&mut out, b"\x01a\0");
+        assert_eq!(out[12..], *b"\x01a\0");
+    }
+
+    #[test]
+    fn row_11_deep_names_stay_within_bounds() {
+        let mut deep = [1, b'x'].repeat(127);
+        deep.push(0);
+        let octets = written(&[&deep, &deep]);
+        assert_eq!(octets.len(), 257, "the second one is a pointer");
+    }
+}

@@ -1,0 +1,136 @@
+//! The one function behind every transport: octets in, octets out.
+//!
+//! ```text
+//! query::parse → refuse, or
+//!     zone::ZoneSet::find → plan (chain of lookups, steer::decide) → sections → OPT → header
+//! ```
+//!
+//! [`respond`] is total and bounded, does no input or output (row 24 of the failure classes),
+//! never panics, and never answers with more than 1232 octets over UDP.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod chaos;
+mod compress;
+mod opt;
+mod plan;
+mod reply;
+mod sections;
+mod tsig;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+
+use meridian_config::{Family, PopId};
+
+use crate::{
+    client::Client,
+    query::{self, DropReason, Parsed},
+    snapshot::Snapshot,
+    steer::{self, Decision, Level, Reason},
+    types::ServiceId,
+};
+use plan::Steer;
+
+/// How a query came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// One datagram.
+    Udp,
+    /// A frame of a stream (RFC 7766).
+    Tcp,
+}
+
+impl Transport {
+    /// The value of the metric label `transport`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
+/// What is known of a query beside its octets.
+#[derive(Clone, Copy, Debug)]
+pub struct Meta {
+    /// Where it came from.
+    pub source: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+}
+
+/// What became of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A reply stands in the buffer.
+    Reply(Summary),
+    /// Nothing is to be sent; the buffer is empty.
+    Drop(DropReason),
+}
+
+/// What metrics want to know of a reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The whole response code, extended ones included.
+    pub rcode: u16,
+    /// QTYPE; 0 where no question could be read.
+    pub qtype: u16,
+    /// The query had a client subnet option.
+    pub ecs: bool,
+    /// The steering decision, when one was taken.
+    pub steered: Option<Steered>,
+    /// TC is set.
+    pub truncated: bool,
+}
+
+/// A steering decision, as metrics count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steered {
+    /// The service.
+    pub service: ServiceId,
+    /// PoP of the first address; `None` for the pool's fallback and for NODATA.
+    pub pop: Option<PopId>,
+    /// Why this PoP.
+    pub reason: Reason,
+    /// What the choice rests on.
+    pub level: Level,
+}
+
+/// Answers one query. `out` is cleared first; after [`Outcome::Reply`] it holds the reply, without
+/// the length that TCP puts in front.
+pub fn respond(snapshot: &Snapshot, message: &[u8], meta: &Meta, out: &mut Vec<u8>) -> Outcome {
+    respond_with(snapshot, snapshot, message, meta, out)
+}
+
+/// [`respond`] with the steering as an argument, for tests.
+fn respond_with(
+    snapshot: &impl reply::Data,
+    steer: &impl Steer,
+    message: &[u8],
+    meta: &Meta,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    match query::parse(message) {
+        Parsed::Drop(reason) => {
+            out.clear();
+            Outcome::Drop(reason)
+        }
+        Parsed::Refuse(refusal) => Outcome::Reply(reply::refuse(&refusal, meta, out)),
+        Parsed::Query(query) => Outcome::Reply(reply::answer(snapshot, steer, &query, meta, out)),
+    }
+}
+
+impl Steer for Snapshot {
+    fn decide(&self, service: ServiceId, client: &Client, family: Family) -> Decision {
+        steer::decide(&self.steering, &self.view, service, client, family)
+    }
+}

@@ -1,0 +1,236 @@
+//! What goes into a reply, found before anything is written: the chain of aliases, the RRset or
+//! the steered addresses at its end, the authority, and where glue comes from.
+//!
+//! Choices of ours:
+//!
+//! * Aliases are followed inside the zone of the question only. What a CNAME points to in another
+//!   zone is that zone's matter, hosted here or not; a resolver asks again, and what it gets then
+//!   carries the right authority.
+//! * A chain ends after [`MAX_CHAIN`] steps or at a name it has been at: the reply holds the chain
+//!   so far with NOERROR, and the resolver, which has limits of its own, goes on from there.
+
+use std::{borrow::Cow, sync::Arc};
+
+use arrayvec::ArrayVec;
+
+use super::opt::Ede;
+use crate::{
+    client::Client,
+    steer::{Decision, Level},
+    types::{ServiceId, rcode, rtype},
+    zone::{Lookup, LowerName, Rrset, Zone, ZoneSet},
+};
+use meridian_config::Family;
+
+/// Most aliases (CNAME or DNAME steps) that one reply follows.
+pub(super) const MAX_CHAIN: usize = 16;
+/// Each step is at most a DNAME and a CNAME; one more for what stands at the end.
+const MAX_PIECES: usize = 2 * MAX_CHAIN + 1;
+
+/// Chooses the addresses of a service for the client of this query.
+pub(super) trait Steer {
+    /// The decision of `service` in one family.
+    fn decide(&self, service: ServiceId, client: &Client, family: Family) -> Decision;
+}
+
+/// One RRset of the answer section.
+pub(super) struct Piece<'z> {
+    pub(super) owner: Cow<'z, [u8]>,
+    pub(super) body: Body<'z>,
+}
+
+/// Where the records of a piece come from.
+pub(super) enum Body<'z> {
+    /// The zone.
+    Static(Rrset<'z>),
+    /// A DNAME: the CNAME that RFC 6672 §3.1 has us synthesise.
+    Synthesised { ttl: u32, target: Vec<u8> },
+    /// Steering: [`Plan::steered`].
+    Steered,
+}
+
+/// The authority section.
+pub(super) enum Authority<'z> {
+    Nothing,
+    /// SOA at the negative TTL.
+    Negative,
+    /// NS RRset of a cut, with glue.
+    Referral {
+        owner: &'z [u8],
+        ns: Rrset<'z>,
+    },
+}
+
+/// A reply before it is written.
+pub(super) struct Plan<'z> {
+    pub(super) zone: &'z Zone,
+    pub(super) rcode: u16,
+    pub(super) authoritative: bool,
+    pub(super) answer: ArrayVec<Piece<'z>, MAX_PIECES>,
+    pub(super) authority: Authority<'z>,
+    pub(super) scope: u8,
+    pub(super) error: Option<Ede>,
+    pub(super) steered: Option<Choice>,
+}
+
+/// A decision, and for what it was taken.
+pub(super) struct Choice {
+    pub(super) service: ServiceId,
+    pub(super) family: Family,
+    pub(super) decision: Decision,
+}
+
+/// What is asked, and by whom.
+pub(super) struct Ask<'a, S> {
+    pub(super) zones: &'a ZoneSet,
+    pub(super) qname: &'a [u8],
+    pub(super) qtype: u16,
+    pub(super) client: Client,
+    pub(super) steer: &'a S,
+}
+
+impl<'z, S: Steer> Ask<'z, S> {
+    /// Finds the reply in `zone`, which [`ZoneSet::find`] gave for the question.
+    pub(super) fn plan(&self, zone: &'z Arc<Zone>, lower: LowerName) -> Plan<'z> {
+        let mut plan = Plan {
+            zone,
+            rcode: rcode::NOERROR,
+            authoritative: true,
+            answer: ArrayVec::new(),
+            authority: Authority::Nothing,
+            scope: 0,
+            error: None,
+            steered: None,
+        };
+        let mut at = Step {
+            name: lower,
+            wire: Cow::Borrowed(self.qname),
+        };
+        let mut visited: Vec<LowerName> = Vec::new();
+        while let Some(target) = self.step(zone, &at, &mut plan) {
+            visited.push(at.name);
+            let Some(name) = LowerName::from_wire(&target) else {
+                break;
+            };
+            let looped = visited.iter().any(|seen| seen.as_wire() == name.as_wire());
+            let here = self.zones.find(&name, self.qtype);
+            let elsewhere = here.is_none_or(|other| !Arc::ptr_eq(other, zone));
+            if looped || elsewhere || visited.len() >= MAX_CHAIN {
+                break;
+            }
+            at = Step { name, wire: target };
+        }
+        plan
+    }
+
+    /// Looks up one name of the chain; the next one when it is an alias.
+    fn step(&self, zone: &'z Zone, at: &Step<'z>, plan: &mut Plan<'z>) -> Option<Cow<'z, [u8]>> {
+        match zone.lookup(&at.name, self.qtype) {
+            Lookup::Answer(rrset) => plan.push(at.wire.clone(), Body::Static(rrset)),
+            Lookup::Service(service) => self.steered(service, at, plan),
+            Lookup::Cname(rrset) => {
+                plan.push(at.wire.clone(), Body::Static(rrset));
+                return rrset.first().map(Cow::Borrowed);
+            }
+            Lookup::Dname { owner, rrset } => {
+                return self.redirect(owner, rrset, at, plan).map(Cow::Owned);
+            }
+            Lookup::Referral { owner, ns } => {
+                // RFC 1035 §4.1.1: AA "corresponds to the name which matches the query name, or
+                // the first owner name in the answer section".
+                plan.authoritative = !plan.answer.is_empty();
+                plan.authority = Authority::Referral { owner, ns };
+            }
+            Lookup::NoData => plan.authority = Authority::Negative,
+            Lookup::NxDomain => {
+                // RFC 6604 §3: "When an xNAME chain is followed, … the RCODE … MUST be set based
+                // on the final query cycle".
+                plan.rcode = rcode::NXDOMAIN;
+                plan.authority = Authority::Negative;
+            }
+        }
+        None
+    }
+
+    /// RFC 6672 §3.1: the DNAME, and a CNAME made from it with its TTL.
+    fn redirect(
+        &self,
+        owner: &'z [u8],
+        rrset: Rrset<'z>,
+        at: &Step<'z>,
+        plan: &mut Plan<'z>,
+    ) -> Option<Vec<u8>> {
+        // A chain may pass the same DNAME twice; its RRset stands in the reply once.
+        let known = plan.answer.iter().any(|piece| {
+            matches!(&piece.body, Body::Static(r) if r.rtype == rtype::DNAME)
+                && piece.owner.as_ref() == owner
+        });
+        if !known {
+            plan.push(Cow::Borrowed(owner), Body::Static(rrset));
+        }
+        let kept = at.wire.len().saturating_sub(owner.len());
+        let (front, target) = (at.wire.get(..kept)?, rrset.first()?);
+        // RFC 6672 §3.2: "If substitution of its <target> for its <owner> in QNAME would overflow
+        // the legal size for a <domain-name>, set RCODE to YXDOMAIN [RFC2136] and exit".
+        if front.len() + target.len() > 255 {
+            plan.rcode = rcode::YXDOMAIN;
+            return None;
+        }
+        let target = [front, target].concat();
+        let body = Body::Synthesised {
+            ttl: rrset.ttl,
+            target: target.clone(),
+        };
+        plan.push(at.wire.clone(), body);
+        // A question for CNAME is answered by the CNAME, as at an alias of the zone file.
+        (self.qtype != rtype::CNAME && self.qtype != rtype::ANY).then_some(target)
+    }
+
+    fn steered(&self, service: ServiceId, at: &Step<'z>, plan: &mut Plan<'z>) {
+        let (family, decision) = self.decide(service);
+        plan.scope = decision.scope;
+        if decision.level == Level::LastResort {
+            plan.error = Some(Ede::NoReachablePop);
+        }
+        if decision.addresses.is_empty() {
+            plan.authority = Authority::Negative;
+        } else {
+            plan.push(at.wire.clone(), Body::Steered);
+        }
+        plan.steered = Some(Choice {
+            service,
+            family,
+            decision,
+        });
+    }
+
+    /// ANY at a service (RFC 8482 §4.1, one RRset): A, or AAAA where there is no A.
+    fn decide(&self, service: ServiceId) -> (Family, Decision) {
+        let decide = |family| (family, self.steer.decide(service, &self.client, family));
+        match self.qtype {
+            rtype::AAAA => decide(Family::V6),
+            rtype::A => decide(Family::V4),
+            _ => {
+                let first = decide(Family::V4);
+                if first.1.addresses.is_empty() {
+                    decide(Family::V6)
+                } else {
+                    first
+                }
+            }
+        }
+    }
+}
+
+/// A name of the chain: lower-cased for lookup, and in its own case for the reply.
+struct Step<'z> {
+    name: LowerName,
+    wire: Cow<'z, [u8]>,
+}
+
+impl<'z> Plan<'z> {
+    fn push(&mut self, owner: Cow<'z, [u8]>, body: Body<'z>) {
+        // There is room for every step of a chain; see MAX_PIECES.
+        let _ = self.answer.try_push(Piece { owner, body });
+    }
+}

@@ -1,0 +1,306 @@
+//! From a parsed query to a finished reply: what is refused, what is looked up, and how large the
+//! reply may be.
+
+use arrayvec::ArrayVec;
+
+use super::{
+    Meta, Steered, Summary, Transport,
+    chaos::{self, ChaosReply},
+    opt::{Ede, Opt, UDP_SIZE},
+    plan::{Ask, Plan, Steer},
+    sections, tsig,
+    writer::{Flags, Head, Section, Writer},
+};
+use crate::{
+    client::Client,
+    query::{Edns, HEADER_LEN, Header, Query, Question, Refusal, Tsig},
+    snapshot::{Identity, Snapshot},
+    types::{class, rcode, rtype},
+    zone::{LowerName, ZoneSet},
+};
+
+/// Largest UDP reply to a query without EDNS, in octets (RFC 1035 §2.3.4).
+const UDP_MIN: usize = 512;
+/// Largest message that the two octets of length over TCP can announce.
+const TCP_MAX: usize = 65_535;
+
+/// The parts of a snapshot that a reply is made from, steering aside.
+pub(super) trait Data {
+    fn zones(&self) -> &ZoneSet;
+    fn identity(&self) -> &Identity;
+}
+
+impl Data for Snapshot {
+    fn zones(&self) -> &ZoneSet {
+        &self.zones
+    }
+
+    fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// A reply without data.
+struct Bare {
+    rcode: u16,
+    error: Option<Ede>,
+}
+
+impl Bare {
+    fn new(rcode: u16, error: Option<Ede>) -> Self {
+        Self { rcode, error }
+    }
+}
+
+/// Replies to a message that could not be read as a query for one name.
+pub(super) fn refuse(refusal: &Refusal<'_>, meta: &Meta, out: &mut Vec<u8>) -> Summary {
+    let limit = limit(meta, refusal.edns.as_ref());
+    let mut frame = Frame::new(&refusal.header, refusal.edns, limit, out);
+    // Nothing of the client's options is repeated: what they say may be the mistake.
+    frame.opt = refusal.edns.map(|edns| Opt {
+        rcode: refusal.rcode,
+        dnssec_ok: edns.dnssec_ok,
+        ecs: None,
+        nsid: None,
+        errors: ArrayVec::new(),
+    });
+    frame.bare(refusal.question.as_ref(), &Bare::new(refusal.rcode, None))
+}
+
+/// Replies to a query.
+pub(super) fn answer(
+    data: &impl Data,
+    steer: &impl Steer,
+    query: &Query<'_>,
+    meta: &Meta,
+    out: &mut Vec<u8>,
+) -> Summary {
+    let limit = limit(meta, query.edns.as_ref());
+    let mut frame = Frame::new(&query.header, query.edns, limit, out);
+    frame.prepare(data.identity());
+    if let Some(signature) = &query.tsig {
+        return frame.bad_key(&query.question, signature);
+    }
+    let question = &query.question;
+    let Some(lower) = LowerName::from_wire(question.name) else {
+        return frame.bare(Some(question), &Bare::new(rcode::FORMERR, None));
+    };
+    if let Some(bare) = refused_type(question.qtype) {
+        return frame.bare(Some(question), &bare);
+    }
+    match question.qclass {
+        class::IN => {}
+        class::CH => {
+            let reply = chaos::reply(&data.identity().chaos, lower.as_wire(), question.qtype);
+            return frame.chaos(question, &reply);
+        }
+        // There are no zones in any other class, so none that could be authoritative; ANY as a
+        // class would mean "all of them" (RFC 1035 §3.2.5).
+        _ => return frame.bare(Some(question), &NOT_AUTHORITATIVE),
+    }
+    let Some(zone) = data.zones().find(&lower, question.qtype) else {
+        return frame.bare(Some(question), &NOT_AUTHORITATIVE);
+    };
+    // Transfers are something we know and do not allow to anyone: REFUSED (RFC 5936 §2.2.1), which
+    // tells a secondary more than NOTIMP would.
+    if matches!(question.qtype, rtype::AXFR | rtype::IXFR) {
+        return frame.bare(
+            Some(question),
+            &Bare::new(rcode::REFUSED, Some(Ede::Prohibited)),
+        );
+    }
+    let ask = Ask {
+        zones: data.zones(),
+        qname: question.name,
+        qtype: question.qtype,
+        client: Client::of(frame.ecs().as_ref(), meta.source.ip()),
+        steer,
+    };
+    let plan = ask.plan(zone, lower);
+    frame.planned(question, &plan)
+}
+
+const NOT_AUTHORITATIVE: Bare = Bare {
+    rcode: rcode::REFUSED,
+    error: Some(Ede::NotAuthoritative),
+};
+
+/// Types that can be asked for but not answered.
+fn refused_type(qtype: u16) -> Option<Bare> {
+    match qtype {
+        // Records of a message, not of a zone (RFC 6891 §6.1.1, RFC 8945 §4.2, RFC 2930 §2).
+        rtype::OPT | rtype::TSIG | rtype::TKEY => Some(Bare::new(rcode::FORMERR, None)),
+        // RFC 9824 §3.5: "explicit queries for the NXNAME RR type" are answered FORMERR.
+        rtype::NXNAME => Some(Bare::new(rcode::FORMERR, Some(Ede::InvalidQueryType))),
+        // RFC 1035 §3.2.3 calls MAILA obsolete, and MAILB never came to be used.
+        rtype::MAILA | rtype::MAILB => Some(Bare::new(rcode::NOTIMP, None)),
+        _ => None,
+    }
+}
+
+/// Most octets that the reply may have. RFC 6891 §6.2.3: "Values lower than 512 MUST be treated as
+/// equal to 512."
+fn limit(meta: &Meta, edns: Option<&Edns<'_>>) -> usize {
+    match (meta.transport, edns) {
+        (Transport::Tcp, _) => TCP_MAX,
+        (Transport::Udp, None) => UDP_MIN,
+        (Transport::Udp, Some(edns)) => usize::from(edns.udp_size.min(UDP_SIZE)).max(UDP_MIN),
+    }
+}
+
+/// What all replies have in common.
+struct Frame<'a, 'o> {
+    header: &'a Header,
+    edns: Option<Edns<'a>>,
+    limit: usize,
+    out: &'o mut Vec<u8>,
+    opt: Option<Opt<'a>>,
+}
+
+impl<'a, 'o> Frame<'a, 'o> {
+    fn new(header: &'a Header, edns: Option<Edns<'a>>, limit: usize, out: &'o mut Vec<u8>) -> Self {
+        Self {
+            header,
+            edns,
+            limit,
+            out,
+            opt: None,
+        }
+    }
+
+    fn ecs(&self) -> Option<crate::query::Ecs> {
+        self.edns.and_then(|edns| edns.ecs)
+    }
+
+    /// An OPT record when the query has one (RFC 6891 §7): ECS and NSID only when asked for.
+    fn prepare(&mut self, identity: &'a Identity) {
+        self.opt = self.edns.map(|edns| Opt {
+            rcode: 0,
+            dnssec_ok: edns.dnssec_ok,
+            ecs: edns.ecs.map(|ecs| (ecs, 0)),
+            nsid: identity.nsid.as_deref().filter(|_| edns.nsid),
+            errors: identity.stale.then_some(Ede::Stale).into_iter().collect(),
+        });
+    }
+
+    fn error(&mut self, error: Option<Ede>) {
+        if let (Some(opt), Some(error)) = (&mut self.opt, error) {
+            let _ = opt.errors.try_push(error);
+        }
+    }
+
+    /// Header, question and OPT; no data.
+    fn bare(mut self, question: Option<&Question<'_>>, bare: &Bare) -> Summary {
+        self.error(bare.error);
+        self.open(question, bare.rcode).close(false, false)
+    }
+
+    /// The unsigned reply to a query that is signed with a key nobody here knows.
+    fn bad_key(self, question: &Question<'_>, signature: &Tsig<'_>) -> Summary {
+        let record = tsig::bad_key(signature);
+        let mut open = self.open(Some(question), rcode::NOTAUTH);
+        // Names of keys and algorithms may be long. Where the record does not fit, TC tells the
+        // client to come over TCP for it (RFC 8945 §5.3).
+        let fits = open.writer.len() + record.len() <= open.writer.limit();
+        if fits {
+            open.tsig = Some(record);
+        }
+        open.close(false, !fits)
+    }
+
+    fn chaos(self, question: &Question<'_>, reply: &ChaosReply) -> Summary {
+        let rdata = match reply {
+            ChaosReply::Refused => {
+                return self.bare(Some(question), &Bare::new(rcode::REFUSED, None));
+            }
+            ChaosReply::NoData => None,
+            ChaosReply::Txt(rdata) => Some(rdata),
+        };
+        let head = Head {
+            owner: question.name,
+            rtype: rtype::TXT,
+            class: class::CH,
+            ttl: 0,
+        };
+        let mut open = self.open(Some(question), rcode::NOERROR);
+        let full = open.writer.rrset(Section::Answer, &head, rdata).is_err();
+        open.close(true, full)
+    }
+
+    fn planned(mut self, question: &Question<'_>, plan: &Plan<'_>) -> Summary {
+        self.error(plan.error);
+        if let Some(opt) = &mut self.opt
+            && let Some((ecs, scope)) = &mut opt.ecs
+        {
+            // RFC 7871 §7.1.2: with SOURCE PREFIX-LENGTH 0 nothing of the client's address is to be
+            // used, so the answer was not made from it.
+            *scope = if ecs.source == 0 { 0 } else { plan.scope };
+        }
+        let mut open = self.open(Some(question), plan.rcode);
+        let truncated = sections::write(&mut open.writer, plan);
+        let summary = open.close(plan.authoritative, truncated);
+        Summary {
+            steered: plan.steered.as_ref().map(|choice| Steered {
+                service: choice.service,
+                pop: choice.decision.pop,
+                reason: choice.decision.reason,
+                level: choice.decision.level,
+            }),
+            ..summary
+        }
+    }
+
+    /// Writes the question and keeps room for the OPT record.
+    fn open(self, question: Option<&Question<'_>>, rcode: u16) -> Open<'a, 'o> {
+        let ecs = self.ecs().is_some();
+        let question_len = question.map_or(0, |question| question.octets.len());
+        let room = self.limit.saturating_sub(HEADER_LEN + question_len);
+        let opt = self.opt.map(|opt| Opt { rcode, ..opt }.encode(room));
+        let kept = opt.as_ref().map_or(0, Vec::len);
+        let mut writer = Writer::new(self.out, self.limit.saturating_sub(kept));
+        if let Some(question) = question {
+            writer.question(question.name, question.qtype, question.qclass);
+        }
+        Open {
+            writer,
+            header: self.header,
+            opt,
+            tsig: None,
+            summary: Summary {
+                rcode,
+                qtype: question.map_or(0, |question| question.qtype),
+                ecs,
+                steered: None,
+                truncated: false,
+            },
+        }
+    }
+}
+
+/// A reply that sections can be written into.
+struct Open<'a, 'o> {
+    writer: Writer<'o>,
+    header: &'a Header,
+    opt: Option<Vec<u8>>,
+    tsig: Option<Vec<u8>>,
+    summary: Summary,
+}
+
+impl Open<'_, '_> {
+    /// Appends OPT and TSIG (which stands last, RFC 8945 §5.1) and fills in the header.
+    fn close(mut self, authoritative: bool, truncated: bool) -> Summary {
+        for record in [self.opt, self.tsig].into_iter().flatten() {
+            self.writer.reserved(&record);
+        }
+        let flags = Flags {
+            authoritative,
+            truncated,
+            rcode: self.summary.rcode,
+        };
+        self.writer.finish(self.header, flags);
+        Summary {
+            truncated,
+            ..self.summary
+        }
+    }
+}

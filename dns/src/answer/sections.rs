@@ -1,0 +1,204 @@
+//! Writes a plan: answer, authority, and what the additional section has room for.
+//!
+//! Choices of ours:
+//!
+//! * A positive answer has no NS RRset in the authority section: nobody needs it, and it would
+//!   make small questions into large replies.
+//! * Answers of type NS, MX and SRV bring the addresses of their targets along, when the zone has
+//!   them as static data and they fit (RFC 1035 §3.3.9, §3.3.11, RFC 2782). Steered targets are
+//!   left out: their addresses depend on the client and have a scope of their own.
+//! * When a section does not fit, TC is set and writing ends: a client that sees TC asks again over
+//!   TCP, and RRsets are whole either way (RFC 2181 §9).
+
+use std::net::IpAddr;
+
+use arrayvec::ArrayVec;
+
+use super::{
+    plan::{Authority, Body, Choice, Piece, Plan},
+    writer::{Full, Head, Section, Writer},
+};
+use crate::{
+    types::{class, rtype},
+    zone::{LowerName, Rrset, Zone},
+};
+use meridian_config::Family;
+
+/// Most targets whose addresses go along with an MX, SRV or NS answer.
+const MAX_TARGETS: usize = 16;
+
+/// Writes all sections; whether the reply is truncated.
+pub(super) fn write(writer: &mut Writer<'_>, plan: &Plan<'_>) -> bool {
+    try_write(writer, plan).is_err()
+}
+
+fn try_write(writer: &mut Writer<'_>, plan: &Plan<'_>) -> Result<(), Full> {
+    for piece in &plan.answer {
+        write_piece(writer, plan, piece)?;
+    }
+    match plan.authority {
+        Authority::Nothing => {}
+        Authority::Negative => write_soa(writer, plan.zone)?,
+        Authority::Referral { owner, ns } => {
+            write_rrset(writer, Section::Authority, owner, &ns)?;
+            return write_glue(writer, plan.zone, owner, &ns);
+        }
+    }
+    if let Some(Body::Static(rrset)) = plan.answer.last().map(|piece| &piece.body) {
+        write_additional(writer, plan.zone, rrset);
+    }
+    Ok(())
+}
+
+fn write_piece(writer: &mut Writer<'_>, plan: &Plan<'_>, piece: &Piece<'_>) -> Result<(), Full> {
+    let head = |rtype, ttl| Head {
+        owner: &piece.owner,
+        rtype,
+        class: class::IN,
+        ttl,
+    };
+    match &piece.body {
+        Body::Static(rrset) => write_rrset(writer, Section::Answer, &piece.owner, rrset),
+        Body::Synthesised { ttl, target } => {
+            writer.rrset(Section::Answer, &head(rtype::CNAME, *ttl), [target])
+        }
+        Body::Steered => match &plan.steered {
+            Some(choice) => write_addresses_of(writer, &piece.owner, choice),
+            None => Ok(()),
+        },
+    }
+}
+
+/// The steered RRset, in the order of the decision.
+fn write_addresses_of(writer: &mut Writer<'_>, owner: &[u8], choice: &Choice) -> Result<(), Full> {
+    let addresses = choice.decision.addresses.iter();
+    let head = |rtype| Head {
+        owner,
+        rtype,
+        class: class::IN,
+        ttl: choice.decision.ttl,
+    };
+    match choice.family {
+        Family::V4 => {
+            let v4 = addresses.filter_map(|address| match address {
+                IpAddr::V4(address) => Some(address.octets()),
+                IpAddr::V6(_) => None,
+            });
+            writer.rrset(Section::Answer, &head(rtype::A), v4)
+        }
+        Family::V6 => {
+            let v6 = addresses.filter_map(|address| match address {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => Some(address.octets()),
+            });
+            writer.rrset(Section::Answer, &head(rtype::AAAA), v6)
+        }
+    }
+}
+
+fn write_rrset(
+    writer: &mut Writer<'_>,
+    section: Section,
+    owner: &[u8],
+    rrset: &Rrset<'_>,
+) -> Result<(), Full> {
+    let head = Head {
+        owner,
+        rtype: rrset.rtype,
+        class: class::IN,
+        ttl: rrset.ttl,
+    };
+    writer.rrset(section, &head, rrset.rdata())
+}
+
+/// RFC 2308 §3: the SOA of the zone; §5: "the TTL of this record is set from the minimum of the
+/// MINIMUM field of the SOA record and the TTL of the SOA itself".
+fn write_soa(writer: &mut Writer<'_>, zone: &Zone) -> Result<(), Full> {
+    let Some(soa) = zone.soa() else {
+        return Ok(());
+    };
+    let head = Head {
+        owner: zone.apex().as_wire(),
+        rtype: rtype::SOA,
+        class: class::IN,
+        ttl: zone.negative_ttl(),
+    };
+    writer.rrset(Section::Authority, &head, soa.rdata())
+}
+
+/// Addresses of a cut's name servers that the zone knows.
+///
+/// RFC 9471 §3.1: "all available glue records for in-domain name servers MUST be included, and if
+/// message size constraints prevent the inclusion of all glue records for in-domain name servers,
+/// the server MUST set the TC (Truncated) flag". What else the zone knows comes after it and may
+/// be left out (§3.2).
+fn write_glue(
+    writer: &mut Writer<'_>,
+    zone: &Zone,
+    cut: &[u8],
+    ns: &Rrset<'_>,
+) -> Result<(), Full> {
+    let targets = || {
+        ns.rdata().filter_map(|target| {
+            let name = LowerName::from_wire(target)?;
+            let required = name.as_wire().ends_with(cut) && is_at_or_below(&name, cut);
+            Some((target, name, required))
+        })
+    };
+    for (target, name, required) in targets() {
+        if required {
+            write_addresses(writer, zone, target, &name)?;
+        }
+    }
+    for (target, name, required) in targets() {
+        if !required && write_addresses(writer, zone, target, &name).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn is_at_or_below(name: &LowerName, other: &[u8]) -> bool {
+    (0..=name.labels()).any(|skip| name.suffix(skip) == other)
+}
+
+/// A and AAAA of a name as the zone has them, glue included.
+fn write_addresses(
+    writer: &mut Writer<'_>,
+    zone: &Zone,
+    owner: &[u8],
+    name: &LowerName,
+) -> Result<(), Full> {
+    for rtype in [rtype::A, rtype::AAAA] {
+        if let Some(rrset) = zone.exact(name.as_wire(), rtype) {
+            write_rrset(writer, Section::Additional, owner, &rrset)?;
+        }
+    }
+    Ok(())
+}
+
+/// Addresses of the targets of an answer, as far as they fit; leaving them out is no truncation
+/// (RFC 2181 §9).
+fn write_additional(writer: &mut Writer<'_>, zone: &Zone, rrset: &Rrset<'_>) {
+    let skip = match rrset.rtype {
+        rtype::NS => 0,
+        rtype::MX => 2,
+        rtype::SRV => 6,
+        _ => return,
+    };
+    let mut seen: ArrayVec<LowerName, MAX_TARGETS> = ArrayVec::new();
+    for rdata in rrset.rdata() {
+        let Some(target) = rdata.get(skip..) else {
+            continue;
+        };
+        let Some(name) = LowerName::from_wire(target) else {
+            continue;
+        };
+        if seen.iter().any(|other| other.as_wire() == name.as_wire()) {
+            continue;
+        }
+        if write_addresses(writer, zone, target, &name).is_err() || seen.try_push(name).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Replies, octet by octet.
