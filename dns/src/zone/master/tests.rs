@@ -1,0 +1,49 @@
+//! Whole zones: directives, TTL rules, recovery, conflicts.
+
+use super::*;
+
+const HEAD: &str = "$TTL 1h\n@ SOA ns1 admin 1 2h 15m 2w 5m\n@ NS ns1\n";
+
+fn apex() -> Name {
+    "example.com.".parse().unwrap()
+}
+
+fn parsed(text: &str) -> Result<MasterFile, String> {
+    parse(text.as_bytes(), Path::new("zone"), &apex()).map_err(|told| told.to_string())
+}
+
+/// All records behind the head, one a line.
+fn records(text: &str) -> Vec<String> {
+    let zone = parsed(&format!("{HEAD}{text}")).unwrap_or_else(|told| panic!("{told}"));
+    zone.records.iter().skip(2).map(shown).collect()
+}
+
+fn shown(record: &RawRecord) -> String {
+    format!(
+        "{} {} {} {}",
+        record.owner,
+        record.ttl.0,
+        rdata::type_name(record.rtype),
+        rdata::to_text(record.rtype, &record.rdata)
+    )
+}
+
+#[test]
+fn first_zone() {
+    let zone = parsed(&format!("{HEAD}www A 192.0.2.1\n\tAAAA 2001:db8::1")).unwrap();
+    let lines: Vec<_> = zone.records.iter().map(shown).collect();
+    assert_eq!(
+        lines,
+        [
+            "example.com. 3600 SOA ns1.example.com. admin.example.com. 1 7200 900 1209600 300",
+            "example.com. 3600 NS ns1.example.com.",
+            "www.example.com. 3600 A 192.0.2.1",
+            "www.example.com. 3600 AAAA 2001:db8::1",
+        ]
+    );
+}
+
+#[test]
+fn generate() {
+    assert_eq!(records("$GENERATE 1-2 h$ 60 A 192.0.2.$").len(), 2);
+}
