@@ -11,7 +11,8 @@ use crate::{
         read_log, read_networks, read_pool, read_pop, read_server, read_steering, read_test,
         read_zone,
     },
-    text::quote,
+    syntax,
+    text::{NAME_RULE, is_name, quote},
     walk::{At, Names, Sink, SourceFile, Table, Value},
 };
 
@@ -30,8 +31,8 @@ pub(crate) fn build(files: &[SourceFile], include: Include, sink: &Sink) -> Conf
     let mut roots = Vec::new();
     for file in files {
         let (root, errors) = DeTable::parse_recoverable(&file.text);
-        for error in &errors {
-            sink.push(file.order, syntax(file, error));
+        for mistake in syntax::mistakes(file, &errors) {
+            sink.push(file.order, mistake);
         }
         if errors.is_empty() {
             roots.push((file, root.into_inner()));
@@ -147,6 +148,7 @@ impl<'a> Parts<'a> {
             let table = if let toml::de::DeValue::Table(_) = value.inner {
                 value.table()
             } else {
+                at.sink.incomplete.set(true);
                 at.mistake(
                     format!("{} stands where the name of a check belongs", quote(name)),
                     "write `[check.NAME]` above the keys of a check",
@@ -202,11 +204,15 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
     judge_scopes(&networks, steering.scope_max, &services);
     geo.networks = networks.into_iter().map(|(network, _)| network).collect();
+    // A name that could not be read is the root here.
+    let unread =
+        zones.iter().any(|z| z.name.is_root()) || services.iter().any(|s| s.name.is_root());
     let world = World {
         names: &pops,
         pops: &pops_read,
         pools: &pools_read,
         services: &services,
+        uncertain: sink.incomplete.get() || (unread && !sink.is_empty()),
     };
     let tests = parts
         .tests
@@ -251,8 +257,13 @@ fn declare_checks<'a>(tables: &mut [NamedTable<'a>]) -> Names<'a> {
     let mut names = Names::new("check");
     tables.sort_by_key(|(name, ..)| *name);
     for (name, at, _) in tables {
-        judge_check_name(name, at);
-        names.declare(name, at.clone());
+        if is_name(name) {
+            names.declare(name, at.clone());
+        } else {
+            let message = format!("{} is no name: {NAME_RULE}", quote(name));
+            at.mistake(message, "write for example `[check.edge]`");
+            names.skip();
+        }
     }
     names
 }
@@ -262,23 +273,12 @@ fn declare<'a>(tables: &[Table<'a>], names: &mut Names<'a>) {
     for table in tables {
         let value = table.peek("name", "");
         match value.as_ref().map(|v| (v.inner, &v.at)) {
-            Some((toml::de::DeValue::String(name), at)) => names.declare(name, at.clone()),
+            Some((toml::de::DeValue::String(name), at)) if is_name(name) => {
+                names.declare(name, at.clone());
+            }
             // An index is taken up all the same, so that indices count tables.
             _ => names.skip(),
         }
-    }
-}
-
-fn judge_check_name(name: &str, at: &At<'_>) {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-    if name.is_empty() || name.len() > 63 || !name.bytes().all(allowed) {
-        at.mistake(
-            format!(
-                "{} is no name: 1 to 63 of a-z, 0-9, `-` and `_`",
-                quote(name)
-            ),
-            "write for example `[check.edge]`",
-        );
     }
 }
 
@@ -292,17 +292,5 @@ fn judge_include(value: &Value<'_>, include: Include) {
     }
     for entry in value.list().unwrap_or_default() {
         entry.line(4096);
-    }
-}
-
-fn syntax(file: &SourceFile, error: &toml::de::Error) -> Diagnostic {
-    let span = error.span().unwrap_or(0..0);
-    Diagnostic {
-        file: file.path.clone(),
-        source: file.text.clone(),
-        span,
-        key: String::new(),
-        message: format!("this is not TOML: {}", error.message()),
-        help: String::new(),
     }
 }

@@ -3,6 +3,8 @@
 
 use std::{fmt, ops::Range, path::PathBuf, sync::Arc};
 
+use crate::text::clean;
+
 /// One mistake in a file that the operator wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -48,16 +50,17 @@ impl Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
-    /// One line: `FILE:LINE:COLUMN: KEY: MESSAGE (HELP)`.
+    /// One line: `FILE:LINE:COLUMN: KEY: MESSAGE (HELP)`, fit for a log and a terminal.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (line, column) = self.position();
-        write!(f, "{}:{line}:{column}: ", self.file.display())?;
+        let file = clean(&self.file.display().to_string());
+        write!(f, "{file}:{line}:{column}: ")?;
         if !self.key.is_empty() {
-            write!(f, "{}: ", self.key)?;
+            write!(f, "{}: ", clean(&self.key))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&clean(&self.message))?;
         if !self.help.is_empty() {
-            write!(f, " ({})", self.help)?;
+            write!(f, " ({})", clean(&self.help))?;
         }
         Ok(())
     }

@@ -11,6 +11,9 @@ pub enum DurationError {
     /// Not a number where one must stand.
     #[error("does not start with a number")]
     NoNumber,
+    /// A minus sign, where time only goes on.
+    #[error("is negative")]
+    Negative,
     /// A unit that is none.
     #[error("has an unknown unit")]
     UnknownUnit,
@@ -30,6 +33,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let mut rest = text.trim();
     if rest.is_empty() {
         return Err(DurationError::NoNumber);
+    }
+    if rest.starts_with('-') {
+        return Err(DurationError::Negative);
     }
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {
@@ -140,7 +146,7 @@ mod tests {
             ("", Err(DurationError::NoNumber)),
             ("s", Err(DurationError::NoNumber)),
             (".5s", Err(DurationError::NoNumber)),
-            ("-5s", Err(DurationError::NoNumber)),
+            ("-5s", Err(DurationError::Negative)),
             ("1.2.3s", Err(DurationError::NoNumber)),
             ("5 parsecs", Err(DurationError::UnknownUnit)),
             ("5S", Err(DurationError::UnknownUnit)),
@@ -152,7 +158,7 @@ mod tests {
         }
         assert_eq!(parse_signed_ms("-5ms"), Ok(-5.0));
         assert_eq!(parse_signed_ms("+1.5s"), Ok(1500.0));
-        assert_eq!(parse_signed_ms("--5ms"), Err(DurationError::NoNumber));
+        assert_eq!(parse_signed_ms("--5ms"), Err(DurationError::Negative));
     }
 
     proptest! {

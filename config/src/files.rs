@@ -32,6 +32,8 @@ pub(crate) struct Reading {
     pub(crate) patterns: Vec<PathBuf>,
     /// Mistakes in `include`, and files that cannot be read.
     pub(crate) found: Diagnostics,
+    /// Some file is missing, and may hold what the others refer to.
+    pub(crate) incomplete: bool,
 }
 
 /// Reads the main file and what it includes; with `root`, the copies that stand below it, while
@@ -45,9 +47,21 @@ pub(crate) fn read_all(path: &Path, root: Option<&Path>) -> Result<Reading, Diag
     let sink = Sink::default();
     let mut paths = Vec::new();
     let mut patterns_read = Vec::new();
-    for pattern in patterns(&main, &sink) {
+    // What is wrong with `include` itself is reported when the file is walked as a whole.
+    let scratch = Sink::default();
+    for pattern in patterns(&main, &scratch) {
         patterns_read.push(PathBuf::from(pattern.whole(&main.base)));
-        expand(&pattern, &main.base, root, path, &mut paths);
+        let at = At {
+            sink: &sink,
+            ..pattern.at
+        };
+        expand(
+            &Pattern { at, ..pattern },
+            &main.base,
+            root,
+            path,
+            &mut paths,
+        );
     }
     let mut included = Vec::new();
     for (path, at) in paths {
@@ -69,12 +83,14 @@ pub(crate) fn read_all(path: &Path, root: Option<&Path>) -> Result<Reading, Diag
         }
     }
     let found = sink.into_diagnostics();
+    let incomplete = !found.is_empty() || !scratch.is_empty();
     let mut files = vec![main];
     files.extend(included);
     Ok(Reading {
         files,
         patterns: patterns_read,
         found,
+        incomplete,
     })
 }
 
@@ -200,7 +216,6 @@ fn patterns<'a>(main: &'a SourceFile, sink: &'a Sink) -> Vec<Pattern<'a>> {
         .get("include", "[\"conf.d/*.toml\"]")
         .and_then(|v| v.list())
     else {
-        // The wrong type is reported when the file is walked as a whole.
         return Vec::new();
     };
     let take = |value: Value<'_>| {

@@ -21,6 +21,7 @@ mod name;
 mod render;
 mod scalar;
 mod section;
+mod syntax;
 mod text;
 mod walk;
 
@@ -64,10 +65,10 @@ fn read(path: &Path, root: Option<&Path>) -> Result<Config, Diagnostics> {
         files,
         patterns,
         found,
+        incomplete,
     } = files::read_all(path, root)?;
     let sink = Sink::default();
-    // A file that could not be read may hold what the others refer to.
-    sink.incomplete.set(!found.is_empty());
+    sink.incomplete.set(incomplete);
     for mistake in found.0 {
         sink.push(files::order_of(&mistake, &files), mistake);
     }

@@ -1,10 +1,11 @@
 //! Diagnostics for people: the source line, a marker under the mistake, the remedy.
 
-use std::fmt::Write as _;
-
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
-use crate::{Diagnostic, Diagnostics, text::is_unprintable};
+use crate::{
+    Diagnostic, Diagnostics,
+    text::{clean, push_clean},
+};
 
 /// Characters of a source line that are shown.
 const LINE_SHOWN: usize = 240;
@@ -126,26 +127,5 @@ fn back(text: &str, begin: usize, at: usize, octets: usize) -> usize {
         begin
     } else {
         floor(text, at - octets).max(begin)
-    }
-}
-
-/// A text without anything that a terminal would obey.
-fn clean(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        push_clean(&mut out, c);
-    }
-    out
-}
-
-/// Control characters become their pictures (U+2400…), invisible ones their number.
-fn push_clean(out: &mut String, c: char) {
-    match u32::from(c) {
-        code @ 0..=0x1f => out.push(char::from_u32(0x2400 + code).unwrap_or('\u{fffd}')),
-        0x7f => out.push('\u{2421}'),
-        code if is_unprintable(c) => {
-            let _ = write!(out, "<U+{code:04X}>");
-        }
-        _ => out.push(c),
     }
 }

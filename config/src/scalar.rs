@@ -13,7 +13,7 @@ use toml::de::DeValue;
 use crate::{
     Ttl,
     duration::{DurationError, parse_duration, parse_signed_ms, write_duration},
-    text::{alternatives, is_unprintable, nearest, quote},
+    text::{NAME_RULE, alternatives, is_name, is_unprintable, nearest, quote},
     walk::Value,
 };
 
@@ -70,27 +70,19 @@ impl<'a> Value<'a> {
         Some(text)
     }
 
-    /// A short name: 1–63 of `a-z 0-9 - _`.
+    /// A short name, see [`NAME_RULE`].
     pub(crate) fn name(&self) -> Option<&'a str> {
         let text = self.text()?;
-        let allowed =
-            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
-        if text.len() <= 63 && text.bytes().all(allowed) {
+        if is_name(text) {
             return Some(text);
         }
         let lower = text.to_ascii_lowercase();
-        let help = if lower.len() <= 63 && lower.bytes().all(allowed) {
+        let help = if is_name(&lower) {
             format!("write \"{lower}\"")
         } else {
             self.remedy()
         };
-        self.mistake(
-            format!(
-                "{} is no name: 1 to 63 of a-z, 0-9, `-` and `_`",
-                quote(text)
-            ),
-            help,
-        );
+        self.mistake(format!("{} is no name: {NAME_RULE}", quote(text)), help);
         None
     }
 
@@ -345,7 +337,7 @@ impl<'a> Value<'a> {
 
     fn no_duration(&self, text: &str, error: DurationError) {
         let help = match error {
-            DurationError::TooLong => self.remedy(),
+            DurationError::TooLong | DurationError::Negative => self.remedy(),
             _ => format!("{}; units are ns, us, ms, s, m, h, d and w", self.remedy()),
         };
         self.mistake(format!("the duration {} {error}", quote(text)), help);

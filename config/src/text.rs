@@ -24,6 +24,37 @@ pub(crate) fn quote(text: &str) -> String {
     out
 }
 
+/// What [`is_name`] asks for.
+pub(crate) const NAME_RULE: &str = "1 to 63 of a-z, 0-9, `-` and `_`";
+
+/// Whether a text may name a PoP, a pool or a check.
+pub(crate) fn is_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=63).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// A text without anything that a terminal would obey: control characters become their pictures
+/// (U+2400…), invisible ones their number.
+pub(crate) fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        push_clean(&mut out, c);
+    }
+    out
+}
+
+/// Adds one character, see [`clean`].
+pub(crate) fn push_clean(out: &mut String, c: char) {
+    match u32::from(c) {
+        code @ 0..=0x1f => out.push(char::from_u32(0x2400 + code).unwrap_or('\u{fffd}')),
+        0x7f => out.push('\u{2421}'),
+        code if is_unprintable(c) => {
+            let _ = write!(out, "<U+{code:04X}>");
+        }
+        _ => out.push(c),
+    }
+}
+
 /// Whether a character moves the cursor, changes the terminal, reorders text or cannot be seen.
 pub(crate) fn is_unprintable(c: char) -> bool {
     c.is_control()
@@ -43,13 +74,22 @@ pub(crate) fn nearest<'c>(
         return None;
     }
     let lower = word.to_lowercase();
-    candidates
-        .into_iter()
-        .filter(|c| c.len() <= 128)
+    let candidates: Vec<&str> = candidates.into_iter().filter(|c| c.len() <= 128).collect();
+    let close = candidates
+        .iter()
+        .copied()
         .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
         .filter(|(distance, c)| *distance <= (c.len().max(lower.len()) / 3).max(1))
         .min()
-        .map(|(_, c)| c)
+        .map(|(_, c)| c);
+    // A word cut short: `lat` for `latitude`.
+    let cut = || {
+        candidates
+            .iter()
+            .copied()
+            .find(|c| lower.len() >= 3 && c.starts_with(&lower))
+    };
+    close.or_else(cut)
 }
 
 /// "`a`, `b` or `c`".
@@ -84,6 +124,7 @@ mod tests {
         assert_eq!(nearest("lattitude", known), Some("latitude"));
         assert_eq!(nearest("Name", known), Some("name"));
         assert_eq!(nearest("wieght", known), Some("weight"));
+        assert_eq!(nearest("lat", known), Some("latitude"));
         assert_eq!(nearest("colour", known), None);
         assert_eq!(nearest(&"x".repeat(100_000), known), None);
         assert_eq!(nearest("x", []), None);

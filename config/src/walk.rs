@@ -17,7 +17,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::{
     Diagnostic, Diagnostics, Place,
-    text::{alternatives, is_unprintable, nearest, quote},
+    text::{alternatives, nearest, quote},
 };
 
 /// Mistakes kept of one reading; a file with more has one cause, not a thousand.
@@ -40,7 +40,7 @@ pub(crate) struct SourceFile {
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     found: RefCell<Vec<(usize, Diagnostic)>>,
-    /// Some text could not be read in full: what seems to be missing may stand there.
+    /// Something could not be read as entries: what seems to be missing may stand there.
     pub(crate) incomplete: Cell<bool>,
 }
 
@@ -51,6 +51,11 @@ impl Sink {
         if found.len() < MISTAKES_KEPT {
             found.push((order, mistake));
         }
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.borrow().is_empty()
     }
 
     /// Every mistake in reading order.
@@ -183,6 +188,7 @@ impl<'a> Value<'a> {
     /// A table; `what` names it for messages, such as "a table of limits".
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         let DeValue::Table(inner) = self.inner else {
+            self.at.sink.incomplete.set(true);
             self.wrong_type("a table");
             return None;
         };
@@ -197,6 +203,7 @@ impl<'a> Value<'a> {
                 entries.iter().filter_map(Value::table).collect()
             }
             DeValue::Table(_) => {
+                self.at.sink.incomplete.set(true);
                 let message = format!(
                     "`{}` stands in single brackets, but it is a list",
                     self.name
@@ -208,6 +215,7 @@ impl<'a> Value<'a> {
                 Vec::new()
             }
             _ => {
+                self.at.sink.incomplete.set(true);
                 self.wrong_type("a list of tables");
                 Vec::new()
             }
@@ -333,6 +341,8 @@ pub(crate) struct Names<'a> {
     kind: &'static str,
     list: Vec<&'a str>,
     index: HashMap<&'a str, (u16, At<'a>)>,
+    /// A name is missing or wrong, so a reference that seems to dangle may mean that entry.
+    uncertain: bool,
 }
 
 impl<'a> Names<'a> {
@@ -342,6 +352,7 @@ impl<'a> Names<'a> {
             kind,
             list: Vec::new(),
             index: HashMap::new(),
+            uncertain: false,
         }
     }
 
@@ -356,6 +367,7 @@ impl<'a> Names<'a> {
             return;
         };
         if let Some((_, first)) = self.index.get(name) {
+            self.uncertain = true;
             at.mistake(
                 format!("there are two {}s named {}", self.kind, quote(name)),
                 format!("rename one of them; the first stands at {}", first.line()),
@@ -366,8 +378,9 @@ impl<'a> Names<'a> {
         self.list.push(name);
     }
 
-    /// Takes up an index for an entry without a name.
+    /// Takes up an index for an entry without a right name.
     pub(crate) fn skip(&mut self) {
+        self.uncertain = true;
         self.list.push("");
     }
 
@@ -377,15 +390,10 @@ impl<'a> Names<'a> {
         if let Some((index, _)) = self.index.get(name) {
             return Some(*index);
         }
-        if value.at.sink.incomplete.get() {
+        if self.uncertain || value.at.sink.incomplete.get() {
             return None;
         }
-        let known = || {
-            self.list
-                .iter()
-                .copied()
-                .filter(|n| !n.chars().any(is_unprintable))
-        };
+        let known = || self.list.iter().copied();
         let help = match nearest(name, known()) {
             Some(near) => format!("did you mean `{near}`?"),
             None if self.list.is_empty() => format!("no {} is defined at all", self.kind),

@@ -42,10 +42,7 @@ pub(crate) fn read_networks<'a>(
     let mut all = Vec::new();
     for table in tables {
         let value = table.required("prefix", "\"203.0.113.0/24\"");
-        let prefix = value.as_ref().and_then(|v| v.network(false));
-        if let (Some(value), Some(prefix)) = (&value, prefix) {
-            judge_prefix(value, prefix, &mut first);
-        }
+        let prefix = value.as_ref().and_then(|v| read_prefix(v, &mut first));
         let network = read_target(&table, prefix, pops);
         let at = value.map_or_else(|| table.at.clone(), |v| v.at);
         table.close();
@@ -151,7 +148,8 @@ fn read_target<'a>(table: &Table<'a>, prefix: Option<IpNet>, pops: &Names<'a>) -
     }
 }
 
-fn judge_prefix<'a>(value: &Value<'a>, prefix: IpNet, first: &mut HashMap<IpNet, At<'a>>) {
+fn read_prefix<'a>(value: &Value<'a>, first: &mut HashMap<IpNet, At<'a>>) -> Option<IpNet> {
+    let prefix = value.network(false)?;
     if let Some((range, inside)) = folded(prefix) {
         value.mistake(
             format!("addresses in {range} are judged by the IPv4 address inside them"),
@@ -160,6 +158,7 @@ fn judge_prefix<'a>(value: &Value<'a>, prefix: IpNet, first: &mut HashMap<IpNet,
                 None => "write the IPv4 network".to_owned(),
             },
         );
+        return None;
     }
     if let Some(earlier) = first.get(&prefix) {
         value.mistake(
@@ -169,6 +168,7 @@ fn judge_prefix<'a>(value: &Value<'a>, prefix: IpNet, first: &mut HashMap<IpNet,
     } else {
         first.insert(prefix, value.at.clone());
     }
+    Some(prefix)
 }
 
 /// The range of embedded IPv4 addresses that a network lies in, and the IPv4 network it means.

@@ -17,6 +17,8 @@ pub(crate) struct World<'w, 'a> {
     pub(crate) pops: &'w [Pop],
     pub(crate) pools: &'w [Pool],
     pub(crate) services: &'w [&'w Service],
+    /// Some service could not be read, so a name that seems to dangle may mean it.
+    pub(crate) uncertain: bool,
 }
 
 /// Reads one steering test.
@@ -78,7 +80,7 @@ fn find_service<'w>(value: &Value<'_>, name: &Name, world: &World<'w, '_>) -> Op
             .max_by_key(|s| s.name.labels().count())
     };
     let found = exact.or_else(wildcard).copied();
-    if found.is_none() && !value.at.sink.incomplete.get() {
+    if found.is_none() && !world.uncertain {
         let known: Vec<String> = world.services.iter().map(|s| s.name.to_string()).collect();
         let help = match nearest(&name.to_string(), known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean \"{}\"?", near.trim_end_matches('.')),
