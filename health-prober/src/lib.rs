@@ -5,7 +5,34 @@
 //!                                          overrides ─┘
 //!         → dns::steer (ArcSwap load)   → bgp_control::apply (watch)
 //! ```
+//!
+//! `schedule`, `verdict` and `quorum` are functions; `engine` is the one value that holds every
+//! target and puts them together, still without a clock; `runner` is the task around it, `probe`
+//! the network, and [`Prober`] what others hold.
 
+mod engine;
+mod event;
+mod limits;
+mod metrics;
+mod outcome;
+pub mod overrides;
+mod probe;
+mod prober;
+mod quorum;
+mod runner;
+mod schedule;
 mod snapshot;
+mod target;
+#[cfg(test)]
+mod testing;
+mod validate;
+mod verdict;
 
+pub use event::HealthEvent;
+pub use outcome::{CertificateFault, LocalReason, Outcome, Phase, ProtocolFault, Reason};
+pub use prober::Prober;
+pub use quorum::judge as pop_verdict;
+pub use schedule::detection_bound;
 pub use snapshot::*;
+pub(crate) use target::{Target, TargetId};
+pub use validate::validate;

@@ -1,0 +1,304 @@
+//! The whole of the prober's decisions, without I/O and without a clock.
+//!
+//! ```text
+//! reload, overrides ─┐
+//! time (poll) ───────┼─→ Engine ─→ Vec<Action>: start a probe, publish, tell
+//! outcomes ──────────┘
+//! ```
+//!
+//! One value owns every target, so nothing is locked and a snapshot is consistent by
+//! construction. [`crate::runner`] feeds it and carries out its actions.
+
+mod groups;
+mod reload;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, HashMap},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use meridian_config::Ratio;
+
+use self::groups::Groups;
+use crate::{
+    HealthEvent, HealthSnapshot, Outcome, Override, Target, TargetId, Verdict, overrides,
+    schedule::{Pace, Situation},
+    verdict::{Machine, Thresholds},
+};
+
+/// A verdict is published at once, but never sooner than this after the last publication, so
+/// that a storm of verdicts costs a bounded number of snapshots.
+const VERDICT_GAP: Duration = Duration::from_millis(20);
+/// Reasons and round trip times alone are published at most this often.
+const DETAIL_GAP: Duration = Duration::from_secs(1);
+/// With an override that ends, the wall clock is looked at this often: it may be set.
+const WALL_CLOCK_STEP: Duration = Duration::from_secs(1);
+/// A probe that starts later than this after it was due is counted as delayed.
+const DELAYED: Duration = Duration::from_millis(100);
+
+/// The moment, on both clocks: intervals are measured on the one that never jumps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) instant: Instant,
+    pub(crate) wall: SystemTime,
+}
+
+/// A probe to carry out.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) id: TargetId,
+    pub(crate) target: Arc<Target>,
+    pub(crate) started: Instant,
+    /// Time for the whole probe.
+    pub(crate) deadline: Duration,
+}
+
+/// What the runner shall do.
+#[derive(Debug)]
+pub(crate) enum Action {
+    Start(Job),
+    Tell(HealthEvent),
+    Publish(Arc<HealthSnapshot>),
+}
+
+/// Every target with its state, and what was last published.
+pub(crate) struct Engine {
+    targets: HashMap<TargetId, Tracked>,
+    /// Earliest due first. An entry whose time is not its target's `due` is out of date.
+    queue: BinaryHeap<Reverse<(Instant, TargetId)>>,
+    groups: Groups,
+    overrides: BTreeMap<String, Override>,
+    next_id: u64,
+    in_flight: usize,
+    max_in_flight: usize,
+    delayed: u64,
+    generation: u64,
+    published: Instant,
+    news: News,
+    actions: Vec<Action>,
+}
+
+/// What has happened since the last publication.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum News {
+    None,
+    Details,
+    Verdicts,
+}
+
+struct Tracked {
+    target: Arc<Target>,
+    pace: Pace,
+    thresholds: Thresholds,
+    seed: u64,
+    machine: Machine,
+    due: Instant,
+    started: u64,
+    in_flight: u32,
+    last_start: Option<Instant>,
+    /// Whether a pass came in since the last start.
+    heard: bool,
+    /// Start of the youngest probe that passed.
+    passed: Option<Instant>,
+}
+
+impl Engine {
+    /// An engine without targets that keeps at most this many probes under way.
+    pub(crate) fn new(max_in_flight: usize, now: Instant) -> Self {
+        Self {
+            targets: HashMap::new(),
+            queue: BinaryHeap::new(),
+            groups: Groups::new(Ratio(0.5)),
+            overrides: BTreeMap::new(),
+            next_id: 0,
+            in_flight: 0,
+            max_in_flight: max_in_flight.max(1),
+            delayed: 0,
+            generation: 0,
+            published: now,
+            news: News::None,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Puts these overrides in place of all earlier ones. One that is over already ends at the
+    /// next [`Engine::poll`].
+    pub(crate) fn set_overrides(&mut self, overrides: BTreeMap<String, Override>) {
+        if overrides != self.overrides {
+            self.overrides = overrides;
+            self.news = News::Verdicts;
+        }
+    }
+
+    /// Takes the outcome of a probe. Of a target that is gone only the slot comes back.
+    pub(crate) fn finish(&mut self, job: &Job, outcome: &Outcome, now: Now) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let Some(tracked) = self.targets.get_mut(&job.id) else {
+            return;
+        };
+        tracked.in_flight = tracked.in_flight.saturating_sub(1);
+        if !tracked.is_overtaken(job.started, outcome) {
+            let before = tracked.machine.verdict();
+            tracked.learn(job.started, outcome);
+            let after = tracked.machine.verdict();
+            let events = self
+                .groups
+                .record(&tracked.target, outcome, after, now.wall);
+            let news = if before == after {
+                News::Details
+            } else {
+                News::Verdicts
+            };
+            self.news = self.news.max(news);
+            self.actions.extend(events.into_iter().map(Action::Tell));
+        }
+        tracked.due = tracked.next().max(now.instant);
+        self.queue.push(Reverse((tracked.due, job.id)));
+    }
+
+    /// Everything that is to be done now.
+    pub(crate) fn poll(&mut self, now: Now) -> Vec<Action> {
+        self.end_overrides(now);
+        self.start_due(now.instant);
+        if self.publish_due().is_some_and(|at| at <= now.instant) {
+            let snapshot = self.snapshot();
+            self.published = now.instant;
+            self.news = News::None;
+            self.actions.push(Action::Publish(snapshot));
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Engine::poll`] next has something to do by time alone.
+    pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let probe = (self.in_flight < self.max_in_flight)
+            .then(|| self.queue.peek().map(|Reverse((due, _))| *due))
+            .flatten();
+        let ends = self.overrides.values().any(|o| o.until.is_some());
+        let wall = ends.then(|| now + WALL_CLOCK_STEP);
+        [probe, self.publish_due(), wall]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Probes under way.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Probes that started late since the start.
+    pub(crate) fn delayed(&self) -> u64 {
+        self.delayed
+    }
+
+    /// The targets of now.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = (TargetId, &Arc<Target>)> {
+        self.targets
+            .iter()
+            .map(|(&id, tracked)| (id, &tracked.target))
+    }
+
+    /// The state of now under the next generation.
+    pub(crate) fn snapshot(&mut self) -> Arc<HealthSnapshot> {
+        self.generation += 1;
+        Arc::new(HealthSnapshot {
+            generation: self.generation,
+            groups: self.groups.all().clone(),
+            overrides: self.overrides.clone(),
+        })
+    }
+
+    fn publish_due(&self) -> Option<Instant> {
+        let gap = match self.news {
+            News::None => return None,
+            News::Details => DETAIL_GAP,
+            News::Verdicts => VERDICT_GAP,
+        };
+        Some(self.published + gap)
+    }
+
+    fn start_due(&mut self, now: Instant) {
+        while self.in_flight < self.max_in_flight {
+            let Some(&Reverse((due, id))) = self.queue.peek().filter(|e| e.0.0 <= now) else {
+                break;
+            };
+            self.queue.pop();
+            let Some(tracked) = self.targets.get_mut(&id).filter(|t| t.due == due) else {
+                continue;
+            };
+            self.delayed += u64::from(now.duration_since(due) > DELAYED);
+            self.in_flight += 1;
+            self.actions.push(Action::Start(tracked.start(id, now)));
+            self.queue.push(Reverse((tracked.due, id)));
+        }
+    }
+
+    fn end_overrides(&mut self, now: Now) {
+        for pop in overrides::expired(&self.overrides, now.wall) {
+            if let Some(ended) = self.overrides.remove(&pop) {
+                self.news = News::Verdicts;
+                let event = HealthEvent::OverrideEnded {
+                    pop,
+                    ended,
+                    at: now.wall,
+                };
+                self.actions.push(Action::Tell(event));
+            }
+        }
+    }
+}
+
+impl Tracked {
+    fn start(&mut self, id: TargetId, now: Instant) -> Job {
+        self.started += 1;
+        self.in_flight += 1;
+        self.heard = false;
+        self.last_start = Some(now);
+        self.due = self.next();
+        Job {
+            id,
+            target: self.target.clone(),
+            started: now,
+            deadline: self.pace.deadline,
+        }
+    }
+
+    /// A failure says nothing new when a probe that started later has passed: the silence of a
+    /// lost packet ends long after the answer to the next one.
+    fn is_overtaken(&self, started: Instant, outcome: &Outcome) -> bool {
+        matches!(outcome, Outcome::Fail { .. }) && self.passed.is_some_and(|p| p > started)
+    }
+
+    fn learn(&mut self, started: Instant, outcome: &Outcome) {
+        let passed = match outcome {
+            Outcome::Inconclusive { .. } => return,
+            Outcome::Pass { .. } => true,
+            Outcome::Fail { .. } => false,
+        };
+        if passed {
+            self.heard = true;
+            self.passed = self.passed.max(Some(started));
+        }
+        self.machine = self.machine.after(passed, self.thresholds);
+    }
+
+    fn next(&self) -> Instant {
+        let Some(last_start) = self.last_start else {
+            return self.due;
+        };
+        let situation = Situation {
+            last_start,
+            started: self.started,
+            heard: self.heard,
+            in_flight: self.in_flight,
+            failures: self.machine.failures(),
+            down: self.machine.verdict() == Verdict::Down,
+        };
+        self.pace.next(situation, self.seed)
+    }
+}

@@ -1,0 +1,473 @@
+//! Tests of the engine in simulated time.
+
+#![allow(clippy::disallowed_methods)] // any instant serves as the start of simulated time
+
+use meridian_config::Config;
+
+use super::*;
+use crate::{GroupKey, OverrideKind, PopHealth, Reason, testing};
+
+/// What a simulated target does with a probe that starts then.
+type World<'a> = dyn Fn(&Target, Duration) -> (Outcome, Duration) + 'a;
+
+/// An engine with the probes that are under way, and a clock of its own.
+struct Simulation {
+    engine: Engine,
+    zero: Now,
+    /// Time since the start.
+    at: Duration,
+    under_way: Vec<(Duration, Job, Outcome)>,
+    events: Vec<(Duration, HealthEvent)>,
+    published: Vec<(Duration, Arc<HealthSnapshot>)>,
+    starts: Vec<(Duration, TargetId)>,
+}
+
+impl Simulation {
+    fn new(config: &Config, most: usize) -> Self {
+        let zero = Now {
+            instant: Instant::now(),
+            wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000),
+        };
+        let mut engine = Engine::new(most, zero.instant);
+        engine.reload(config, zero);
+        Self {
+            engine,
+            zero,
+            at: Duration::ZERO,
+            under_way: Vec::new(),
+            events: Vec::new(),
+            published: Vec::new(),
+            starts: Vec::new(),
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            instant: self.zero.instant + self.at,
+            wall: self.zero.wall + self.at,
+        }
+    }
+
+    fn reload(&mut self, config: &Config) {
+        let now = self.now();
+        self.engine.reload(config, now);
+    }
+
+    fn run_until(&mut self, end: Duration, world: &World<'_>) {
+        loop {
+            for action in self.engine.poll(self.now()) {
+                match action {
+                    Action::Start(job) => {
+                        self.starts.push((self.at, job.id));
+                        let (mut outcome, mut took) = world(&job.target, self.at);
+                        if took >= job.deadline {
+                            took = job.deadline;
+                            let reason = Reason::Timeout(crate::Phase::Connect);
+                            outcome = Outcome::Fail { reason };
+                        }
+                        self.under_way.push((self.at + took, job, outcome));
+                    }
+                    Action::Tell(event) => self.events.push((self.at, event)),
+                    Action::Publish(snapshot) => self.published.push((self.at, snapshot)),
+                }
+            }
+            self.under_way.sort_by_key(|(end, ..)| *end);
+            let wake = self.engine.next_wake(self.now().instant);
+            let wake = wake.map(|w| w.saturating_duration_since(self.zero.instant).max(self.at));
+            let ended = self.under_way.first().map(|(end, ..)| *end);
+            let next = wake.into_iter().chain(ended).min().unwrap_or(end);
+            if next > end {
+                self.at = end;
+                return;
+            }
+            self.at = next;
+            if ended == Some(next) {
+                let (_, job, outcome) = self.under_way.remove(0);
+                self.engine.finish(&job, &outcome, self.now());
+            }
+        }
+    }
+
+    fn pop(&self, name: &str) -> PopHealth {
+        let key = GroupKey {
+            pop: name.into(),
+            check: "edge".into(),
+        };
+        self.engine.groups.all()[&key].clone()
+    }
+
+    fn latest(&self) -> &HealthSnapshot {
+        &self.published.last().unwrap().1
+    }
+}
+
+fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn millis(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+fn pass() -> (Outcome, Duration) {
+    (Outcome::Pass { rtt: millis(3) }, millis(3))
+}
+
+fn refuse() -> (Outcome, Duration) {
+    (
+        Outcome::Fail {
+            reason: Reason::Refused,
+        },
+        millis(1),
+    )
+}
+
+fn vanish() -> (Outcome, Duration) {
+    (
+        Outcome::Fail {
+            reason: Reason::Refused,
+        },
+        Duration::MAX,
+    )
+}
+
+#[test]
+fn every_target_is_probed_within_the_first_second_and_spread() {
+    let pops: Vec<String> = (0..200).map(|n| format!("pop{n}")).collect();
+    let pops: Vec<(&str, u8)> = pops.iter().map(|name| (name.as_str(), 50)).collect();
+    let mut simulation = Simulation::new(&testing::config(&pops), usize::MAX);
+    simulation.run_until(millis(1010), &|_, _| pass());
+    let mut ids: Vec<_> = simulation.starts.iter().map(|(_, id)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    assert_eq!(ids.len(), 10_000);
+    let mut tenths = [0; 11];
+    for (at, _) in &simulation.starts {
+        tenths[(at.as_millis() / 100) as usize] += 1;
+    }
+    assert!(
+        tenths[..10].iter().all(|&n| (800..1200).contains(&n)),
+        "{tenths:?}"
+    );
+    assert!(
+        simulation
+            .latest()
+            .groups
+            .values()
+            .all(|pop| pop.verdict == Verdict::Up)
+    );
+}
+
+#[test]
+fn a_killed_pop_is_published_as_down_within_the_promise() {
+    for (interval, promise) in [(5, 15), (1, 3)] {
+        for (how, death) in [(0, 20_000), (1, 20_000), (0, 21_337), (1, 23_999)] {
+            let mut config = testing::config(&[("fra", 2), ("iad", 2)]);
+            config.checks[0].interval = secs(interval);
+            let mut simulation = Simulation::new(&config, usize::MAX);
+            let world = |target: &Target, at: Duration| match how {
+                _ if target.group.pop == "iad" || at < millis(death) => pass(),
+                0 => refuse(),
+                _ => vanish(),
+            };
+            simulation.run_until(secs(60), &world);
+            let down = simulation
+                .published
+                .iter()
+                .find(|(_, s)| s.groups.values().any(|pop| pop.verdict == Verdict::Down));
+            let after = down.unwrap().0 - millis(death);
+            assert!(after <= secs(promise), "{after:?}");
+            assert_eq!(simulation.pop("iad").verdict, Verdict::Up);
+            assert_eq!(simulation.pop("fra").verdict, Verdict::Down);
+            let told: Vec<_> = simulation.events.iter().map(|(_, event)| event).collect();
+            let downs = told.iter().filter(|event| {
+                matches!(event, HealthEvent::Pop { pop, to: Verdict::Down, .. } if pop == "fra")
+            });
+            assert_eq!(downs.count(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_pop_that_is_down_is_still_probed_and_comes_back_after_rise() {
+    let mut simulation = Simulation::new(&testing::config(&[("fra", 1)]), usize::MAX);
+    let world = |_: &Target, at: Duration| match at.as_secs() {
+        0..20 => pass(),
+        20..60 => refuse(),
+        _ => pass(),
+    };
+    simulation.run_until(secs(60), &world);
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Down);
+    let probes = simulation
+        .starts
+        .iter()
+        .filter(|(at, _)| (secs(30)..secs(60)).contains(at));
+    assert!((6..=8).contains(&probes.count()));
+    simulation.run_until(secs(71), &world);
+    let pop = simulation.pop("fra");
+    assert_eq!(
+        (pop.verdict, pop.endpoints[0].reason.as_str()),
+        (Verdict::Up, "pass")
+    );
+    assert_eq!(pop.endpoints[0].rtt, Some(millis(3)));
+    assert!(pop.since.unwrap() > simulation.zero.wall + secs(60));
+}
+
+#[test]
+fn a_lost_packet_moves_nothing_and_costs_few_probes() {
+    let mut simulation = Simulation::new(&testing::config(&[("fra", 1)]), usize::MAX);
+    // One probe in ten vanishes.
+    let probes = std::cell::Cell::new(0);
+    let world = |_: &Target, _| {
+        probes.set(probes.get() + 1);
+        if probes.get() % 10 == 0 {
+            vanish()
+        } else {
+            pass()
+        }
+    };
+    simulation.run_until(secs(3600), &world);
+    let verdicts = simulation.events.len();
+    assert_eq!(verdicts, 2, "Unknown to Up, for the endpoint and the PoP");
+    let probes = simulation.starts.len();
+    assert!((750..=850).contains(&probes), "{probes}");
+    assert_eq!(simulation.engine.in_flight(), 0);
+}
+
+#[test]
+fn a_slow_target_within_its_timeout_stays_up() {
+    let mut simulation = Simulation::new(&testing::config(&[("fra", 1)]), usize::MAX);
+    let slow = |_: &Target, _| (Outcome::Pass { rtt: millis(1900) }, millis(1900));
+    simulation.run_until(secs(600), &slow);
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Up);
+    assert!(simulation.starts.len() < 260, "{}", simulation.starts.len());
+}
+
+#[test]
+fn trouble_of_our_own_moves_no_verdict() {
+    let mut simulation = Simulation::new(&testing::config(&[("fra", 1), ("iad", 1)]), usize::MAX);
+    let world = |target: &Target, at: Duration| {
+        let reason = crate::LocalReason::Resources(std::io::ErrorKind::Other, Some(24));
+        let ours = (Outcome::Inconclusive { reason }, Duration::ZERO);
+        if at > secs(10) || target.group.pop == "iad" {
+            ours
+        } else {
+            pass()
+        }
+    };
+    simulation.run_until(secs(100), &world);
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Up);
+    assert_eq!(simulation.pop("iad").verdict, Verdict::Unknown);
+    assert!(
+        simulation.pop("fra").endpoints[0]
+            .reason
+            .starts_with("not probed: ")
+    );
+}
+
+#[test]
+fn probes_under_way_are_capped_and_late_ones_counted() {
+    let pops: Vec<String> = (0..10).map(|n| format!("pop{n}")).collect();
+    let pops: Vec<(&str, u8)> = pops.iter().map(|name| (name.as_str(), 10)).collect();
+    let mut simulation = Simulation::new(&testing::config(&pops), 20);
+    simulation.run_until(secs(2), &|_, _| vanish());
+    assert_eq!(simulation.engine.in_flight(), 20);
+    simulation.run_until(secs(300), &|_, _| vanish());
+    assert!(simulation.engine.in_flight() <= 20);
+    assert!(simulation.engine.delayed() > 0);
+    // Late, but in the end every target has had its turn.
+    assert!(
+        simulation
+            .latest()
+            .groups
+            .values()
+            .all(|pop| pop.verdict == Verdict::Down)
+    );
+    assert!(
+        simulation.engine.queue.len() < 1000,
+        "{}",
+        simulation.engine.queue.len()
+    );
+}
+
+#[test]
+fn details_are_published_once_a_second_and_verdicts_within_20_ms() {
+    let pops: Vec<String> = (0..50).map(|n| format!("pop{n}")).collect();
+    let pops: Vec<(&str, u8)> = pops.iter().map(|name| (name.as_str(), 10)).collect();
+    let mut simulation = Simulation::new(&testing::config(&pops), usize::MAX);
+    let world = |_: &Target, at: Duration| {
+        if at < secs(60) { pass() } else { refuse() }
+    };
+    simulation.run_until(secs(60), &world);
+    let calm = simulation
+        .published
+        .iter()
+        .filter(|(at, _)| *at > secs(5))
+        .count();
+    assert!((50..=56).contains(&calm), "{calm}");
+    simulation.run_until(secs(80), &world);
+    for pair in simulation.published.windows(2) {
+        assert!(pair[0].1.generation < pair[1].1.generation);
+        assert!(pair[1].0 - pair[0].0 >= VERDICT_GAP);
+    }
+    for (at, event) in &simulation.events {
+        let HealthEvent::Pop { pop, check, to, .. } = event else {
+            continue;
+        };
+        let key = GroupKey {
+            pop: pop.clone(),
+            check: check.clone(),
+        };
+        let seen = simulation
+            .published
+            .iter()
+            .find(|(when, _)| when >= at)
+            .unwrap();
+        assert!(seen.0 - *at <= VERDICT_GAP);
+        assert_eq!(seen.1.groups[&key].verdict, *to);
+    }
+}
+
+#[test]
+fn a_reload_keeps_what_has_not_changed() {
+    let mut config = testing::config(&[("fra", 2), ("iad", 1)]);
+    let mut simulation = Simulation::new(&config, usize::MAX);
+    let world = |target: &Target, _| {
+        if target.group.pop == "fra" {
+            refuse()
+        } else {
+            pass()
+        }
+    };
+    simulation.run_until(secs(30), &world);
+    let before: Vec<_> = simulation.engine.targets.keys().copied().collect();
+    let (fra, iad) = (simulation.pop("fra"), simulation.pop("iad"));
+    let events = simulation.events.len();
+
+    config.pops[0].weight = meridian_config::Weight(1);
+    config.steering.ttl = meridian_config::Ttl(5);
+    simulation.reload(&config);
+    assert!(
+        before
+            .iter()
+            .all(|id| simulation.engine.targets.contains_key(id))
+    );
+    assert_eq!((simulation.pop("fra"), simulation.pop("iad")), (fra, iad));
+    simulation.run_until(millis(30_050), &world);
+    assert_eq!(simulation.events.len(), events);
+
+    // Another order and one endpoint more: the known ones stay what they are.
+    config.pops[0].endpoints.insert(0, [127, 0, 9, 9].into());
+    simulation.reload(&config);
+    let verdicts: Vec<_> = simulation
+        .pop("fra")
+        .endpoints
+        .iter()
+        .map(|e| e.verdict)
+        .collect();
+    assert_eq!(verdicts, [Verdict::Unknown, Verdict::Down, Verdict::Down]);
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Down);
+    simulation.run_until(secs(60), &world);
+    assert_eq!(
+        simulation.pop("fra").endpoints[0].reason,
+        "connection refused"
+    );
+}
+
+#[test]
+fn a_changed_or_renamed_check_does_not_make_a_dead_pop_usable() {
+    let mut config = testing::config(&[("fra", 1)]);
+    let mut simulation = Simulation::new(&config, usize::MAX);
+    simulation.run_until(secs(30), &|_, _| refuse());
+    let id = *simulation.engine.targets.keys().next().unwrap();
+
+    config.checks[0].port = 8080;
+    simulation.reload(&config);
+    assert!(!simulation.engine.targets.contains_key(&id));
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Down);
+    simulation.run_until(secs(50), &|_, _| refuse());
+    assert_eq!(simulation.pop("fra").verdict, Verdict::Down);
+
+    config.checks[0].name = "other".into();
+    simulation.reload(&config);
+    simulation.run_until(secs(70), &|_, _| refuse());
+    assert!(
+        simulation
+            .published
+            .iter()
+            .filter(|(at, _)| *at > secs(30))
+            .all(|(_, snapshot)| {
+                snapshot
+                    .groups
+                    .values()
+                    .all(|pop| pop.verdict == Verdict::Down)
+            })
+    );
+    simulation.run_until(secs(90), &|_, _| pass());
+    assert!(
+        simulation
+            .latest()
+            .groups
+            .values()
+            .all(|pop| pop.verdict == Verdict::Up)
+    );
+}
+
+#[test]
+fn an_outcome_of_a_former_target_is_ignored() {
+    let mut config = testing::config(&[("fra", 1)]);
+    let mut simulation = Simulation::new(&config, usize::MAX);
+    simulation.run_until(secs(1), &|_, _| vanish());
+    assert_eq!(simulation.engine.in_flight(), 1);
+    config.checks[0].port = 8080;
+    simulation.reload(&config);
+    simulation.run_until(secs(2), &|_, _| pass());
+    assert_eq!(
+        simulation.engine.in_flight(),
+        1,
+        "it still holds its socket"
+    );
+    simulation.run_until(secs(3), &|_, _| pass());
+    assert_eq!(simulation.engine.in_flight(), 0);
+    assert_eq!(simulation.pop("fra").endpoints[0].reason, "pass");
+}
+
+#[test]
+fn a_pop_or_pool_that_is_gone_is_gone_from_the_snapshot() {
+    let config = testing::config(&[("fra", 2), ("iad", 1)]);
+    let mut simulation = Simulation::new(&config, usize::MAX);
+    simulation.run_until(secs(3), &|_, _| pass());
+    simulation.reload(&testing::config(&[("fra", 1)]));
+    simulation.run_until(secs(4), &|_, _| pass());
+    let snapshot = simulation.latest();
+    assert_eq!(snapshot.groups.len(), 1);
+    assert_eq!(snapshot.groups.values().next().unwrap().endpoints.len(), 1);
+}
+
+#[test]
+fn an_override_ends_by_itself_and_that_is_told_and_published() {
+    let mut simulation = Simulation::new(&testing::config(&[("fra", 1)]), usize::MAX);
+    let drain = |until: Option<SystemTime>| Override {
+        kind: OverrideKind::Drain,
+        reason: "maintenance".into(),
+        since: simulation.zero.wall,
+        until,
+    };
+    let until = simulation.zero.wall + secs(100);
+    let overrides = [
+        ("fra".into(), drain(Some(until))),
+        ("iad".into(), drain(None)),
+    ];
+    simulation.engine.set_overrides(overrides.into());
+    simulation.run_until(secs(99), &|_, _| pass());
+    assert_eq!(simulation.latest().overrides.len(), 2);
+    simulation.run_until(millis(101_100), &|_, _| pass());
+    assert_eq!(
+        simulation.latest().overrides.keys().collect::<Vec<_>>(),
+        ["iad"]
+    );
+    let ended = simulation.events.iter().filter(
+        |(_, event)| matches!(event, HealthEvent::OverrideEnded { pop, .. } if pop == "fra"),
+    );
+    assert_eq!(ended.count(), 1);
+}

@@ -1,0 +1,136 @@
+//! Carries out one probe against one target.
+//!
+//! ```text
+//! Job → kept connection? ─ yes → request ─ dead? → once more, on a new one
+//!          └ no → connect → tls → request → status → body → Outcome
+//! ```
+//!
+//! Time and memory are bounded whatever the target does: one deadline over everything, 16 KiB of
+//! headers, 64 KiB of body.
+
+mod connect;
+mod http;
+mod keep;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+use std::{collections::HashSet, future::Future, time::Duration};
+
+use meridian_config::{CheckKind, Config};
+use tokio::time::{Instant, timeout_at};
+
+pub(crate) use self::tls::{client_config, server_name};
+use self::{
+    keep::{Keep, Kept},
+    tls::Tls,
+};
+use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};
+
+/// Carries out probes. The runner is written against this, so that tests can fake the network.
+pub(crate) trait Probe: Send + Sync + 'static {
+    /// Carries out one probe and ends by its deadline.
+    fn probe(&self, job: &Job) -> impl Future<Output = Outcome> + Send;
+
+    /// Gets ready for a configuration: reads trust anchors. May block on files.
+    fn prepare(&self, config: &Config);
+
+    /// Forgets whatever is kept for targets that are not among these.
+    fn retain(&self, live: &HashSet<TargetId>);
+}
+
+/// Probes over the network of this machine.
+pub(crate) struct NetworkProbe {
+    tls: Tls,
+    keep: Keep,
+}
+
+/// Why a step of a probe did not succeed.
+#[derive(Debug)]
+enum Trouble {
+    /// The target's doing.
+    Target(Reason),
+    /// Our own.
+    Local(LocalReason),
+}
+
+impl From<Reason> for Trouble {
+    fn from(reason: Reason) -> Self {
+        Self::Target(reason)
+    }
+}
+
+impl NetworkProbe {
+    /// Keeps at most this many connections between probes.
+    pub(crate) fn new(max_kept: usize) -> Self {
+        Self {
+            tls: Tls::default(),
+            keep: Keep::new(max_kept),
+        }
+    }
+
+    /// The number of connections kept now.
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        self.keep.len()
+    }
+}
+
+impl Probe for NetworkProbe {
+    #[allow(clippy::disallowed_methods)] // a runner: it measures the network
+    async fn probe(&self, job: &Job) -> Outcome {
+        let start = Instant::now();
+        let clock = Clock {
+            start,
+            end: start + job.deadline,
+        };
+        let result = match &job.target.check.kind {
+            CheckKind::Tcp => connect::tcp(job.target.socket_address(), clock)
+                .await
+                .map(drop),
+            CheckKind::Http(http) => self.http(job, http, None, clock).await,
+            CheckKind::Https(http, tls) => self.http(job, http, Some(tls), clock).await,
+        };
+        judge(result, start.elapsed(), job.target.check.max_latency)
+    }
+
+    fn prepare(&self, config: &Config) {
+        self.tls.prepare(config);
+    }
+
+    fn retain(&self, live: &HashSet<TargetId>) {
+        self.keep.retain(live);
+    }
+}
+
+fn judge(result: Result<(), Trouble>, took: Duration, limit: Option<Duration>) -> Outcome {
+    match (result, limit) {
+        (Err(Trouble::Target(reason)), _) => Outcome::Fail { reason },
+        (Err(Trouble::Local(reason)), _) => Outcome::Inconclusive { reason },
+        (Ok(()), Some(limit)) if took > limit => Outcome::Fail {
+            reason: Reason::TooSlow { took, limit },
+        },
+        (Ok(()), _) => Outcome::Pass { rtt: took },
+    }
+}
+
+/// The one deadline of a probe.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    start: Instant,
+    end: Instant,
+}
+
+impl Clock {
+    /// Lets a step go on until the deadline; beyond it the probe fails in this phase.
+    async fn limit<T>(
+        self,
+        phase: Phase,
+        step: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        match timeout_at(self.end, step).await {
+            Ok(result) => result,
+            Err(_) => Err(Reason::Timeout(phase).into()),
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! TLS as a check asks for it: certificate and name verified, unless `insecure = true`.
+//!
+//! Sessions are not resumed: a resumed session is not verified again, and an expired certificate
+//! would go unnoticed.
+
+use std::{
+    collections::HashMap,
+    io,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use meridian_config::{CheckKind, Config, HttpCheck, TlsCheck};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
+    crypto::CryptoProvider,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{Clock, Trouble, connect};
+use crate::{CertificateFault, LocalReason, Phase, Reason, engine::Job};
+
+/// The TLS settings of every https check, by name of the check.
+#[derive(Default)]
+pub(super) struct Tls {
+    by_check: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
+}
+
+/// Why a check's TLS settings cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TlsError {
+    /// The file cannot be read or holds no certificate.
+    #[error("ca_file {path} is not readable as PEM certificates")]
+    CaFile {
+        /// The file.
+        path: String,
+    },
+    /// The system has no roots.
+    #[error("no trusted root certificates found on this system; set ca_file")]
+    NoSystemRoots,
+    /// Neither a domain name nor an address.
+    #[error("`{name}` is not a server name")]
+    ServerName {
+        /// The name.
+        name: String,
+    },
+    /// The cryptography refused its own settings.
+    #[error("TLS cannot be set up")]
+    Provider,
+}
+
+impl Tls {
+    /// Reads the roots of every https check anew. Where that fails and the check had usable
+    /// settings before, those stay.
+    pub(super) fn prepare(&self, config: &Config) {
+        let mut before = self.lock().clone();
+        let mut after = HashMap::new();
+        for check in &config.checks {
+            let CheckKind::Https(_, tls) = &check.kind else {
+                continue;
+            };
+            let mut setup = client_config(tls);
+            if let Err(error) = &setup {
+                tracing::error!(check = %check.name, %error, "https check cannot be set up");
+                if let Some(old @ Ok(_)) = before.remove(&check.name) {
+                    setup = old;
+                }
+            }
+            after.insert(check.name.clone(), setup);
+        }
+        *self.lock() = after;
+    }
+
+    /// The handshake on a new connection.
+    pub(super) async fn handshake(
+        &self,
+        job: &Job,
+        http: &HttpCheck,
+        tls: &TlsCheck,
+        stream: TcpStream,
+        clock: Clock,
+    ) -> Result<TlsStream<TcpStream>, Trouble> {
+        let setup = |error: TlsError| Trouble::Local(LocalReason::TlsSetup(error.to_string()));
+        let config = self
+            .lock()
+            .get(&job.target.check.name)
+            .cloned()
+            .unwrap_or(Err(TlsError::Provider))
+            .map_err(setup)?;
+        let name = server_name(http, tls)
+            .unwrap_or_else(|| Ok(ServerName::from(job.target.address)))
+            .map_err(setup)?;
+        let connect = async {
+            let handshake = TlsConnector::from(config).connect(name, stream).await;
+            handshake.map_err(|error| tls_trouble(&error))
+        };
+        clock.limit(Phase::Tls, connect).await
+    }
+
+    fn lock(
+        &self,
+    ) -> std::sync::MutexGuard<'_, HashMap<String, Result<Arc<ClientConfig>, TlsError>>> {
+        self.by_check.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The settings of a check, its roots read from disk.
+pub(crate) fn client_config(tls: &TlsCheck) -> Result<Arc<ClientConfig>, TlsError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|_| TlsError::Provider)?;
+    let mut config = if tls.insecure {
+        let verifier = Arc::new(AnyCertificate(provider));
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth()
+    } else {
+        builder
+            .with_root_certificates(roots(tls.ca_file.as_deref())?)
+            .with_no_client_auth()
+    };
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The name for SNI and verification that the check itself gives: `server_name`, else `host`
+/// without its port.
+pub(crate) fn server_name(
+    http: &HttpCheck,
+    tls: &TlsCheck,
+) -> Option<Result<ServerName<'static>, TlsError>> {
+    let name = match (&tls.server_name, &http.host) {
+        (Some(name), _) => name.as_str(),
+        (None, Some(host)) => without_port(host),
+        (None, None) => return None,
+    };
+    let bad = |_| TlsError::ServerName { name: name.into() };
+    Some(ServerName::try_from(name.to_owned()).map_err(bad))
+}
+
+/// `host`, `host:port`, `[v6]` or `[v6]:port` (RFC 9110 §7.2) without the port.
+fn without_port(host: &str) -> &str {
+    if let Some((address, _)) = host.strip_prefix('[').and_then(|h| h.split_once(']')) {
+        return address;
+    }
+    match host.split_once(':') {
+        Some((name, port)) if !port.contains(':') => name,
+        _ => host,
+    }
+}
+
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    let Some(path) = ca_file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if roots.is_empty() {
+            Err(TlsError::NoSystemRoots)
+        } else {
+            Ok(roots)
+        };
+    };
+    let bad = || TlsError::CaFile {
+        path: path.display().to_string(),
+    };
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|_| bad())? {
+        let certificate = certificate.map_err(|_| bad())?;
+        roots.add(certificate).map_err(|_| bad())?;
+    }
+    if roots.is_empty() {
+        Err(bad())
+    } else {
+        Ok(roots)
+    }
+}
+
+/// What a failed handshake, or an error on a TLS connection, means.
+pub(super) fn tls_trouble(error: &io::Error) -> Trouble {
+    let inner = error
+        .get_ref()
+        .and_then(|e| e.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(fault)) => {
+            Reason::Certificate(certificate_fault(fault)).into()
+        }
+        // A server that speaks plain text on this port ends here too.
+        Some(other) => Reason::Tls(shorten(&other.to_string())).into(),
+        None => connect::trouble(error),
+    }
+}
+
+fn certificate_fault(fault: &CertificateError) -> CertificateFault {
+    use CertificateError as E;
+    match fault {
+        E::Expired | E::ExpiredContext { .. } => CertificateFault::Expired,
+        E::NotValidYet | E::NotValidYetContext { .. } => CertificateFault::NotYetValid,
+        E::UnknownIssuer => CertificateFault::UnknownIssuer,
+        E::NotValidForName | E::NotValidForNameContext { .. } => CertificateFault::WrongName,
+        E::Revoked => CertificateFault::Revoked,
+        other => CertificateFault::Other(shorten(&other.to_string())),
+    }
+}
+
+/// What a peer can influence is kept short and printable in logs.
+fn shorten(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(120).collect()
+}
+
+/// Accepts any certificate. Only for `insecure = true`.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_cut_off_hosts() {
+        for (host, name) in [
+            ("www.example.com", "www.example.com"),
+            ("www.example.com:8443", "www.example.com"),
+            ("192.0.2.1:8443", "192.0.2.1"),
+            ("[2001:db8::1]:8443", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ] {
+            assert_eq!(without_port(host), name);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The prober as others hold it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use meridian_config::Config;
+use prometheus::Registry;
+use tokio::{
+    sync::{broadcast, watch},
+    task::JoinHandle,
+};
+
+use crate::{
+    HealthEvent, HealthSnapshot, Override,
+    engine::Engine,
+    limits::Limits,
+    metrics::{HealthCollector, Stats},
+    probe::{NetworkProbe, Probe},
+    runner::{Inbox, Outputs, Runner, now},
+};
+
+/// Events kept for a listener that is behind.
+const EVENTS: usize = 1024;
+
+/// A running prober. Cheap to clone; when the last clone is dropped, probing ends.
+#[derive(Clone)]
+pub struct Prober(Arc<Shared>);
+
+struct Shared {
+    inbox: Arc<Inbox>,
+    probe: Arc<NetworkProbe>,
+    snapshots: watch::Receiver<Arc<HealthSnapshot>>,
+    events: broadcast::Sender<HealthEvent>,
+    stats: Arc<Stats>,
+    /// Held while a configuration is handed over, so that two reloads keep their order.
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Prober {
+    /// Starts probing every target of the configuration, on the current tokio runtime. The first
+    /// snapshot, with every verdict Unknown, is there at once; the first probes end within about a
+    /// second. Overrides that are over already end at once too, with an event.
+    ///
+    /// Reads the roots of https checks and blocks for that.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with time and I/O enabled.
+    pub fn start(config: Arc<Config>, overrides: BTreeMap<String, Override>) -> Self {
+        let limits = Limits::of_this_process();
+        let probe = Arc::new(NetworkProbe::new(limits.kept));
+        probe.prepare(&config);
+        let mut engine = Engine::new(limits.in_flight, now().instant);
+        engine.set_overrides(overrides);
+        engine.reload(&config, now());
+        let (sender, snapshots) = watch::channel(engine.snapshot());
+        let (events, _) = broadcast::channel(EVENTS);
+        let stats = Arc::new(Stats::default());
+        let inbox = Arc::new(Inbox::default());
+        let outputs = Outputs {
+            snapshots: sender,
+            events: events.clone(),
+            stats: stats.clone(),
+        };
+        let runner = Runner::new(engine, probe.clone(), inbox.clone(), outputs);
+        let task = Mutex::new(Some(tokio::spawn(runner.run())));
+        Self(Arc::new(Shared {
+            inbox,
+            probe,
+            snapshots,
+            events,
+            stats,
+            task,
+        }))
+    }
+
+    /// Goes over to another configuration. Targets whose check and address stay keep verdict,
+    /// counters and connections; a target whose check changed keeps its verdict until the new
+    /// check decides. A snapshot with the new targets follows at once.
+    ///
+    /// Reads the roots of https checks and blocks for that; call [`crate::validate`] first, to
+    /// refuse a configuration whose roots cannot be read.
+    pub fn reload(&self, config: Arc<Config>) {
+        let _in_order = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
+        self.0.probe.prepare(&config);
+        self.0.inbox.reload(config);
+    }
+
+    /// Puts these overrides in place of all earlier ones. A snapshot follows at once.
+    pub fn set_overrides(&self, overrides: BTreeMap<String, Override>) {
+        self.0.inbox.set_overrides(overrides);
+    }
+
+    /// The latest snapshot, and a wake-up for each newer one. A reader that is slow skips
+    /// snapshots and always gets the newest.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<HealthSnapshot>> {
+        self.0.snapshots.clone()
+    }
+
+    /// Verdict changes from now on. A reader that is more than 1,024 events behind loses the
+    /// oldest.
+    pub fn events(&self) -> broadcast::Receiver<HealthEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// Adds the prober's metrics to a registry.
+    ///
+    /// # Errors
+    /// When they are in it already.
+    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        let stats = self.0.stats.clone();
+        registry.register(Box::new(HealthCollector::new(stats, self.subscribe())?))
+    }
+
+    /// Ends probing, for all clones, and waits for its end. Probes under way are given up.
+    pub async fn shutdown(self) {
+        self.0.inbox.stop();
+        let task = self
+            .0
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task {
+            // It ends by itself; a panic in it has been reported by the runtime.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.inbox.stop();
+    }
+}

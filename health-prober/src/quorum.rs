@@ -1,0 +1,194 @@
+//! Endpoint verdicts → PoP verdict, by `min_health`.
+//!
+//! # Rules
+//! With `n` endpoints, `usable` of them not Down and `up` of them Up:
+//!
+//! 1. none is usable → Down, whatever `min_health` says: there is nothing to hand out;
+//! 2. `usable / n < min_health` → Down;
+//! 3. `up ≥ 1` and `up / n ≥ min_health` → Up;
+//! 4. otherwise → Unknown: enough endpoints may be up, which is usable.
+//!
+//! This is the quorum of one vantage point, this server.
+
+use meridian_config::Ratio;
+
+use crate::{EndpointHealth, Verdict};
+
+/// The verdict over a PoP whose endpoints have these verdicts.
+pub fn judge(endpoints: impl IntoIterator<Item = Verdict>, min_health: Ratio) -> Verdict {
+    Count::of(endpoints).verdict(min_health)
+}
+
+/// The verdict together with the sentence that explains it.
+pub(crate) fn explain(endpoints: &[EndpointHealth], min_health: Ratio) -> (Verdict, String) {
+    let count = Count::of(endpoints.iter().map(|endpoint| endpoint.verdict));
+    let verdict = count.verdict(min_health);
+    let Count { all, up, down } = count;
+    let mut text = format!("{up} of {all} endpoints up");
+    if all - up - down > 0 {
+        text.push_str(&format!(", {} not yet known", all - up - down));
+    }
+    if verdict == Verdict::Down {
+        text.push_str(&format!(", at least {} must be", needed(all, min_health)));
+    }
+    if let Some(first) = endpoints.iter().find(|e| e.verdict == Verdict::Down) {
+        text.push_str(&format!(" ({}: {}", first.address, first.reason));
+        if down > 1 {
+            text.push_str(&format!(", and {} more", down - 1));
+        }
+        text.push(')');
+    }
+    (verdict, text)
+}
+
+/// The share of endpoints that are usable, 0 to 1.
+pub(crate) fn ratio(endpoints: &[EndpointHealth]) -> f64 {
+    let count = Count::of(endpoints.iter().map(|endpoint| endpoint.verdict));
+    if count.all == 0 {
+        0.0
+    } else {
+        share(count.all - count.down, count.all)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    all: usize,
+    up: usize,
+    down: usize,
+}
+
+impl Count {
+    fn of(endpoints: impl IntoIterator<Item = Verdict>) -> Self {
+        let mut count = Self::default();
+        for verdict in endpoints {
+            count.all += 1;
+            count.up += usize::from(verdict == Verdict::Up);
+            count.down += usize::from(verdict == Verdict::Down);
+        }
+        count
+    }
+
+    fn verdict(self, min_health: Ratio) -> Verdict {
+        let usable = self.all - self.down;
+        if usable == 0 || !reaches(usable, self.all, min_health) {
+            Verdict::Down
+        } else if self.up > 0 && reaches(self.up, self.all, min_health) {
+            Verdict::Up
+        } else {
+            Verdict::Unknown
+        }
+    }
+}
+
+/// The smallest number of endpoints that is enough.
+fn needed(all: usize, min_health: Ratio) -> usize {
+    (1..=all)
+        .find(|&some| reaches(some, all, min_health))
+        .unwrap_or(all)
+}
+
+/// `some / all ≥ min_health`, with a tiny slack: 7 of 10 must reach 0.7 although neither number
+/// is exact in binary.
+fn reaches(some: usize, all: usize, min_health: Ratio) -> bool {
+    share(some, all) + 1e-9 >= min_health.0
+}
+
+#[allow(clippy::cast_precision_loss)] // a PoP has fewer than 2^52 endpoints
+fn share(some: usize, all: usize) -> f64 {
+    some as f64 / all as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use Verdict::{Down, Unknown, Up};
+
+    fn verdict_of(mark: char) -> Verdict {
+        match mark {
+            '+' => Up,
+            '-' => Down,
+            _ => Unknown,
+        }
+    }
+
+    #[test]
+    fn table() {
+        for (endpoints, min_health, verdict) in [
+            ("?", 0.5, Unknown),
+            ("+", 0.5, Up),
+            ("-", 0.5, Down),
+            ("-", 0.0, Down),
+            ("+-", 0.5, Up),
+            ("+-", 0.51, Down),
+            ("+-", 1.0, Down),
+            ("?-", 0.5, Unknown),
+            ("?-", 0.6, Down),
+            ("+?", 0.6, Unknown),
+            ("+?", 0.5, Up),
+            ("+--", 0.5, Down),
+            ("++-", 0.5, Up),
+            ("?---", 0.0, Unknown),
+            ("+---", 0.0, Up),
+            ("+++++++---", 0.7, Up),
+            ("", 0.5, Down),
+        ] {
+            let got = judge(endpoints.chars().map(verdict_of), Ratio(min_health));
+            assert_eq!(got, verdict, "{endpoints} with {min_health}");
+        }
+    }
+
+    #[test]
+    fn the_sentence_names_the_first_endpoint_down() {
+        let endpoint = |last: u8, verdict, reason: &str| EndpointHealth {
+            address: [192, 0, 2, last].into(),
+            verdict,
+            reason: reason.into(),
+            since: None,
+            rtt: None,
+        };
+        let endpoints = [
+            endpoint(1, Up, "pass"),
+            endpoint(2, Down, "status 503"),
+            endpoint(3, Down, "connection refused"),
+        ];
+        assert_eq!(
+            explain(&endpoints, Ratio(0.5)),
+            (
+                Down,
+                "1 of 3 endpoints up, at least 2 must be (192.0.2.2: status 503, and 1 more)"
+                    .into()
+            )
+        );
+        assert_eq!(
+            explain(&endpoints[..1], Ratio(0.5)),
+            (Up, "1 of 1 endpoints up".into())
+        );
+        let unknown = [endpoint(1, Unknown, "not yet probed")];
+        assert_eq!(
+            explain(&unknown, Ratio(0.5)).1,
+            "0 of 1 endpoints up, 1 not yet known"
+        );
+    }
+
+    proptest! {
+        /// An endpoint that gets better never makes its PoP worse.
+        #[test]
+        fn monotone(
+            marks in proptest::collection::vec(0_usize..3, 1..12),
+            at in any::<prop::sample::Index>(),
+            min_health in 0.0_f64..=1.0,
+        ) {
+            let order = [Down, Unknown, Up];
+            let rank = |v: Verdict| order.iter().position(|&o| o == v);
+            let before: Vec<_> = marks.iter().map(|&m| order[m]).collect();
+            let mut after = before.clone();
+            let at = at.index(after.len());
+            after[at] = order[(marks[at] + 1).min(2)];
+            let (before, after) = (judge(before, Ratio(min_health)), judge(after, Ratio(min_health)));
+            prop_assert!(rank(after) >= rank(before));
+        }
+    }
+}

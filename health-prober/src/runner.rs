@@ -1,0 +1,241 @@
+//! Feeds the engine with time, outcomes and requests, and carries out its actions. One task, and
+//! one short task per probe under way.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
+
+use meridian_config::Config;
+use tokio::{
+    sync::{Notify, broadcast, watch},
+    task::{self, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    HealthEvent, HealthSnapshot, LocalReason, Outcome, Override, TargetId, Verdict,
+    engine::{Action, Engine, Job, Now},
+    metrics::{EndpointStats, Stats},
+    probe::Probe,
+};
+
+/// Requests to the runner. The latest of each kind wins, so nothing can pile up.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    letters: Mutex<Letters>,
+    notify: Notify,
+}
+
+#[derive(Default)]
+struct Letters {
+    config: Option<Arc<Config>>,
+    overrides: Option<BTreeMap<String, Override>>,
+    stop: bool,
+}
+
+impl Inbox {
+    pub(crate) fn reload(&self, config: Arc<Config>) {
+        self.put(|letters| letters.config = Some(config));
+    }
+
+    pub(crate) fn set_overrides(&self, overrides: BTreeMap<String, Override>) {
+        self.put(|letters| letters.overrides = Some(overrides));
+    }
+
+    pub(crate) fn stop(&self) {
+        self.put(|letters| letters.stop = true);
+    }
+
+    fn put(&self, write: impl FnOnce(&mut Letters)) {
+        write(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner));
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> Letters {
+        std::mem::take(&mut self.letters.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where the runner publishes.
+pub(crate) struct Outputs {
+    pub(crate) snapshots: watch::Sender<Arc<HealthSnapshot>>,
+    pub(crate) events: broadcast::Sender<HealthEvent>,
+    pub(crate) stats: Arc<Stats>,
+}
+
+/// The moment now, on both clocks.
+#[allow(clippy::disallowed_methods)] // a runner: the engine takes the time as an argument
+pub(crate) fn now() -> Now {
+    Now {
+        instant: Instant::now().into_std(),
+        wall: SystemTime::now(),
+    }
+}
+
+/// The task that runs an engine.
+pub(crate) struct Runner<P> {
+    engine: Engine,
+    probe: Arc<P>,
+    inbox: Arc<Inbox>,
+    outputs: Outputs,
+    probes: JoinSet<Outcome>,
+    jobs: HashMap<task::Id, Job>,
+    stats: HashMap<TargetId, Arc<EndpointStats>>,
+}
+
+impl<P: Probe> Runner<P> {
+    /// A runner over an engine that has its configuration.
+    pub(crate) fn new(engine: Engine, probe: Arc<P>, inbox: Arc<Inbox>, outputs: Outputs) -> Self {
+        let mut runner = Self {
+            engine,
+            probe,
+            inbox,
+            outputs,
+            probes: JoinSet::new(),
+            jobs: HashMap::new(),
+            stats: HashMap::new(),
+        };
+        runner.follow_targets();
+        runner
+    }
+
+    /// Runs until told to stop. Probes under way are then given up.
+    pub(crate) async fn run(mut self) {
+        loop {
+            let letters = self.inbox.take();
+            if letters.stop {
+                return;
+            }
+            let now = now();
+            self.open(letters, now);
+            for action in self.engine.poll(now) {
+                self.carry_out(action);
+            }
+            self.outputs
+                .stats
+                .note(self.engine.in_flight(), self.engine.delayed());
+            self.wait(self.engine.next_wake(now.instant)).await;
+        }
+    }
+
+    fn open(&mut self, letters: Letters, now: Now) {
+        if let Some(overrides) = letters.overrides {
+            self.engine.set_overrides(overrides);
+        }
+        if let Some(config) = letters.config {
+            self.engine.reload(&config, now);
+            self.follow_targets();
+        }
+    }
+
+    /// Lets counters and connections go that belong to no target any more.
+    fn follow_targets(&mut self) {
+        let (ids, keys): (Vec<_>, Vec<_>) = self
+            .engine
+            .targets()
+            .map(|(id, target)| (id, (target.group.pop.clone(), target.address)))
+            .unzip();
+        self.probe.retain(&ids.iter().copied().collect());
+        let stats = self.outputs.stats.keep(keys.into_iter());
+        self.stats = ids.into_iter().zip(stats).collect();
+    }
+
+    async fn wait(&mut self, wake: Option<std::time::Instant>) {
+        let sleep = async {
+            match wake {
+                Some(at) => sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            Some(ended) = self.probes.join_next_with_id() => {
+                self.ended(ended);
+                while let Some(ended) = self.probes.try_join_next_with_id() {
+                    self.ended(ended);
+                }
+            }
+            () = self.inbox.notify.notified() => {}
+            () = sleep => {}
+        }
+    }
+
+    fn ended(&mut self, ended: Result<(task::Id, Outcome), task::JoinError>) {
+        let (id, outcome) = match ended {
+            Ok(ended) => ended,
+            // A probe that panicked says nothing about its target; its slot must come back.
+            Err(error) => (
+                error.id(),
+                Outcome::Inconclusive {
+                    reason: LocalReason::Aborted,
+                },
+            ),
+        };
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        let now = now();
+        if let Some(stats) = self.stats.get(&job.id) {
+            stats.count(&outcome, now.instant.duration_since(job.started));
+        }
+        self.engine.finish(&job, &outcome, now);
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Start(job) => {
+                let (probe, task) = (self.probe.clone(), job.clone());
+                let handle = self.probes.spawn(async move { probe.probe(&task).await });
+                self.jobs.insert(handle.id(), job);
+            }
+            Action::Publish(snapshot) => {
+                self.outputs.snapshots.send_replace(snapshot);
+            }
+            Action::Tell(event) => {
+                log(&event);
+                // Nobody listening is no error.
+                let _ = self.outputs.events.send(event);
+            }
+        }
+    }
+}
+
+fn log(event: &HealthEvent) {
+    match event {
+        HealthEvent::Endpoint {
+            pop,
+            check,
+            address,
+            from,
+            to,
+            reason,
+            ..
+        } => {
+            tracing::info!(%pop, %check, %address, ?from, ?to, %reason, "endpoint verdict");
+        }
+        HealthEvent::Pop {
+            pop,
+            check,
+            from,
+            to,
+            reason,
+            ..
+        } if *to == Verdict::Down => {
+            tracing::warn!(%pop, %check, ?from, ?to, %reason, "PoP verdict");
+        }
+        HealthEvent::Pop {
+            pop,
+            check,
+            from,
+            to,
+            reason,
+            ..
+        } => {
+            tracing::info!(%pop, %check, ?from, ?to, %reason, "PoP verdict");
+        }
+        HealthEvent::OverrideEnded { pop, ended, .. } => {
+            tracing::info!(%pop, reason = %ended.reason, "override ended");
+        }
+    }
+}
