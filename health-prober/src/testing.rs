@@ -27,6 +27,7 @@ pub(crate) fn config(pops: &[(&str, u8)]) -> Config {
         .collect();
     Config {
         files: Vec::new(),
+        include_patterns: Vec::new(),
         server: Server {
             listen: vec![loopback],
             workers: 1,
