@@ -15,6 +15,8 @@
 
 pub mod answer;
 pub mod client;
+pub mod listen;
+pub mod metrics;
 pub mod query;
 pub mod snapshot;
 pub mod steer;

@@ -26,7 +26,7 @@ use super::{
     ranking::{Class, Order, Ranked, Ranking, Slots},
     types::{TermWeights, Terms},
 };
-use crate::types::ServiceId;
+use crate::{metrics::Labels, types::ServiceId};
 
 /// Kilometres that light in fibre covers there and back in one millisecond: 200,000 km/s one way.
 pub const KM_PER_MS: f64 = 100.0;
@@ -45,6 +45,7 @@ pub struct Steering {
     pub(super) tested_by_name: Box<[u32]>,
     services: Box<[Service]>,
     by_name: HashMap<Name, ServiceId>,
+    labels: Arc<Labels>,
     /// Octets of orders kept.
     used: AtomicUsize,
 }
@@ -213,7 +214,16 @@ impl Steering {
     /// Takes what steering needs out of a checked configuration.
     pub fn new(config: &Config, clients: Arc<ClientMap>) -> Self {
         let parts = build::parts(config, clients.cells().len());
+        let labels = Labels {
+            services: parts
+                .services
+                .iter()
+                .map(|s| s.name.to_string().into())
+                .collect(),
+            pops: parts.pops.iter().map(|pop| Arc::from(&*pop.name)).collect(),
+        };
         Self {
+            labels: Arc::new(labels),
             clients,
             pops: parts.pops,
             pools: parts.pools,
@@ -251,6 +261,11 @@ impl Steering {
             above = parent.parent();
         }
         None
+    }
+
+    /// Names of services and PoPs for metrics.
+    pub fn labels(&self) -> &Arc<Labels> {
+        &self.labels
     }
 
     /// Where clients are.

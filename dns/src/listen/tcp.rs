@@ -1,0 +1,276 @@
+//! TCP (RFC 7766): an accept loop for each address, a task for each connection.
+//!
+//! [`stream`](super::stream) decides about framing, bounds and deadlines,
+//! [`connections`](super::connections) about how many there may be; here are the sockets and the
+//! clock.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{
+    io::{self, Read},
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+use meridian_config::TcpLimits;
+use socket2::SockRef;
+use tokio::{
+    io::Interest,
+    net::{TcpListener, TcpStream},
+    task::{JoinSet, coop},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{error, warn};
+
+use super::{
+    DRAIN, Respond, answer,
+    connections::{Connections, Place},
+    stream::{Expiry, Limits, Stream},
+};
+use crate::{
+    answer::{Meta, Transport},
+    metrics::{Block, Dropped},
+};
+
+/// After an error of accept that concerns the whole process (no file descriptors, no memory).
+const PAUSE: Duration = Duration::from_millis(100);
+/// Beyond the drain, for the last tasks to end.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What every connection needs.
+struct Context<S> {
+    state: Arc<ArcSwap<S>>,
+    block: Arc<Block>,
+    limits: Limits,
+    connections: Arc<Connections>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Accepts and answers until `shutdown`, then finishes the open connections.
+pub(super) async fn serve<S: Respond>(
+    listeners: Vec<std::net::TcpListener>,
+    limits: TcpLimits,
+    state: Arc<ArcSwap<S>>,
+    block: Arc<Block>,
+    shutdown: CancellationToken,
+) {
+    let context = Arc::new(Context {
+        state,
+        block,
+        limits: Limits {
+            timeout: limits.idle_timeout,
+            in_flight: limits.in_flight,
+        },
+        connections: Connections::new(limits.connections, now()),
+        shutdown,
+        tasks: TaskTracker::new(),
+    });
+    let mut loops = JoinSet::new();
+    for listener in listeners {
+        match TcpListener::from_std(listener) {
+            Ok(listener) => {
+                loops.spawn(accept(listener, context.clone()));
+            }
+            Err(problem) => error!(%problem, "TCP listener cannot run"),
+        }
+    }
+    while loops.join_next().await.is_some() {}
+    context.tasks.close();
+    if tokio::time::timeout(DRAIN + GRACE, context.tasks.wait())
+        .await
+        .is_err()
+    {
+        warn!(open = context.tasks.len(), "TCP connections cut off");
+    }
+}
+
+async fn accept<S: Respond>(listener: TcpListener, context: Arc<Context<S>>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = context.shutdown.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((socket, peer)) => admit(socket, peer, &context).await,
+            // The client was gone before it was accepted.
+            Err(problem) if is_of_the_client(&problem) => {}
+            Err(problem) => {
+                warn!(%problem, "TCP accept");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    // Clients whose connection the kernel has completed may have asked already.
+    while let Ok(Ok((socket, peer))) = tokio::time::timeout(Duration::ZERO, listener.accept()).await
+    {
+        admit(socket, peer, &context).await;
+    }
+}
+
+fn is_of_the_client(problem: &io::Error) -> bool {
+    matches!(
+        problem.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+async fn admit<S: Respond>(socket: TcpStream, peer: SocketAddr, context: &Arc<Context<S>>) {
+    let crowded = || context.block.count_drop(Dropped::ConnectionLimit);
+    let Some(place) = context.connections.place(peer.ip(), now(), crowded).await else {
+        return;
+    };
+    let context = context.clone();
+    let tracker = context.tasks.clone();
+    tracker.spawn(async move {
+        // An answer is written whole; waiting for more to fill a segment only delays it.
+        let _ = socket.set_nodelay(true);
+        // An error of the socket is the client's end of the conversation.
+        let _ = converse(&socket, peer, &place, &context).await;
+    });
+}
+
+/// One connection, from its first octet to its end.
+async fn converse<S: Respond>(
+    socket: &TcpStream,
+    peer: SocketAddr,
+    place: &Place,
+    context: &Context<S>,
+) -> io::Result<()> {
+    let mut stream = Stream::new(context.limits, now());
+    let mut reply = Vec::new();
+    let mut finishing = false;
+    loop {
+        let taken = answer_ready(&mut stream, peer, &mut reply, context);
+        write(socket, &mut stream)?;
+        place.note(taken > 0, !stream.unsent().is_empty(), now());
+        if stream.is_done() {
+            if stream.is_broken() {
+                context.block.count_drop(Dropped::BadFrame);
+            }
+            return Ok(());
+        }
+        let (deadline, expiry) = stream.deadline();
+        tokio::select! {
+            biased;
+            () = place.evicted().cancelled() => return Ok(()),
+            () = context.shutdown.cancelled(), if !finishing => {
+                finishing = true;
+                read_all(socket, &mut stream)?;
+                stream.finish(now() + DRAIN);
+            }
+            ready = socket.ready(interest(&stream)) => {
+                ready?;
+                if stream.wants_read() {
+                    read(socket, &mut stream)?;
+                }
+            }
+            () = tokio::time::sleep_until(deadline.into()) => {
+                expire(expiry, &context.block);
+                return Ok(());
+            }
+        }
+        // A client that never lets us wait must not keep others waiting.
+        coop::consume_budget().await;
+    }
+}
+
+/// Answers what has come whole, all of it from one snapshot.
+fn answer_ready<S: Respond>(
+    stream: &mut Stream,
+    peer: SocketAddr,
+    reply: &mut Vec<u8>,
+    context: &Context<S>,
+) -> usize {
+    let snapshot = context.state.load();
+    let counters = context.block.batch(snapshot.labels());
+    let meta = Meta {
+        source: peer,
+        transport: Transport::Tcp,
+    };
+    stream.answer_ready(now(), reply, |query, out| {
+        let started = now();
+        // `respond` is total. Should it panic nevertheless, this connection ends.
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let took = || now().saturating_duration_since(started);
+            answer(&**snapshot, &counters, query, &meta, out, took)
+        }));
+        answered.unwrap_or_else(|_| {
+            counters.count_drop(Dropped::Panic);
+            None
+        }) == Some(())
+    })
+}
+
+fn write(socket: &TcpStream, stream: &mut Stream) -> io::Result<()> {
+    while !stream.unsent().is_empty() {
+        match socket.try_write(stream.unsent()) {
+            Ok(octets) => stream.wrote(octets, now()),
+            Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(())
+}
+
+/// Reads once.
+fn read(socket: &TcpStream, stream: &mut Stream) -> io::Result<()> {
+    match socket.try_read_buf(stream.input()) {
+        Ok(0) => stream.end(),
+        Ok(_) => {}
+        Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => {}
+        Err(problem) => return Err(problem),
+    }
+    Ok(())
+}
+
+/// Reads what the kernel has received, as far as the bounds allow. Asks the kernel itself: tokio
+/// would only say what it has been told so far.
+fn read_all(socket: &TcpStream, stream: &mut Stream) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let mut buffer = [0; 4096];
+    while stream.wants_read() {
+        match (&*socket).read(&mut buffer) {
+            Ok(0) => break,
+            Ok(octets) => stream
+                .input()
+                .extend_from_slice(buffer.get(..octets).unwrap_or_default()),
+            Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => break,
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(())
+}
+
+fn interest(stream: &Stream) -> Interest {
+    match (stream.wants_read(), stream.unsent().is_empty()) {
+        (true, true) => Interest::READABLE,
+        (true, false) => Interest::READABLE | Interest::WRITABLE,
+        (false, _) => Interest::WRITABLE,
+    }
+}
+
+fn expire(expiry: Expiry, block: &Block) {
+    match expiry {
+        Expiry::Idle | Expiry::Finish => {}
+        Expiry::HalfFrame => block.count_drop(Dropped::BadFrame),
+        Expiry::SlowReader => block.count_drop(Dropped::SlowReader),
+    }
+}
+
+#[allow(clippy::disallowed_methods)] // the runner reads the clock
+fn now() -> Instant {
+    Instant::now()
+}

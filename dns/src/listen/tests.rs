@@ -1,0 +1,321 @@
+//! The sockets, over loopback, with a stand-in for the snapshot.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream, UdpSocket},
+    time::timeout,
+};
+
+use super::{
+    is_answerable,
+    testing::{Running, config, query, reply},
+};
+use crate::metrics::Dropped;
+
+/// Reached only when a test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn frame(octets: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(octets.len()).unwrap();
+    [&length.to_be_bytes(), octets].concat()
+}
+
+async fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let read = async {
+        let length = stream.read_u16().await?;
+        let mut octets = vec![0; usize::from(length)];
+        stream.read_exact(&mut octets).await?;
+        Ok(octets)
+    };
+    timeout(PATIENCE, read).await.expect("a frame in time")
+}
+
+/// Waits until the server has closed.
+async fn closed(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut rest))
+        .await
+        .expect("closed in time");
+}
+
+async fn ask(socket: &UdpSocket, server: SocketAddr, octets: &[u8]) -> (Vec<u8>, SocketAddr) {
+    let mut buffer = vec![0; 65_535];
+    for _ in 0..30 {
+        socket.send_to(octets, server).await.unwrap();
+        let wait = timeout(Duration::from_secs(1), socket.recv_from(&mut buffer));
+        if let Ok(received) = wait.await {
+            let (length, from) = received.unwrap();
+            return (buffer[..length].to_vec(), from);
+        }
+    }
+    panic!("no answer from {server}");
+}
+
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let poll = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, poll).await.expect(what);
+}
+
+#[test]
+fn only_single_hosts_with_a_port_are_answered() {
+    for (source, expect) in [
+        ("192.0.2.1:53", true),
+        ("[2001:db8::1]:1024", true),
+        ("192.0.2.1:0", false),
+        ("0.0.0.0:53", false),
+        ("255.255.255.255:53", false),
+        ("224.0.0.1:5353", false),
+        ("[::]:53", false),
+        ("[ff02::fb]:5353", false),
+    ] {
+        assert_eq!(is_answerable(source.parse().unwrap()), expect, "{source}");
+    }
+}
+
+#[tokio::test]
+async fn udp_answers_on_every_socket_and_survives_panics() {
+    let server = Running::start(&config(&["127.0.0.1:0", "[::1]:0"], 2));
+    for address in server.addresses.clone() {
+        let local: SocketAddr = match address {
+            SocketAddr::V4(_) => "127.0.0.1:0".parse().unwrap(),
+            SocketAddr::V6(_) => "[::1]:0".parse().unwrap(),
+        };
+        for id in 0..20 {
+            // Another port each time, so that both workers get some.
+            let socket = UdpSocket::bind(local).await.unwrap();
+            socket.send_to(&[0xff; 20], address).await.unwrap();
+            socket.send_to(b"", address).await.unwrap();
+            socket.send_to(&reply(9), address).await.unwrap();
+            assert_eq!(ask(&socket, address, &query(id)).await.0, reply(id));
+        }
+    }
+    eventually("drops are counted", || {
+        server.dropped(Dropped::Panic) == 40 && server.dropped(Dropped::Response) >= 40
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wildcard_address_answers_from_the_one_that_was_asked() {
+    let server = Running::start(&config(&["0.0.0.0:0"], 1));
+    let port = server.addresses[0].port();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for host in ["127.0.0.1", "127.0.0.2", "127.3.2.1"] {
+        let asked: SocketAddr = format!("{host}:{port}").parse().unwrap();
+        let (answer, from) = ask(&socket, asked, &query(7)).await;
+        assert_eq!((answer, from), (reply(7), asked));
+    }
+    let server = Running::start(&config(&["[::]:0"], 1));
+    let asked = SocketAddr::new("::1".parse().unwrap(), server.addresses[0].port());
+    let socket = UdpSocket::bind("[::1]:0").await.unwrap();
+    assert_eq!(ask(&socket, asked, &query(7)).await.1, asked);
+}
+
+#[tokio::test]
+async fn a_client_that_went_away_harms_nobody() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let address = server.addresses[0];
+    for id in 0..50 {
+        let gone = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        gone.send_to(&query(id), address).await.unwrap();
+        drop(gone);
+    }
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    assert_eq!(ask(&socket, address, &query(1)).await.0, reply(1));
+}
+
+#[tokio::test]
+async fn a_hundred_queries_in_one_write_are_answered_in_order() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let mut stream = TcpStream::connect(server.addresses[0]).await.unwrap();
+    let all: Vec<u8> = (0..100).flat_map(|id| frame(&query(id))).collect();
+    stream.write_all(&all).await.unwrap();
+    for id in 0..100 {
+        assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+    }
+    // Half closed: what was asked is answered, then the server closes too.
+    stream.write_all(&frame(&query(100))).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert_eq!(read_frame(&mut stream).await.unwrap(), reply(100));
+    closed(&mut stream).await;
+}
+
+#[tokio::test]
+async fn garbage_and_empty_frames_end_only_their_own_connection() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let address = server.addresses[0];
+    let mut good = TcpStream::connect(address).await.unwrap();
+    let bad = [
+        frame(b""),
+        frame(&[0; 11]),
+        frame(&reply(1)),
+        frame(&[0xff; 40]),
+        [frame(&query(3)), frame(b"")].concat(),
+    ];
+    for (number, octets) in bad.iter().enumerate() {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(octets).await.unwrap();
+        if number == 4 {
+            assert_eq!(read_frame(&mut stream).await.unwrap(), reply(3));
+        }
+        closed(&mut stream).await;
+    }
+    assert_eq!(server.dropped(Dropped::BadFrame), 5);
+    assert_eq!(server.dropped(Dropped::Panic), 1);
+    good.write_all(&frame(&query(1))).await.unwrap();
+    assert_eq!(read_frame(&mut good).await.unwrap(), reply(1));
+}
+
+#[tokio::test]
+async fn idle_connections_and_half_frames_are_closed() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp.idle_timeout = Duration::from_millis(100);
+    let server = Running::start(&config);
+    let mut idle = TcpStream::connect(server.addresses[0]).await.unwrap();
+    let mut half = TcpStream::connect(server.addresses[0]).await.unwrap();
+    half.write_all(&frame(&query(1))[..7]).await.unwrap();
+    closed(&mut idle).await;
+    closed(&mut half).await;
+    eventually("the half frame is counted", || {
+        server.dropped(Dropped::BadFrame) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reader_that_does_not_read_is_closed_and_holds_little() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp.idle_timeout = Duration::from_millis(300);
+    let server = Running::start(&config);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut slow = socket.connect(server.addresses[0]).await.unwrap();
+    // Answers of 60,000 octets each, far more of them than all buffers on the way hold.
+    let mut long = query(0xfe00);
+    long[0] = 0xfe;
+    let flood = async {
+        loop {
+            if slow.write_all(&frame(&long)).await.is_err() {
+                break;
+            }
+        }
+    };
+    timeout(PATIENCE, flood).await.expect("the server hangs up");
+    eventually("the slow reader is counted", || {
+        server.dropped(Dropped::SlowReader) == 1
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn over_the_limit_the_silent_make_room() {
+    let mut config = config(&["127.0.0.1:0", "127.0.0.1:0"], 1);
+    config.tcp.connections = 4;
+    let server = Running::start(&config);
+    let [first, second] = server.addresses[..] else {
+        panic!("two addresses")
+    };
+    let mut busy = TcpStream::connect(first).await.unwrap();
+    busy.write_all(&frame(&query(1))).await.unwrap();
+    assert_eq!(read_frame(&mut busy).await.unwrap(), reply(1));
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(second).await.unwrap());
+    }
+    // All addresses share the limit: of the twenty, three can be open.
+    for stream in &mut silent[..17] {
+        closed(stream).await;
+    }
+    assert_eq!(server.dropped(Dropped::ConnectionLimit), 17);
+    busy.write_all(&frame(&query(2))).await.unwrap();
+    assert_eq!(read_frame(&mut busy).await.unwrap(), reply(2));
+}
+
+/// Row 19 of the failure classes: early closes. Bounded memory follows from the limit of
+/// connections, which each of them takes a place of.
+#[tokio::test]
+async fn ten_thousand_early_closes() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp.connections = 16;
+    let server = Running::start(&config);
+    let address = server.addresses[0];
+    for number in 0..10_000_u32 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        match number % 4 {
+            0 => {}
+            1 => stream.write_all(&[0]).await.unwrap(),
+            2 => stream.write_all(&frame(&query(1))).await.unwrap(),
+            // Closed with a reset instead of a farewell.
+            _ => stream.set_zero_linger().unwrap(),
+        }
+    }
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(&frame(&query(1))).await.unwrap();
+    assert_eq!(read_frame(&mut stream).await.unwrap(), reply(1));
+}
+
+#[tokio::test]
+async fn shutdown_answers_what_was_received() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 2));
+    let address = server.addresses[0];
+    let mut streams = Vec::new();
+    for id in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&frame(&query(id))).await.unwrap();
+        assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+        streams.push(stream);
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.connect(address).await.unwrap();
+    udp.writable().await.unwrap();
+    // Nothing runs between these writes and the cancellation, so all of it waits in the kernel, and
+    // the last connection is not even accepted.
+    let late = std::net::TcpStream::connect(address).unwrap();
+    late.set_nonblocking(true).unwrap();
+    streams.push(TcpStream::from_std(late).unwrap());
+    streams[20].writable().await.unwrap();
+    for (id, stream) in (100..).zip(&mut streams) {
+        stream.try_write(&frame(&query(id))).unwrap();
+    }
+    for id in 0..20 {
+        udp.try_send(&query(id)).unwrap();
+    }
+    server.shutdown.cancel();
+    for (id, stream) in (100..).zip(&mut streams) {
+        assert_eq!(read_frame(stream).await.unwrap(), reply(id));
+        closed(stream).await;
+    }
+    let mut buffer = [0; 100];
+    for id in 0..20 {
+        let length = timeout(PATIENCE, udp.recv(&mut buffer))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(buffer[..length], reply(id));
+    }
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_does_not_wait_for_those_who_do_not_read() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut slow = socket.connect(server.addresses[0]).await.unwrap();
+    let mut long = query(1);
+    long[0] = 0xfe;
+    let flood = async {
+        loop {
+            slow.write_all(&frame(&long)).await.unwrap();
+        }
+    };
+    let _ = timeout(Duration::from_millis(500), flood).await;
+    server.shutdown.cancel();
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}

@@ -1,0 +1,213 @@
+//! The counters of one worker.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, Guard};
+
+use super::{
+    Dropped, Labels,
+    tables::{BOUNDS_NS, QTYPES, RCODES, bucket_index, qtype_index, rcode_index},
+};
+use crate::{
+    answer::{Steered, Summary, Transport},
+    steer::Reason,
+};
+
+/// Transports, as indices.
+pub(super) const TRANSPORTS: [&str; 2] = ["udp", "tcp"];
+const REASONS: usize = Reason::ALL.len();
+const QUERIES: usize = TRANSPORTS.len() * QTYPES.len() * RCODES.len();
+
+/// Answers of one service with one PoP, by reason.
+pub(super) type Reasons = [AtomicU64; REASONS];
+/// Service name, then PoP name (empty: no PoP).
+pub(super) type AnswerKey = (Arc<str>, Arc<str>);
+
+/// The counters of one worker, on cache lines that nobody else writes.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Block {
+    queries: [AtomicU64; QUERIES],
+    durations: [AtomicU64; BOUNDS_NS.len() + 1],
+    duration_sum_ns: AtomicU64,
+    dropped: [AtomicU64; Dropped::ALL.len()],
+    ecs: AtomicU64,
+    table: ArcSwap<Table>,
+    answers: Mutex<BTreeMap<AnswerKey, Arc<Reasons>>>,
+}
+
+/// Counters of steered answers by the indices of one configuration. A cell is looked up by name
+/// when it is first needed.
+#[derive(Debug, Default)]
+struct Table {
+    labels: Arc<Labels>,
+    cells: Box<[OnceLock<Arc<Reasons>>]>,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Self {
+            queries: [const { AtomicU64::new(0) }; QUERIES],
+            durations: Default::default(),
+            duration_sum_ns: AtomicU64::new(0),
+            dropped: Default::default(),
+            ecs: AtomicU64::new(0),
+            table: ArcSwap::default(),
+            answers: Mutex::default(),
+        }
+    }
+}
+
+impl Block {
+    /// Begins a batch of queries that all see the configuration named by `labels`.
+    pub fn batch(&self, labels: &Arc<Labels>) -> Batch<'_> {
+        let mut table = self.table.load();
+        if !Arc::ptr_eq(&table.labels, labels) {
+            // Once a reload.
+            self.table.store(Arc::new(Table::new(labels.clone())));
+            table = self.table.load();
+        }
+        Batch { block: self, table }
+    }
+
+    /// Counts something that got no answer.
+    pub fn count_drop(&self, why: Dropped) {
+        if let Some(counter) = self.dropped.get(why as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often this happened so far.
+    pub fn dropped(&self, why: Dropped) -> u64 {
+        self.dropped
+            .get(why as usize)
+            .map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Queries answered so far over this transport, QTYPE and RCODE index.
+    pub(super) fn queries(&self, transport: usize, qtype: usize, rcode: usize) -> u64 {
+        self.queries
+            .get(query_index(transport, qtype, rcode))
+            .map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    pub(super) fn durations(&self) -> (Vec<u64>, u64) {
+        let counts = self.durations.iter().map(|c| c.load(Relaxed)).collect();
+        (counts, self.duration_sum_ns.load(Relaxed))
+    }
+
+    pub(super) fn ecs(&self) -> u64 {
+        self.ecs.load(Relaxed)
+    }
+
+    pub(super) fn answers(&self) -> Vec<(AnswerKey, Arc<Reasons>)> {
+        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers
+            .iter()
+            .map(|(key, counts)| (key.clone(), counts.clone()))
+            .collect()
+    }
+
+    /// Forgets the answers of services and PoPs that `keep` refuses.
+    pub(super) fn retain(&self, keep: impl Fn(&AnswerKey) -> bool) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|key, _| keep(key));
+    }
+
+    fn cell(&self, key: AnswerKey) -> Arc<Reasons> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.entry(key).or_default().clone()
+    }
+}
+
+/// A few queries that see one configuration.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    block: &'a Block,
+    table: Guard<Arc<Table>>,
+}
+
+impl Batch<'_> {
+    /// Counts an answer and the time it took to make.
+    pub fn record(&self, transport: Transport, summary: &Summary, took: Duration) {
+        let transport = match transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+        };
+        let block = self.block;
+        let index = query_index(
+            transport,
+            qtype_index(summary.qtype),
+            rcode_index(summary.rcode),
+        );
+        add(block.queries.get(index), 1);
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        add(block.durations.get(bucket_index(nanoseconds)), 1);
+        block.duration_sum_ns.fetch_add(nanoseconds, Relaxed);
+        if summary.ecs {
+            block.ecs.fetch_add(1, Relaxed);
+        }
+        if let Some(steered) = &summary.steered {
+            self.steered(steered);
+        }
+    }
+
+    /// Counts something that got no answer.
+    pub fn count_drop(&self, why: Dropped) {
+        self.block.count_drop(why);
+    }
+
+    fn steered(&self, steered: &Steered) {
+        let labels = &self.table.labels;
+        let pops = labels.pops.len();
+        let pop = steered.pop.map_or(pops, |pop| pop.index().min(pops));
+        let at = steered.service.index() * (pops + 1) + pop;
+        // A table of other labels than the snapshot's can only come from two batches of one block
+        // around a reload: that answer goes uncounted rather than to a wrong name.
+        let Some(cell) = self.table.cells.get(at) else {
+            return;
+        };
+        let Some(service) = labels.services.get(steered.service.index()) else {
+            return;
+        };
+        let reasons = cell.get_or_init(|| {
+            let pop = labels.pops.get(pop).cloned().unwrap_or_default();
+            self.block.cell((service.clone(), pop))
+        });
+        add(reasons.get(steered.reason as usize), 1);
+    }
+}
+
+impl Table {
+    fn new(labels: Arc<Labels>) -> Self {
+        let size = labels.services.len() * (labels.pops.len() + 1);
+        Self {
+            labels,
+            cells: std::iter::repeat_with(OnceLock::new).take(size).collect(),
+        }
+    }
+}
+
+fn add(counter: Option<&AtomicU64>, amount: u64) {
+    if let Some(counter) = counter {
+        counter.fetch_add(amount, Relaxed);
+    }
+}
+
+fn query_index(transport: usize, qtype: usize, rcode: usize) -> usize {
+    (transport * QTYPES.len() + qtype) * RCODES.len() + rcode
+}

@@ -1,0 +1,66 @@
+//! Counters of the query path.
+//!
+//! ```text
+//! respond → Summary → Batch::record → Block (one per worker, atomics) ─┐
+//!                                     Block …                          ├→ Collector, at scrape
+//!                                     Block (TCP, shared)             ─┘
+//! ```
+//!
+//! A worker adds to atomics of its own block, so a query costs no lock, no allocation and no cache
+//! line that another worker writes. Everything a query could choose is an index into a fixed table
+//! before it is counted: an unknown QTYPE is `other`, and service and PoP names come from the
+//! configuration. Nothing that a client sent ever becomes a label.
+//!
+//! Steered answers are counted by service, PoP and reason. The indices of the three belong to one
+//! configuration; [`Labels`] names them. After a reload a block looks its counters up by name again,
+//! once for each pair, so a service that stays keeps its counts whatever its new index is.
+
+mod block;
+mod collect;
+mod tables;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use block::{Batch, Block};
+pub use collect::Collector;
+pub use tables::Dropped;
+
+/// Names of the services and PoPs of one configuration, by [`ServiceId`](crate::types::ServiceId)
+/// and [`PopId`](meridian_config::PopId).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Owner names of the services, in the presentation form of [`meridian_config::Name`].
+    pub services: Vec<Arc<str>>,
+    /// PoP names.
+    pub pops: Vec<Arc<str>>,
+}
+
+/// Every block of this process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    blocks: Mutex<Vec<Arc<Block>>>,
+}
+
+impl Metrics {
+    /// No blocks yet; each worker asks for its own.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new block, counted from now on.
+    pub fn block(&self) -> Arc<Block> {
+        let block = Arc::new(Block::default());
+        self.blocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(block.clone());
+        block
+    }
+
+    pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
+        self.blocks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
