@@ -6,6 +6,7 @@ use toml::de::DeTable;
 
 use crate::{
     Config, Diagnostic, Service, Steering, Zone,
+    names::Names,
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_check, read_geo,
         read_log, read_networks, read_pool, read_pop, read_server, read_steering, read_test,
@@ -13,7 +14,7 @@ use crate::{
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
-    walk::{At, Names, Sink, SourceFile, Table, Value},
+    walk::{At, Sink, SourceFile, Table, Value},
 };
 
 /// Sections that only the main file holds.

@@ -18,6 +18,7 @@ mod duration;
 mod files;
 mod model;
 mod name;
+mod names;
 mod render;
 mod scalar;
 mod section;

@@ -140,6 +140,11 @@ fn the_example_of_the_contract() {
     };
     assert_eq!(config.geo, geo);
     assert_eq!(config.steering, defaults());
+}
+
+#[test]
+fn the_places_of_the_contract() {
+    let config = good("contract");
     let check = Check {
         name: "edge".to_owned(),
         kind: CheckKind::Http(http("/healthz")),
@@ -164,6 +169,12 @@ fn the_example_of_the_contract() {
         fallback: vec!["192.0.2.250".parse().unwrap()],
     };
     assert_eq!(config.pools, [pool]);
+}
+
+#[test]
+fn the_zone_of_the_contract() {
+    let config = good("contract");
+    let file = |name: &str| Path::new("testdata/good").join(name);
     let zone = &config.zones[0];
     assert_eq!(
         (&zone.name, &zone.file),
@@ -243,6 +254,11 @@ fn every_key_reaches_the_model() {
         }
     );
     assert_eq!(config.geo.asn, [file("asn.mmdb")]);
+}
+
+#[test]
+fn every_steering_key_reaches_the_model() {
+    let config = good("everything");
     let steering = Steering {
         distance: 1.0,
         latency: 0.0,
@@ -507,4 +523,17 @@ fn the_main_file_is_not_included_again() {
     .unwrap();
     assert_eq!(load(&main).unwrap().files.len(), 5);
     drop(folder);
+}
+
+#[test]
+fn the_examples_are_right() {
+    for (file, pops, services) in [("small", 3, 1), ("split", 4, 3)] {
+        let path = PathBuf::from(format!("examples/{file}/meridian.toml"));
+        let config = load(&path).unwrap_or_else(|found| panic!("{}", found.render(false)));
+        let count: usize = config.zones.iter().map(|z| z.services.len()).sum();
+        assert_eq!((config.pops.len(), count), (pops, services), "{file}");
+        for zone in &config.zones {
+            assert!(zone.file.is_file(), "{}", zone.file.display());
+        }
+    }
 }

@@ -10,8 +10,9 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::{
     Geo, GeoNetwork, PopId, Service,
+    names::Names,
     section::pop::read_location,
-    walk::{At, Names, Table, Value},
+    walk::{At, Table, Value},
 };
 
 /// Reads the keys of `[geo]` that only the main file has; `network` has been taken already.

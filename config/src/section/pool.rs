@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use crate::{
     CheckId, Pool, PopId,
+    names::Names,
     text::quote,
-    walk::{Names, Table, Value},
+    walk::{Table, Value},
 };
 
 /// Addresses of a fallback: all of them go into one answer.

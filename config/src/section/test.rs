@@ -6,9 +6,10 @@ use ipnet::IpNet;
 
 use crate::{
     Family, Name, Pool, Pop, PopId, Service, SteeringTest,
+    names::Names,
     section::zone::read_name,
     text::{nearest, quote},
-    walk::{Names, Table, Value},
+    walk::{Table, Value},
 };
 
 /// What a test refers to.

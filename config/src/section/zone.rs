@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use crate::{
     Name, PoolId, Service, Steering, Zone,
+    names::Names,
     section::read_steering,
     text::quote,
-    walk::{At, Names, Table, Value},
+    walk::{At, Table, Value},
 };
 
 /// Reads one zone. Services start from `defaults`.
