@@ -16,7 +16,7 @@ use arrayvec::ArrayVec;
 use super::opt::Ede;
 use crate::{
     client::Client,
-    steer::{Decision, Level},
+    steer::Decision,
     types::{ServiceId, rcode, rtype},
     zone::{Lookup, LowerName, Rrset, Zone, ZoneSet},
 };
@@ -189,7 +189,7 @@ impl<'z, S: Steer> Ask<'z, S> {
     fn steered(&self, service: ServiceId, at: &Step<'z>, plan: &mut Plan<'z>) {
         let (family, decision) = self.decide(service);
         plan.scope = decision.scope;
-        if decision.level == Level::LastResort {
+        if decision.reason.is_last_resort() {
             plan.error = Some(Ede::NoReachablePop);
         }
         if decision.addresses.is_empty() {

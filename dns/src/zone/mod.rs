@@ -26,6 +26,8 @@ mod table;
 mod tree;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use crate::types::ServiceId;
