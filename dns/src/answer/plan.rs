@@ -160,14 +160,7 @@ impl<'z, S: Steer> Ask<'z, S> {
         at: &Step<'z>,
         plan: &mut Plan<'z>,
     ) -> Option<Vec<u8>> {
-        // A chain may pass the same DNAME twice; its RRset stands in the reply once.
-        let known = plan.answer.iter().any(|piece| {
-            matches!(&piece.body, Body::Static(r) if r.rtype == rtype::DNAME)
-                && piece.owner.as_ref() == owner
-        });
-        if !known {
-            plan.push(Cow::Borrowed(owner), Body::Static(rrset));
-        }
+        plan.push(Cow::Borrowed(owner), Body::Static(rrset));
         let kept = at.wire.len().saturating_sub(owner.len());
         let (front, target) = (at.wire.get(..kept)?, rrset.first()?);
         // RFC 6672 §3.2: "If substitution of its <target> for its <owner> in QNAME would overflow
@@ -229,7 +222,15 @@ struct Step<'z> {
 }
 
 impl<'z> Plan<'z> {
+    /// Appends to the answer section; a DNAME that a chain passes or asks for twice stands there
+    /// once (RFC 2181 §5).
     fn push(&mut self, owner: Cow<'z, [u8]>, body: Body<'z>) {
+        let is_dname = |body: &Body<'_>| matches!(body, Body::Static(r) if r.rtype == rtype::DNAME);
+        let known =
+            |piece: &Piece<'_>| is_dname(&piece.body) && piece.owner.eq_ignore_ascii_case(&owner);
+        if is_dname(&body) && self.answer.iter().any(known) {
+            return;
+        }
         // There is room for every step of a chain; see MAX_PIECES.
         let _ = self.answer.try_push(Piece { owner, body });
     }

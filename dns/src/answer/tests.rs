@@ -1,1 +1,0 @@
-//! Replies, octet by octet.
