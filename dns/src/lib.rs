@@ -14,6 +14,7 @@
 //! One query sees one [`snapshot::Snapshot`].
 
 pub mod answer;
+pub mod build;
 pub mod client;
 pub mod listen;
 pub mod metrics;
