@@ -223,6 +223,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     Config {
         files: Vec::new(),
         include_patterns: Vec::new(),
+        named_files: sink.take_named_files(),
         server,
         admin,
         log,

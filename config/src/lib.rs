@@ -55,7 +55,8 @@ pub fn load_below(path: &Path, root: &Path) -> Result<Config, Diagnostics> {
     let geo = config.geo.city.iter_mut().chain(&mut config.geo.asn);
     let zones = config.zones.iter_mut().map(|zone| &mut zone.file);
     let roots = config.checks.iter_mut().filter_map(Check::ca_file_mut);
-    for file in geo.chain(zones).chain(roots) {
+    let named = config.named_files.iter_mut().map(|named| &mut named.path);
+    for file in geo.chain(zones).chain(roots).chain(named) {
         *file = files::below(Some(root), file);
     }
     Ok(config)

@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use serde::Serialize;
 
-use crate::{Diagnostic, Name};
+use crate::{Diagnostic, Diagnostics, Name, text::quote};
 
 /// Index of a PoP in [`Config::pops`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -73,6 +73,8 @@ pub struct Config {
     /// The patterns of `include`, joined to the configuration's directory: files that would be
     /// read if they existed.
     pub include_patterns: Vec<PathBuf>,
+    /// Every other file that a key names, with the place of that key.
+    pub named_files: Vec<NamedFile>,
     /// `[server]`
     pub server: Server,
     /// `[admin]`
@@ -111,11 +113,38 @@ impl Config {
         &self.checks[id.index()]
     }
 
+    /// Points mistakes about a file as a whole (missing, unreadable, of the wrong kind) at the
+    /// key that names the file. Other mistakes stay as they are.
+    pub fn blame(&self, mut found: Diagnostics) -> Diagnostics {
+        for one in &mut found.0 {
+            if !one.source.is_empty() {
+                continue;
+            }
+            let named = |n: &&NamedFile| n.path == one.file;
+            let same_key = |n: &&NamedFile| named(n) && n.at.key == one.key;
+            let mut all = self.named_files.iter();
+            if let Some(n) = all.clone().find(same_key).or_else(|| all.find(named)) {
+                let message = format!("{}: {}", quote(&n.path.display().to_string()), one.message);
+                *one = n.at.mistake(message, std::mem::take(&mut one.help));
+            }
+        }
+        found
+    }
+
     /// The PoP of this name.
     pub fn pop_by_name(&self, name: &str) -> Option<PopId> {
         let at = self.pops.iter().position(|p| p.name == name)?;
         u16::try_from(at).ok().map(PopId)
     }
+}
+
+/// A file that a key names: a zone, a database, a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The file, joined to the configuration's directory.
+    pub path: PathBuf,
+    /// Where the configuration names it.
+    pub at: Place,
 }
 
 /// `[server]`

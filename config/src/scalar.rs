@@ -197,8 +197,9 @@ impl<'a> Value<'a> {
 
     /// A path, taken from the configuration's directory when relative.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        let text = self.line(4096)?;
-        Some(self.at.file.base.join(text))
+        let path = self.at.file.base.join(self.line(4096)?);
+        self.at.sink.name_file(path.clone(), self.at.place());
+        Some(path)
     }
 
     /// One of a few words.

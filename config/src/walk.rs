@@ -15,7 +15,7 @@ use std::{
 use toml::de::{DeTable, DeValue};
 
 use crate::{
-    Diagnostic, Diagnostics, Place,
+    Diagnostic, Diagnostics, NamedFile, Place,
     text::{alternatives, nearest, quote},
 };
 
@@ -39,6 +39,8 @@ pub(crate) struct SourceFile {
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// Files that the configuration names, in the order they were read.
+    named_files: RefCell<Vec<NamedFile>>,
     /// Something could not be read as entries: what seems to be missing may stand there.
     pub(crate) incomplete: Cell<bool>,
 }
@@ -50,6 +52,16 @@ impl Sink {
         if found.len() < MISTAKES_KEPT {
             found.push((order, mistake));
         }
+    }
+
+    /// Remembers where a file is named.
+    pub(crate) fn name_file(&self, path: PathBuf, at: Place) {
+        self.named_files.borrow_mut().push(NamedFile { path, at });
+    }
+
+    /// The files named so far.
+    pub(crate) fn take_named_files(&self) -> Vec<NamedFile> {
+        self.named_files.take()
     }
 
     /// Whether nothing is wrong so far.

@@ -8,9 +8,10 @@ use std::{
 };
 
 use meridian_config::{
-    Admin, AdminTls, Chaos, Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, Geo,
-    GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId,
-    Ratio, ScopeMax, Server, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, parse,
+    Admin, AdminTls, Chaos, Check, CheckId, CheckKind, Config, Coordinates, Diagnostic,
+    Diagnostics, Family, Fence, Geo, GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name,
+    Policy, Pool, PoolId, Pop, PopId, Ratio, ScopeMax, Server, StatusRange, Steering, TcpLimits,
+    TlsCheck, Ttl, Weight, load, parse,
 };
 
 fn good(name: &str) -> Config {
@@ -536,4 +537,27 @@ fn the_examples_are_right() {
             assert!(zone.file.is_file(), "{}", zone.file.display());
         }
     }
+}
+
+#[test]
+fn a_mistake_about_a_named_file_points_at_its_key() {
+    let config = good("everything");
+    let zone = config.zones[1].file.clone();
+    let other = Diagnostic::of_file("elsewhere", "cannot be read", "check it");
+    let found = Diagnostics(vec![
+        Diagnostic::of_file(&zone, "cannot be read", "name a readable master file"),
+        other.clone(),
+    ]);
+    let found = config.blame(found);
+    assert_eq!(found.0[0].key, "zone[1].file");
+    assert_eq!(
+        found.0[0].message,
+        "`/srv/zones/example.net`: cannot be read"
+    );
+    assert_eq!(found.0[0].help, "name a readable master file");
+    assert_eq!(
+        &found.0[0].source[found.0[0].span.clone()],
+        "\"/srv/zones/example.net\""
+    );
+    assert_eq!(found.0[1], other);
 }

@@ -28,6 +28,7 @@ pub(crate) fn config(pops: &[(&str, u8)]) -> Config {
     Config {
         files: Vec::new(),
         include_patterns: Vec::new(),
+        named_files: Vec::new(),
         server: Server {
             listen: vec![loopback],
             workers: 1,

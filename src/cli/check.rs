@@ -70,7 +70,8 @@ pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
     let clients = ClientMap::open(&config.geo);
     match clients {
         Ok(clients) => {
-            let built = build::build(&config, Arc::new(clients))?;
+            let built = build::build(&config, Arc::new(clients));
+            let built = built.map_err(|mistakes| config.blame(mistakes))?;
             Ok((config, built))
         }
         Err(mut mistakes) => {
@@ -85,7 +86,7 @@ pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
                     mistakes.extend(more);
                 }
             }
-            Err(mistakes)
+            Err(config.blame(mistakes))
         }
     }
 }
