@@ -13,7 +13,7 @@ use crate::{
     bundled::Bundled,
     cells::{Area, Cells},
     countries::Countries,
-    mmdb::{Leaf, Mmdb, MmdbError},
+    mmdb::{Leaf, Mmdb, MmdbError, low},
     ranges::{Address, Builder, NOTHING, Ranges},
     record::Record,
 };
@@ -236,11 +236,11 @@ fn read(
             }
         };
         if leaf.v4 {
-            // An IPv4 leaf has its address in the low 32 bits.
-            #[allow(clippy::cast_possible_truncation)]
-            lay(&mut v4, leaf.base as u32, leaf.len, value);
+            let base = low(leaf.base);
+            v4.push(base, base.last_of(leaf.len), value);
         } else {
-            lay(&mut v6, leaf.base, leaf.len, value);
+            // Nothing is known of IPv6 addresses below `::/96`, where the tree holds IPv4.
+            v6.push(leaf.base.max(1 << 32), leaf.base.last_of(leaf.len), value);
         }
         Ok(())
     })?;
@@ -250,18 +250,13 @@ fn read(
     })
 }
 
-fn lay<A: Address>(out: &mut Builder<A>, base: A, len: u8, value: u32) {
-    out.push(base, base.last_of(len), value);
-}
-
 fn check(mmdb: &Mmdb, leaf: &Leaf) -> Result<(Record, Vec<String>), MmdbError> {
-    let address = leaf.address();
-    let Some(mut fields) = mmdb.fields(address)? else {
+    let Some(mut fields) = mmdb.fields(leaf)? else {
         return Ok((Record::default(), Vec::new()));
     };
     let other = std::mem::take(&mut fields.other);
     let record = fields.check().map_err(|reason| MmdbError::Record {
-        network: format!("{address}/{}", leaf.len),
+        network: leaf.to_string(),
         reason,
     })?;
     Ok((record, other))

@@ -23,9 +23,9 @@ impl ClientMap {
                 .record(judged)
                 .filter(|record| record.asn.is_some())
         });
-        let by_network = network.and_then(|network| network.given.location);
+        let by_network = network.and_then(|network| network.location);
         let source = match (network, &found) {
-            (Some(network), _) => Source::Network(network.given.prefix),
+            (Some(network), _) => Source::Network(network.prefix),
             (None, Some((database, ..))) => {
                 Source::Database(database.info.file.display().to_string())
             }

@@ -53,45 +53,33 @@ fn inside(how: Fold, bits: u128) -> Option<Ipv4Addr> {
     }
 }
 
-/// An IPv6 network that lies inside an embedded range, written as the IPv4 network it means.
-/// `None`: not inside one, or narrower than one IPv4 address (6to4 beyond /48).
-pub(crate) fn fold_network(prefix: IpNet) -> Folded {
+/// Whether a network lies within an embedded range. No address there is judged as itself, so an
+/// operator's network there could not be honoured.
+pub(crate) fn embedded_network(prefix: IpNet) -> Option<Embedded> {
     let IpNet::V6(v6) = prefix else {
-        return Folded::AsIs;
+        return None;
     };
-    let (how, IpAddr::V4(v4)) = fold(IpAddr::V6(v6.network())) else {
-        return Folded::AsIs;
+    let (how, IpAddr::V4(first)) = fold(IpAddr::V6(v6.network())) else {
+        return None;
     };
-    let range_len = EMBEDDED
-        .iter()
-        .find(|(_, _, fold)| *fold == how)
-        .map_or(128, |(_, len, _)| *len);
-    let offset = how.offset().unwrap_or(128);
-    let len = v6.prefix_len();
-    if len < range_len {
-        return Folded::AsIs;
+    let (_, range_len, _) = EMBEDDED.iter().find(|(_, _, fold)| *fold == how)?;
+    if v6.prefix_len() < *range_len {
+        return None;
     }
-    // Between the range's own length and the offset (Teredo's /32../95) the bits name servers
-    // and ports, not clients.
-    match len.checked_sub(offset) {
-        Some(inner) => match Ipv4Net::new(v4, inner) {
-            Ok(net) => Folded::Inside(net.trunc()),
-            Err(_) => Folded::TooNarrow,
-        },
-        None if len == range_len => Folded::Inside(Ipv4Net::default()),
-        None => Folded::TooNarrow,
-    }
+    let inner = v6.prefix_len().checked_sub(how.offset()?);
+    let meant = inner
+        .filter(|len| *len > 0)
+        .and_then(|len| Ipv4Net::new(first, len).ok());
+    Some(Embedded {
+        meant: meant.map(|net| net.trunc()),
+    })
 }
 
-/// What an operator's IPv6 network means once addresses are folded.
+/// A network within an embedded range.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Folded {
-    /// It is judged as written.
-    AsIs,
-    /// It stands for this IPv4 network.
-    Inside(Ipv4Net),
-    /// It tells apart addresses that hold the same IPv4 address, which nothing can honour.
-    TooNarrow,
+pub(crate) struct Embedded {
+    /// The IPv4 network that the operator probably means.
+    pub(crate) meant: Option<Ipv4Net>,
 }
 
 /// The embedded range `how` as an address range, first and last.
@@ -153,24 +141,29 @@ mod tests {
     }
 
     #[test]
-    fn networks_fold_like_addresses() {
-        let inside = |text: &str| Folded::Inside(text.parse().unwrap());
+    fn networks_within_embedded_ranges_are_known() {
+        let inside = |text: &str| {
+            Some(Embedded {
+                meant: text.parse().ok(),
+            })
+        };
         let table = [
-            ("2001:db8::/32", Folded::AsIs),
-            ("::/0", Folded::AsIs),
-            ("2000::/3", Folded::AsIs),
-            ("2002::/16", inside("0.0.0.0/0")),
+            ("192.0.2.0/24", None),
+            ("2001:db8::/32", None),
+            ("::/0", None),
+            ("2000::/3", None),
+            ("2002::/16", inside("")),
             ("2002:c000:200::/40", inside("192.0.2.0/24")),
             ("2002:c000:221::/48", inside("192.0.2.33/32")),
-            ("2002:c000:221:1::/64", Folded::TooNarrow),
+            ("2002:c000:221:1::/64", inside("")),
             ("::ffff:192.0.2.0/120", inside("192.0.2.0/24")),
-            ("64:ff9b::/96", inside("0.0.0.0/0")),
-            ("2001::/32", inside("0.0.0.0/0")),
-            ("2001:0:4136::/48", Folded::TooNarrow),
+            ("64:ff9b::/96", inside("")),
+            ("2001::/32", inside("")),
+            ("2001:0:4136::/48", inside("")),
             ("2001::3fff:fd00/120", inside("192.0.2.0/24")),
         ];
         for (text, expect) in table {
-            assert_eq!(fold_network(text.parse().unwrap()), expect, "{text}");
+            assert_eq!(embedded_network(text.parse().unwrap()), expect, "{text}");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf};
 
+use ipnet::IpNet;
 use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
 
 use crate::{
@@ -9,7 +10,7 @@ use crate::{
     cells::Area,
     countries::Countries,
     database::{Database, Gazetteer, Layer},
-    fold::{EMBEDDED, fold, range_of},
+    fold::{EMBEDDED, embedded_network, fold, range_of},
     mmdb::MmdbError,
     networks::Networks,
     ranges::{Builder, NOTHING, Ranges, Table},
@@ -91,14 +92,15 @@ impl ClientMap {
                 }
             }
         }
-        let networks = Networks::new(&geo.networks).unwrap_or_else(|index| {
-            mistakes.0.push(too_narrow(geo, index));
-            Networks::default()
-        });
+        let given = geo.networks.iter().enumerate();
+        mistakes
+            .0
+            .extend(given.filter_map(|(index, network)| embedded_mistake(index, network.prefix)));
         if !mistakes.is_empty() {
             return Err(mistakes);
         }
         let files = geo.city.iter().chain(&geo.asn).cloned().collect();
+        let networks = Networks::new(&geo.networks);
         Ok(Self::merge(
             gazetteer,
             below,
@@ -216,7 +218,7 @@ struct Over<'a> {
 impl<'a> Over<'a> {
     fn new(networks: &'a Networks, gazetteer: &mut Gazetteer) -> Self {
         let cells = networks.all().iter().map(|network| {
-            let place = network.given.location?;
+            let place = network.location?;
             Some(gazetteer.cells.point(place, Area::default()))
         });
         Self {
@@ -236,7 +238,7 @@ impl<'a> Over<'a> {
         let by_database = (cell != NOTHING).then_some(CellId(cell));
         // A network without a location only pins: where it is, the database still knows.
         let cell = self.cells.get(index).copied().flatten().or(by_database);
-        match found.given.pop {
+        match found.pop {
             None => cell.map_or(NOTHING, |cell| cell.0),
             Some(pop) => self.pin(cell, pop),
         }
@@ -279,17 +281,17 @@ fn mistake(file: PathBuf, key: &str, index: usize, error: &MmdbError) -> Diagnos
     }
 }
 
-fn too_narrow(geo: &Geo, index: usize) -> Diagnostic {
-    let prefix = geo
-        .networks
-        .get(index)
-        .map_or_else(String::new, |n| n.prefix.to_string());
-    let message = format!(
-        "the network {prefix} is narrower than the one IPv4 address inside it, by which it is judged"
-    );
-    let help = "write the IPv4 network instead";
-    Diagnostic {
-        key: format!("geo.network[{index}].prefix"),
+/// Refuses a network that could only be honoured against the folding of addresses.
+fn embedded_mistake(index: usize, prefix: IpNet) -> Option<Diagnostic> {
+    let embedded = embedded_network(prefix)?;
+    let message = format!("the addresses of {prefix} are judged by the IPv4 address inside them");
+    let help = match embedded.meant {
+        Some(v4) => format!("write the IPv4 network instead: {v4}"),
+        None => "write the IPv4 networks that are meant instead".to_owned(),
+    };
+    let key = format!("geo.network[{index}].prefix");
+    Some(Diagnostic {
+        key,
         ..Diagnostic::of_file(PathBuf::new(), message, help)
-    }
+    })
 }

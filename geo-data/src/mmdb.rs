@@ -5,13 +5,13 @@
 //! nodes shared until 2^128 paths lead through them) must be refused, not followed.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
 };
 
-use maxminddb::Reader;
+use maxminddb::{MaxMindDbError, Reader};
 
 use crate::record::{Fields, Record, RecordError};
 
@@ -76,16 +76,32 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
-    /// The first address of the network.
-    // An IPv4 leaf has its address in the low 32 bits.
-    #[allow(clippy::cast_possible_truncation)]
-    pub(crate) fn address(&self) -> IpAddr {
+    /// The last address: no IPv6 leaf has it below `::/96`, where a reader looks for IPv4.
+    fn last_address(&self) -> IpAddr {
         if self.v4 {
-            Ipv4Addr::from_bits(self.base as u32).into()
+            let host = u32::MAX.checked_shr(self.len.into()).unwrap_or(0);
+            Ipv4Addr::from_bits(low(self.base) | host).into()
         } else {
-            Ipv6Addr::from_bits(self.base).into()
+            let host = u128::MAX.checked_shr(self.len.into()).unwrap_or(0);
+            Ipv6Addr::from_bits(self.base | host).into()
         }
     }
+}
+
+impl fmt::Display for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.v4 {
+            write!(f, "{}/{}", Ipv4Addr::from_bits(low(self.base)), self.len)
+        } else {
+            write!(f, "{}/{}", Ipv6Addr::from_bits(self.base), self.len)
+        }
+    }
+}
+
+/// The low 32 bits, where an IPv4 leaf has its address.
+#[allow(clippy::cast_possible_truncation)] // is meant
+pub(crate) fn low(bits: u128) -> u32 {
+    bits as u32
 }
 
 impl Mmdb {
@@ -153,26 +169,33 @@ impl Mmdb {
         Ok(())
     }
 
-    /// The record at `address`, checked; `None` where the tree has none. An IPv6 address in an
-    /// IPv4 database has none.
-    pub(crate) fn fields(&self, address: IpAddr) -> Result<Option<Fields>, MmdbError> {
-        if address.is_ipv6() && self.ip_version() == 4 {
-            return Ok(None);
-        }
-        let damaged = |error: maxminddb::MaxMindDbError| MmdbError::Data {
-            network: address.to_string(),
+    /// The record of a leaf.
+    ///
+    /// # Errors
+    /// It is no map, or cannot be decoded.
+    pub(crate) fn fields(&self, leaf: &Leaf) -> Result<Option<Fields>, MmdbError> {
+        let damaged = |error: MaxMindDbError| MmdbError::Data {
+            network: leaf.to_string(),
             reason: error.to_string(),
         };
-        self.reader
-            .lookup(address)
-            .map_err(damaged)?
-            .decode::<Fields>()
-            .map_err(damaged)
+        let found = self.reader.lookup(leaf.last_address()).map_err(damaged)?;
+        found.decode::<Fields>().map_err(damaged)
     }
 
-    /// [`Mmdb::fields`] after every record was seen to be sound; a record that is not is none.
+    /// The record at `address`, after every record was seen to be sound. An IPv6 address has none
+    /// in an IPv4 database, nor below `::/96`, where the tree holds the IPv4 addresses.
     pub(crate) fn record(&self, address: IpAddr) -> Option<Record> {
-        self.fields(address).ok()??.check().ok()
+        if let IpAddr::V6(v6) = address
+            && (self.ip_version() == 4 || v6.to_bits() >> 32 == 0)
+        {
+            return None;
+        }
+        let found = self.reader.lookup(address).ok()?;
+        // A record found above `::/96` is of IPv6 addresses only.
+        if address.is_ipv4() && found.network().ok()?.is_ipv6() {
+            return None;
+        }
+        found.decode::<Fields>().ok()??.check().ok()
     }
 }
 

@@ -6,70 +6,37 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use meridian_config::GeoNetwork;
 
-use crate::{
-    fold::{Folded, fold_network},
-    ranges::{Address, Builder, NOTHING, Ranges},
-};
+use crate::ranges::{Address, Builder, NOTHING, Ranges};
 
-/// The networks with their IPv6 forms of IPv4 networks folded, longest first.
-#[derive(Debug, Default)]
-pub(crate) struct Networks {
-    /// In the order of their index in the ranges.
-    all: Vec<Network>,
-}
-
-/// One operator network.
-#[derive(Clone, Debug)]
-pub(crate) struct Network {
-    /// As it is judged.
-    pub(crate) judged: IpNet,
-    /// As the operator wrote it, with what is to be done.
-    pub(crate) given: GeoNetwork,
-}
+/// The networks; the values of the ranges are indices into them.
+#[derive(Debug)]
+pub(crate) struct Networks(Vec<GeoNetwork>);
 
 impl Networks {
-    /// Folds the prefixes.
-    ///
-    /// # Errors
-    /// The index of a network that lies inside an embedded-IPv4 range and is narrower than one
-    /// IPv4 address.
-    pub(crate) fn new(given: &[GeoNetwork]) -> Result<Self, usize> {
-        let mut all = Vec::with_capacity(given.len());
-        for (index, network) in given.iter().enumerate() {
-            let judged = match fold_network(network.prefix) {
-                Folded::AsIs => network.prefix.trunc(),
-                Folded::Inside(v4) => IpNet::V4(v4),
-                Folded::TooNarrow => return Err(index),
-            };
-            all.push(Network {
-                judged,
-                given: network.clone(),
-            });
-        }
-        Ok(Self { all })
+    pub(crate) fn new(given: &[GeoNetwork]) -> Self {
+        Self(given.to_vec())
     }
 
-    /// The networks; the values of the ranges are indices into it.
-    pub(crate) fn all(&self) -> &[Network] {
-        &self.all
+    pub(crate) fn all(&self) -> &[GeoNetwork] {
+        &self.0
     }
 
     /// The longest network with a folded address in it; of two equal ones the later.
-    pub(crate) fn longest(&self, judged: IpAddr) -> Option<&Network> {
+    pub(crate) fn longest(&self, judged: IpAddr) -> Option<&GeoNetwork> {
         let holding = self
-            .all
+            .0
             .iter()
-            .filter(|network| network.judged.contains(&judged));
-        holding.max_by_key(|network| network.judged.prefix_len())
+            .filter(|network| network.prefix.contains(&judged));
+        holding.max_by_key(|network| network.prefix.prefix_len())
     }
 
     /// The index of the longest network, for every IPv4 address.
     pub(crate) fn v4(&self) -> Ranges<u32> {
         lay_out(
-            self.all
+            self.0
                 .iter()
                 .enumerate()
-                .filter_map(|(index, network)| match network.judged {
+                .filter_map(|(index, network)| match network.prefix {
                     IpNet::V4(net) => {
                         Some((net.network().to_bits(), net.prefix_len(), number(index)))
                     }
@@ -81,10 +48,10 @@ impl Networks {
     /// The index of the longest network, for every IPv6 address.
     pub(crate) fn v6(&self) -> Ranges<u128> {
         lay_out(
-            self.all
+            self.0
                 .iter()
                 .enumerate()
-                .filter_map(|(index, network)| match network.judged {
+                .filter_map(|(index, network)| match network.prefix {
                     IpNet::V6(net) => {
                         Some((net.network().to_bits(), net.prefix_len(), number(index)))
                     }

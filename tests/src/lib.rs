@@ -4,12 +4,14 @@
 //! * [`peer`] finds another program and skips, or fails, when it is missing;
 //! * [`Running`] is a child process that is stopped by its pid when dropped;
 //! * [`dns`] asks questions over UDP and TCP, [`http`] the admin API;
+//! * [`mmdb_writer`] writes geo databases;
 //! * [`eventually`] waits for something, instead of sleeping.
 //!
 //! All traffic stays on loopback.
 
 pub mod dns;
 pub mod http;
+pub mod mmdb_writer;
 mod process;
 mod server;
 
