@@ -238,20 +238,12 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
 }
 
 fn read_zones<'a>(tables: Vec<Table<'a>>, pools: &Names<'a>, steering: &Steering) -> Vec<Zone> {
-    let mut places = Vec::new();
-    let mut zones = Vec::new();
-    for table in tables {
-        let header = table.at.clone();
-        let zone = read_zone(table, pools, steering);
-        places.push(At {
-            span: zone.at.span.clone(),
-            key: zone.at.key.clone(),
-            ..header
-        });
-        zones.push(zone);
-    }
-    judge_zones(&zones, &places);
-    zones
+    let zones: Vec<_> = tables
+        .into_iter()
+        .map(|t| read_zone(t, pools, steering))
+        .collect();
+    judge_zones(&zones);
+    zones.into_iter().map(|(zone, _)| zone).collect()
 }
 
 /// Sorts the checks by name, as the model promises, and takes their names.

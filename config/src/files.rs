@@ -4,6 +4,7 @@
 //! be seen from the main file alone, and cannot form a circle.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, Read as _},
     path::{Component, Path, PathBuf},
@@ -45,7 +46,7 @@ pub(crate) fn read_all(path: &Path, root: Option<&Path>) -> Result<Reading, Diag
     let text = read_text(&below(root, path)).map_err(|e| e.into_diagnostic(path))?;
     let main = main_file(&text, path);
     let sink = Sink::default();
-    let mut paths = Vec::new();
+    let mut matches = Matches::default();
     let mut patterns_read = Vec::new();
     // What is wrong with `include` itself is reported when the file is walked as a whole.
     let scratch = Sink::default();
@@ -60,11 +61,11 @@ pub(crate) fn read_all(path: &Path, root: Option<&Path>) -> Result<Reading, Diag
             &main.base,
             root,
             path,
-            &mut paths,
+            &mut matches,
         );
     }
     let mut included = Vec::new();
-    for (path, at) in paths {
+    for (path, at) in matches.list {
         match read_text(&below(root, &path)) {
             Ok(text) => included.push(SourceFile {
                 path,
@@ -250,13 +251,25 @@ impl Pattern<'_> {
     }
 }
 
-/// The files that a pattern matches, in alphabetical order, each once over all patterns.
+/// The files matched so far, each with the first pattern that did.
+#[derive(Default)]
+struct Matches<'a> {
+    list: Vec<(PathBuf, At<'a>)>,
+    seen: HashSet<PathBuf>,
+}
+
+/// `./x` and `x` are the same file.
+fn plain(path: &Path) -> &Path {
+    path.strip_prefix(".").unwrap_or(path)
+}
+
+/// Adds the files that a pattern matches, in alphabetical order, each once over all patterns.
 fn expand<'a>(
     pattern: &Pattern<'a>,
     base: &Path,
     root: Option<&Path>,
     main: &Path,
-    paths: &mut Vec<(PathBuf, At<'a>)>,
+    matches: &mut Matches<'a>,
 ) {
     let mut whole = pattern.whole(base);
     let root_text = root.map(|r| glob::Pattern::escape(&r.display().to_string()));
@@ -284,8 +297,8 @@ fn expand<'a>(
             Ok(found) => {
                 matched = true;
                 let path = original(root, &found);
-                if path != main && !paths.iter().any(|(p, _)| *p == path) {
-                    paths.push((path, pattern.at.clone()));
+                if plain(&path) != plain(main) && matches.seen.insert(plain(&path).to_owned()) {
+                    matches.list.push((path, pattern.at.clone()));
                 }
             }
             Err(error) => {
@@ -297,7 +310,7 @@ fn expand<'a>(
                 );
             }
         }
-        if paths.len() > FILES_LIMIT {
+        if matches.list.len() > FILES_LIMIT {
             let message = format!("the patterns match more than {FILES_LIMIT} files");
             pattern.at.mistake(message, "narrow the pattern");
             return;

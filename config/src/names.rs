@@ -65,6 +65,11 @@ impl<'a> Names<'a> {
         if self.uncertain || value.at.sink.incomplete.get() {
             return None;
         }
+        let message = format!("there is no {} named {}", self.kind, quote(name));
+        if value.at.sink.is_crowded() {
+            value.mistake(message, "define it, or correct the name");
+            return None;
+        }
         let known = || self.list.iter().copied();
         let help = match nearest(name, known()) {
             Some(near) => format!("did you mean `{near}`?"),
@@ -77,10 +82,7 @@ impl<'a> Names<'a> {
                 format!("defined are {all}{more}")
             }
         };
-        value.mistake(
-            format!("there is no {} named {}", self.kind, quote(name)),
-            help,
-        );
+        value.mistake(message, help);
         None
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct SourceFile {
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     found: RefCell<Vec<(usize, Diagnostic)>>,
+    /// Mistakes beyond those kept.
+    dropped: Cell<usize>,
     /// Files that the configuration names, in the order they were read.
     named_files: RefCell<Vec<NamedFile>>,
     /// Something could not be read as entries: what seems to be missing may stand there.
@@ -51,6 +53,8 @@ impl Sink {
         let mut found = self.found.borrow_mut();
         if found.len() < MISTAKES_KEPT {
             found.push((order, mistake));
+        } else {
+            self.dropped.set(self.dropped.get() + 1);
         }
     }
 
@@ -64,6 +68,11 @@ impl Sink {
         self.named_files.take()
     }
 
+    /// Whether so much is wrong that guessing what was meant costs more than it helps.
+    pub(crate) fn is_crowded(&self) -> bool {
+        self.found.borrow().len() > MISTAKES_KEPT / 10
+    }
+
     /// Whether nothing is wrong so far.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.borrow().is_empty()
@@ -75,7 +84,12 @@ impl Sink {
         found.sort_by(|(o1, d1), (o2, d2)| {
             (o1, d1.span.start, d1.span.end).cmp(&(o2, d2.span.start, d2.span.end))
         });
-        Diagnostics(found.into_iter().map(|(_, d)| d).collect())
+        let mut all: Vec<Diagnostic> = found.into_iter().map(|(_, d)| d).collect();
+        if let (dropped @ 1.., Some(last)) = (self.dropped.get(), all.last()) {
+            let message = format!("{dropped} more mistakes are not shown");
+            all.push(Diagnostic::of_file(&last.file, message, "mend these first"));
+        }
+        Diagnostics(all)
     }
 }
 

@@ -523,6 +523,13 @@ fn the_main_file_is_not_included_again() {
     )
     .unwrap();
     assert_eq!(load(&main).unwrap().files.len(), 5);
+    // However it is named.
+    let here = std::env::current_dir().unwrap();
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let relative = Path::new(".")
+        .join(up)
+        .join(main.strip_prefix("/").unwrap());
+    assert_eq!(load(&relative).unwrap().files.len(), 5);
     drop(folder);
 }
 

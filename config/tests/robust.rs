@@ -169,7 +169,7 @@ fn failure_class_6_huge_and_deep_values_are_refused() {
         ),
     ] {
         let found = read(&text).expect_err(value);
-        assert!(found.0.len() <= 1000, "{value}");
+        assert!(found.0.len() <= 1001, "{value}");
         for line in found.render(false).lines() {
             assert!(
                 line.chars().count() <= 1500,

@@ -111,7 +111,18 @@ fn text_or_false(value: &Value<'_>) -> Option<String> {
             value.mistake(message, value.remedy());
             None
         }
-        _ => value.line(TEXT_LIMIT).map(str::to_owned),
+        _ => {
+            let text = value.line(TEXT_LIMIT)?;
+            // RFC 1035 §3.3: a character-string holds up to 255 octets.
+            if text.len() > 255 {
+                value.mistake(
+                    format!("`{}` is longer than 255 octets", value.name),
+                    "shorten it",
+                );
+                return None;
+            }
+            Some(text.to_owned())
+        }
     }
 }
 

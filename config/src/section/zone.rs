@@ -11,7 +11,11 @@ use crate::{
 };
 
 /// Reads one zone. Services start from `defaults`.
-pub(crate) fn read_zone<'a>(table: Table<'a>, pools: &Names<'a>, defaults: &Steering) -> Zone {
+pub(crate) fn read_zone<'a>(
+    table: Table<'a>,
+    pools: &Names<'a>,
+    defaults: &Steering,
+) -> PlacedZone<'a> {
     let value = table.required("name", "\"example.com\"");
     let apex = value.as_ref().and_then(read_apex);
     let file = table
@@ -34,22 +38,28 @@ pub(crate) fn read_zone<'a>(table: Table<'a>, pools: &Names<'a>, defaults: &Stee
         ));
     }
     table.close();
-    Zone {
+    let placed = apex.is_some().then(|| at.clone());
+    let zone = Zone {
         name: apex.unwrap_or_else(Name::root),
         file: file.unwrap_or_default(),
         at: at.place(),
         services,
-    }
+    };
+    (zone, placed)
 }
 
+/// A zone with the place of its name; no place when the name could not be read.
+pub(crate) type PlacedZone<'a> = (Zone, Option<At<'a>>);
+
 /// Mistakes between zones: two of one name, and services that a zone below would hide.
-pub(crate) fn judge_zones(zones: &[Zone], places: &[At<'_>]) {
+pub(crate) fn judge_zones(zones: &[PlacedZone<'_>]) {
     let mut first: HashMap<&Name, &At<'_>> = HashMap::new();
-    for (zone, at) in zones.iter().zip(places) {
-        // A name that could not be read is the root here, and already reported.
-        if zone.name.is_root() {
-            continue;
-        }
+    let placed = || {
+        zones
+            .iter()
+            .filter_map(|(zone, at)| Some((zone, at.as_ref()?)))
+    };
+    for (zone, at) in placed() {
         if let Some(earlier) = first.get(&zone.name) {
             at.mistake(
                 format!("there are two zones {}", zone.name),
@@ -59,19 +69,20 @@ pub(crate) fn judge_zones(zones: &[Zone], places: &[At<'_>]) {
             first.insert(&zone.name, at);
         }
     }
-    for (zone, at) in zones.iter().zip(places) {
+    for (zone, at) in placed() {
         for service in &zone.services {
-            let hidden = zones.iter().find(|other| {
-                other.name != zone.name
-                    && other.name.is_at_or_below(&zone.name)
-                    && service.name.is_at_or_below(&other.name)
-            });
-            if let Some(hidden) = hidden {
-                let mistake = service.at.mistake(
-                    format!("{} is answered from zone {}", service.name, hidden.name),
-                    format!("move the service to zone {}", hidden.name),
-                );
-                at.sink.push(at.file.order, mistake);
+            // The longest zone that the name lies in answers it.
+            let mut above = Some(service.name.clone());
+            while let Some(name) = above.filter(|n| *n != zone.name) {
+                if first.contains_key(&name) {
+                    let mistake = service.at.mistake(
+                        format!("{} is answered from zone {name}", service.name),
+                        format!("move the service to zone {name}"),
+                    );
+                    at.sink.push(at.file.order, mistake);
+                    break;
+                }
+                above = name.parent();
             }
         }
     }
