@@ -239,3 +239,7 @@ fn log(event: &HealthEvent) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -5,7 +5,7 @@ use std::{error::Error, io, net::IpAddr};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
 use hyper::{
-    Method, Request, Response,
+    Method, Request,
     body::{Body, Incoming},
     client::conn::http1,
     header::{ACCEPT, HOST, USER_AGENT},
@@ -13,11 +13,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use meridian_config::{HttpCheck, HttpMethod, StatusRange, TlsCheck};
 
-use super::{
-    Clock, Kept, NetworkProbe, Trouble, connect,
-    keep::{Transport, drive},
-    tls::tls_trouble,
-};
+use super::{Clock, Kept, NetworkProbe, Trouble, connect, keep::Transport, tls::tls_trouble};
 use crate::{LocalReason, Phase, ProtocolFault, Reason, Target, engine::Job};
 
 /// The body is looked at up to here.
@@ -39,7 +35,7 @@ impl NetworkProbe {
     ) -> Result<(), Trouble> {
         if let Some(kept) = self.keep.take(job.id, clock.start) {
             match self.attempt(job, http, tls.is_some(), kept, clock).await {
-                Err(Trouble::Target(Reason::Closed | Reason::Reset)) => {}
+                Err(Trouble::Target(reason)) if may_be_stale(&reason) => {}
                 decided => return decided,
             }
         }
@@ -97,13 +93,15 @@ async fn exchange(
     http: &HttpCheck,
     clock: Clock,
 ) -> Result<bool, Trouble> {
-    let (sender, running) = connection.parts();
+    let Kept {
+        sender, running, ..
+    } = connection;
     let head = async {
         sender.ready().await?;
         sender.send_request(request).await
     };
     let head = async {
-        let response = drive(running, head).await;
+        let response = running.drive(head).await;
         response.map_err(|error| hyper_trouble(&error, ProtocolFault::NotHttp))
     };
     let response = clock.limit(Phase::Headers, head).await?;
@@ -111,32 +109,47 @@ async fn exchange(
     if !http.status.iter().any(|range| contains(*range, status)) {
         return Err(Reason::Status(status).into());
     }
-    let body = drive(running, read(response, http.body.as_deref()));
-    clock.limit(Phase::Body, body).await
+    let mut search = Search::new(http.body.as_deref().unwrap_or(""));
+    let body = async {
+        let whole = running.drive(read(response.into_body(), &mut search)).await;
+        whole.map_err(|error| hyper_trouble(&error, ProtocolFault::Body))
+    };
+    let whole = clock.limit(Phase::Body, body).await?;
+    if search.found {
+        Ok(whole)
+    } else {
+        Err(Reason::BodyMismatch.into())
+    }
+}
+
+/// Whether a failure over a kept connection may come from the connection's age: it was closed, or
+/// a proxy said good-bye on it (408) without being asked.
+fn may_be_stale(reason: &Reason) -> bool {
+    matches!(
+        reason,
+        Reason::Closed | Reason::Reset | Reason::Protocol(_) | Reason::Tls(_)
+    )
 }
 
 fn contains(range: StatusRange, status: u16) -> bool {
     (range.first..=range.last).contains(&status)
 }
 
-/// Reads the body to its end or to the limit, looking for the text asked for.
-async fn read(response: Response<Incoming>, wanted: Option<&str>) -> Result<bool, Trouble> {
-    let mut body = response.into_body();
-    let mut search = Search::new(wanted.unwrap_or(""));
+/// Reads the body to its end (then true) or to the limit.
+async fn read(mut body: Incoming, search: &mut Search<'_>) -> hyper::Result<bool> {
     let mut room = BODY_LIMIT;
     while !body.is_end_stream() {
         let Some(frame) = body.frame().await else {
             break;
         };
-        let frame = frame.map_err(|error| hyper_trouble(&error, ProtocolFault::Body))?;
-        let octets = frame.into_data().unwrap_or_default();
+        let octets = frame?.into_data().unwrap_or_default();
         search.feed(octets.get(..room).unwrap_or(&octets));
         if octets.len() > room {
-            return search.result().map(|()| false);
+            return Ok(false);
         }
         room -= octets.len();
     }
-    search.result().map(|()| true)
+    Ok(true)
 }
 
 /// A text sought in a stream; keeps no more than the end that may hold its beginning.
@@ -166,14 +179,6 @@ impl<'a> Search<'a> {
             .any(|window| window == self.wanted);
         let spare = self.tail.len().saturating_sub(self.wanted.len() - 1);
         self.tail.drain(..spare);
-    }
-
-    fn result(&self) -> Result<(), Trouble> {
-        if self.found {
-            Ok(())
-        } else {
-            Err(Reason::BodyMismatch.into())
-        }
     }
 }
 
@@ -215,6 +220,13 @@ fn default_host(address: IpAddr, port: u16, standard: u16) -> String {
 
 /// What an error of hyper's means; `fault` where it is one of syntax.
 fn hyper_trouble(error: &hyper::Error, fault: ProtocolFault) -> Trouble {
+    // A request that was not sent: hyper puts what was wrong with the connection beneath.
+    if let Some(cause) = error
+        .source()
+        .and_then(|e| e.downcast_ref::<hyper::Error>())
+    {
+        return hyper_trouble(cause, fault);
+    }
     if error.is_parse_too_large() {
         return Reason::Protocol(ProtocolFault::HeadersTooLarge).into();
     }

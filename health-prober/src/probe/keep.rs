@@ -38,13 +38,18 @@ pub(super) const MAX_AGE: Duration = Duration::from_secs(60);
 /// An HTTP connection, driven by whoever uses it.
 pub(crate) struct Kept {
     pub(super) sender: SendRequest<Empty<Bytes>>,
-    connection: Option<Http>,
+    pub(super) running: Running,
     pub(super) born: Instant,
     pub(super) uses: u32,
 }
 
-/// The side of a connection that has to be polled.
 type Http = Connection<TokioIo<Transport>, Empty<Bytes>>;
+
+/// The side of a connection that has to be polled.
+pub(super) struct Running {
+    connection: Option<Http>,
+    error: Option<hyper::Error>,
+}
 
 /// What HTTP runs over.
 pub(super) enum Transport {
@@ -98,7 +103,10 @@ impl Kept {
     pub(super) fn new(sender: SendRequest<Empty<Bytes>>, connection: Http, born: Instant) -> Self {
         Self {
             sender,
-            connection: Some(connection),
+            running: Running {
+                connection: Some(connection),
+                error: None,
+            },
             born,
             uses: 0,
         }
@@ -106,38 +114,40 @@ impl Kept {
 
     /// Whether the connection can take another request right now.
     pub(super) async fn is_idle(&mut self) -> bool {
-        if self.connection.is_none() {
+        if self.running.connection.is_none() {
             return false;
         }
-        let Self {
-            sender, connection, ..
-        } = self;
-        let mut ready = pin!(drive(connection, sender.ready()));
+        let mut ready = pin!(self.running.drive(self.sender.ready()));
         std::future::poll_fn(|context| {
             Poll::Ready(matches!(ready.as_mut().poll(context), Poll::Ready(Ok(()))))
         })
         .await
     }
-
-    /// Sender and connection apart, for [`drive`].
-    pub(super) fn parts(&mut self) -> (&mut SendRequest<Empty<Bytes>>, &mut Option<Http>) {
-        (&mut self.sender, &mut self.connection)
-    }
 }
 
-/// Lets a step go on and the connection under it with it.
-pub(super) async fn drive<T>(connection: &mut Option<Http>, step: impl Future<Output = T>) -> T {
-    let mut step = pin!(step);
-    std::future::poll_fn(|context| {
-        // Its error, if any, reaches the step as well.
-        if let Some(running) = connection.as_mut()
-            && Pin::new(running).poll(context).is_ready()
-        {
-            *connection = None;
-        }
-        step.as_mut().poll(context)
-    })
-    .await
+impl Running {
+    /// Lets a step go on and the connection under it with it. Where the step only learns that
+    /// the connection is gone, the error is the connection's own, which knows why.
+    pub(super) async fn drive<T>(
+        &mut self,
+        step: impl Future<Output = hyper::Result<T>>,
+    ) -> hyper::Result<T> {
+        let mut step = pin!(step);
+        let result = std::future::poll_fn(|context| {
+            if let Some(running) = self.connection.as_mut()
+                && let Poll::Ready(result) = Pin::new(running).poll(context)
+            {
+                self.connection = None;
+                self.error = result.err();
+            }
+            step.as_mut().poll(context)
+        })
+        .await;
+        result.map_err(|error| match self.error.take() {
+            Some(cause) if error.is_canceled() || error.is_closed() => cause,
+            _ => error,
+        })
+    }
 }
 
 impl AsyncRead for Transport {
