@@ -1,15 +1,241 @@
 //! The wiring: boots, publishes snapshots, reloads, keeps overrides and the last good state.
 //!
 //! ```text
-//! files ─ load ─→ Loaded { config, zones, steering } ─┐
-//! health-prober ─ watch ─────────────────────────────┼─ publish ─→ ArcSwap<Snapshot> ─→ dns::listen
-//! operator ─ drain/undrain ─→ overrides ─→ prober ────┘
+//! files ──── load ─────→ Loaded { config, zones, steering } ─┐
+//! health-prober ─ watch ────────────────────────────────────┼─ publish ─→ ArcSwap ─→ dns::listen
+//! operator ─ drain/undrain ─→ overrides ─→ prober ───────────┘
 //! ```
+//!
+//! Everything that changes goes through [`publish::Publisher`]: one writer, whole values.
 
+pub mod boot;
 pub mod describe;
 pub mod events;
 pub mod last_good;
+pub mod load;
 pub mod metrics;
+pub mod overrides;
 pub mod privileges;
+pub mod publish;
+pub mod reload;
 pub mod status;
+pub mod tasks;
 pub mod watch;
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use meridian_config::Config;
+use meridian_dns::snapshot::Snapshot;
+use meridian_health_prober::{HealthSnapshot, Prober};
+use prometheus::Registry;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use boot::{Options, StartError};
+pub use overrides::OverrideError;
+pub use reload::{Cause, Reloaded};
+
+use events::{EventKind, EventLog, NewEvent};
+use last_good::LastGood;
+use load::Loaded;
+use metrics::RuntimeMetrics;
+use publish::{Publisher, Teller};
+use status::{ConfigStatus, GeoStatus, Status};
+
+/// Time that connections and tasks get to finish when the server stops.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// A running server. Cloning gives another handle to the same one.
+#[derive(Clone)]
+pub struct Runtime(Arc<Inner>);
+
+struct Inner {
+    config_path: PathBuf,
+    started: Timestamp,
+    addresses: Vec<SocketAddr>,
+    publisher: Publisher,
+    prober: Prober,
+    overrides: overrides::Store,
+    last_good: LastGood,
+    events: EventLog,
+    registry: Registry,
+    metrics: RuntimeMetrics,
+    /// One reload at a time; holds how the files looked at the newest attempt.
+    reload: tokio::sync::Mutex<watch::Signature>,
+    condition: Mutex<Condition>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What `status` tells beside the snapshot.
+#[derive(Debug, Default)]
+struct Condition {
+    /// Why the newest attempt to load was refused.
+    refused: Option<String>,
+    /// Found at start or since: overrides lost, last good copy not written.
+    alarms: Vec<String>,
+}
+
+impl Runtime {
+    /// Boots: loads, binds, becomes unprivileged, starts to probe and to answer.
+    ///
+    /// # Errors
+    /// When there is nothing to serve or no address to serve it on.
+    pub async fn start(options: Options) -> Result<(Self, std::net::TcpListener), StartError> {
+        boot::start(options).await
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> Arc<Config> {
+        self.0.publisher.inputs().0.config.clone()
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.publisher.current().load_full()
+    }
+
+    /// The health that the snapshot in force was made of.
+    pub fn health(&self) -> Arc<HealthSnapshot> {
+        self.0.publisher.inputs().1
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &EventLog {
+        &self.0.events
+    }
+
+    /// Where every metric is registered.
+    pub fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    /// Loaded, bound and not stopping.
+    pub fn is_ready(&self) -> bool {
+        !self.0.stop.is_cancelled()
+    }
+
+    /// Addresses on which DNS is answered, as bound.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.0.addresses
+    }
+
+    /// Ends when the server was told to stop.
+    pub async fn stopping(&self) {
+        self.0.stop.cancelled().await;
+    }
+
+    /// Everything that `status` shows.
+    pub fn status(&self) -> Status {
+        let inner = &self.0;
+        let (loaded, health) = inner.publisher.inputs();
+        let snapshot = self.snapshot();
+        let condition = inner
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut alarms = condition.alarms.clone();
+        alarms.extend(
+            loaded
+                .geo_broken
+                .iter()
+                .map(|why| format!("geo data: {why}")),
+        );
+        if loaded.last_good {
+            alarms.push("running on the last good state: the files could not be used".to_owned());
+        }
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: inner.started,
+            generation: snapshot.generation,
+            config: ConfigStatus {
+                file: inner.config_path.display().to_string(),
+                loaded: loaded.at,
+                last_reload_successful: condition.refused.is_none() && !loaded.last_good,
+                refused: condition.refused.clone(),
+                last_good: loaded.last_good,
+            },
+            pops: describe::pops(&loaded.config, &health),
+            services: publish::services(&loaded, &snapshot.view),
+            geo: geo_status(&loaded),
+            alarms,
+        }
+    }
+
+    /// Stops: no new work, what was received is answered, everything ends.
+    pub async fn shutdown(&self) {
+        let inner = &self.0;
+        if inner.stop.is_cancelled() {
+            return;
+        }
+        self.record(NewEvent::new(
+            EventKind::Stopping,
+            "told to stop; answering what was received",
+        ));
+        inner.stop.cancel();
+        inner.tasks.close();
+        if tokio::time::timeout(SHUTDOWN, inner.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!("some connections did not end in time and are cut");
+        }
+        inner.prober.clone().shutdown().await;
+    }
+
+    fn record(&self, event: NewEvent) {
+        self.0.events.record(Timestamp::now(), event);
+    }
+
+    fn alarm(&self, message: String) {
+        let mut condition = self
+            .0
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        condition.alarms.push(message.clone());
+        drop(condition);
+        self.record(NewEvent::new(EventKind::Alarm, message));
+    }
+
+    fn teller(&self) -> Teller<'_> {
+        Teller {
+            events: &self.0.events,
+            metrics: &self.0.metrics,
+            now: Timestamp::now(),
+            clock: monotonic,
+        }
+    }
+}
+
+/// Time since the first call.
+#[allow(clippy::disallowed_methods)] // The runtime is the runner that owns the clock.
+fn monotonic() -> Duration {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    START.get_or_init(Instant::now).elapsed()
+}
+
+fn geo_status(loaded: &Loaded) -> Vec<GeoStatus> {
+    let seconds = |s: u64| {
+        i64::try_from(s)
+            .ok()
+            .and_then(|s| Timestamp::from_second(s).ok())
+    };
+    let databases = loaded.clients.databases().iter();
+    databases
+        .map(|d| GeoStatus {
+            file: d.file.display().to_string(),
+            database_type: d.database_type.clone(),
+            level: d.level.to_owned(),
+            built: seconds(d.build_epoch).unwrap_or(Timestamp::UNIX_EPOCH),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

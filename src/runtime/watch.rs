@@ -110,8 +110,11 @@ impl Watch {
     /// Waits until the files look different from `known` and have settled; returns how they look.
     pub async fn changed(&mut self, watched: &Watched, known: &Signature) -> Signature {
         self.follow(watched);
+        // What changed before the folders were followed woke nobody.
+        let mut look_at_once = watched.signature() != *known;
         loop {
             tokio::select! {
+                () = std::future::ready(()), if std::mem::take(&mut look_at_once) => {}
                 Some(()) = self.woken.recv() => {}
                 () = tokio::time::sleep(POLL) => {}
             }

@@ -1,0 +1,269 @@
+//! From a path to a running server.
+//!
+//! ```text
+//! load (or the last good state) → bind → become unprivileged → probe → publish → answer
+//! ```
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use jiff::Timestamp;
+use meridian_config::{Config, Diagnostics};
+use meridian_dns::{
+    listen::{Bound, ListenError, Listeners},
+    metrics::{Collector, Metrics},
+};
+use meridian_health_prober::Prober;
+use prometheus::Registry;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    Condition, Inner, Runtime,
+    events::{EventKind, EventLog, NewEvent},
+    last_good::LastGood,
+    load::{self, Loaded},
+    metrics::RuntimeMetrics,
+    overrides,
+    privileges::{self, PrivilegeError},
+    publish::Publisher,
+};
+
+/// How a server is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration file.
+    pub config: PathBuf,
+    /// Where to look for the last good state when the configuration cannot be read.
+    pub state_directory: Option<PathBuf>,
+}
+
+/// Why a server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has mistakes and there is no last good state.
+    #[error("{0}")]
+    Config(Diagnostics),
+    /// A DNS address could not be bound.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The admin address could not be bound.
+    #[error("admin.listen: cannot bind {address}: {source}")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The state directory could not be made.
+    #[error("server.state_directory: cannot create {path}: {source}; create it or name another")]
+    State {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The user could not be changed.
+    #[error(transparent)]
+    User(#[from] PrivilegeError),
+    /// Metrics clash: a mistake of ours.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), StartError> {
+    let config_path = std::path::absolute(&options.config).unwrap_or(options.config.clone());
+    let loading = Loading {
+        path: config_path.clone(),
+        state_directory: options.state_directory,
+    };
+    let (loaded, mistakes) = tokio::task::spawn_blocking(move || loading.load())
+        .await
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        .map_err(StartError::Config)?;
+    let loaded = Arc::new(loaded);
+    let config = loaded.config.clone();
+    create_state_directory(&config.server.state_directory)?;
+    let bound = Listeners::bind(&config.server)?;
+    let admin = bind_admin(config.admin.listen)?;
+    if let Some(user) = &config.server.user {
+        privileges::become_user(user, &config.server.state_directory)?;
+    }
+    let runtime = assemble(config_path, loaded, bound)?;
+    if let Some(mistakes) = mistakes {
+        let message =
+            format!("the configuration cannot be used, the last good state answers: {mistakes}");
+        runtime
+            .0
+            .condition
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .refused = Some(mistakes.to_string());
+        runtime.0.metrics.refused();
+        runtime.record(NewEvent::new(EventKind::Alarm, message));
+    }
+    Ok((runtime, admin))
+}
+
+struct Loading {
+    path: PathBuf,
+    state_directory: Option<PathBuf>,
+}
+
+impl Loading {
+    /// The files as they are, else the last good state together with what is wrong.
+    fn load(&self) -> Result<(Loaded, Option<Diagnostics>), Diagnostics> {
+        let last_good = LastGood::new(&self.guess_state_directory());
+        let now = Timestamp::now();
+        let mistakes = match load::load(&self.path, None, Some(&last_good), now) {
+            Ok(loaded) => return Ok((loaded, None)),
+            Err(mistakes) => mistakes,
+        };
+        let restored = match last_good.restore() {
+            // Another configuration file's state is not ours to serve.
+            Ok(Some(restored)) if restored.config == self.path => restored,
+            Ok(_) => return Err(mistakes),
+            Err(error) => {
+                tracing::error!(%error, "there is a last good state, but it cannot be used");
+                return Err(mistakes);
+            }
+        };
+        match load::load_last_good(&restored, now) {
+            Ok(loaded) => Ok((loaded, Some(mistakes))),
+            Err(error) => {
+                tracing::error!(%error, "there is a last good state, but it cannot be used");
+                Err(mistakes)
+            }
+        }
+    }
+
+    /// The key that names the state directory stands in the very file that may be unreadable: a
+    /// plain search finds it in most files, then the service manager's word, then the default.
+    fn guess_state_directory(&self) -> PathBuf {
+        let named = || {
+            let text = std::fs::read(&self.path).ok()?;
+            find_state_directory(&String::from_utf8_lossy(&text), &self.path)
+        };
+        let managed = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+        self.state_directory
+            .clone()
+            .or_else(named)
+            .or_else(managed)
+            .unwrap_or_else(|| PathBuf::from("/var/lib/meridian"))
+    }
+}
+
+fn find_state_directory(text: &str, file: &Path) -> Option<PathBuf> {
+    let line = text
+        .lines()
+        .find(|l| l.trim_start().starts_with("state_directory"))?;
+    let value = line.split_once('=')?.1.trim().strip_prefix(['"', '\''])?;
+    let value = &value[..value.find(['"', '\''])?];
+    Some(file.parent()?.join(value))
+}
+
+fn create_state_directory(path: &Path) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(path)
+        .map_err(|source| StartError::State {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let bind = || {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bind().map_err(|source| StartError::Admin { address, source })
+}
+
+fn assemble(
+    config_path: PathBuf,
+    loaded: Arc<Loaded>,
+    bound: Bound,
+) -> Result<Runtime, StartError> {
+    let config: Arc<Config> = loaded.config.clone();
+    let registry = Registry::new();
+    let metrics = RuntimeMetrics::new(&registry)?;
+    let (store, broken) = overrides::Store::load(
+        config.server.state_directory.clone(),
+        overrides::wall_clock(),
+    );
+    let prober = Prober::start(config.clone(), store.current());
+    prober.register(&registry)?;
+    let health = prober.subscribe().borrow().clone();
+    let publisher = Publisher::new(loaded.clone(), health);
+    let dns_metrics = Arc::new(Metrics::new());
+    let collector = Collector::of_snapshots(dns_metrics.clone(), publisher.current())?;
+    registry.register(Box::new(collector))?;
+    metrics.know_pops(config.pops.iter().map(|p| p.name.as_str()));
+    metrics.loaded(
+        loaded.at,
+        loaded.clients.databases(),
+        loaded.geo_broken.is_some(),
+    );
+    metrics.overrides(&store.current());
+    metrics.published(1, 0.0);
+    let runtime = Runtime(Arc::new(Inner {
+        config_path,
+        started: loaded.at,
+        addresses: bound.addresses().to_vec(),
+        prober,
+        overrides: store,
+        last_good: LastGood::new(&config.server.state_directory),
+        events: EventLog::default(),
+        registry,
+        metrics,
+        reload: tokio::sync::Mutex::new(loaded.watched().signature()),
+        condition: Mutex::new(Condition::default()),
+        stop: CancellationToken::new(),
+        tasks: TaskTracker::new(),
+        publisher,
+    }));
+    let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
+    let snapshot = runtime.0.publisher.current();
+    runtime
+        .0
+        .tasks
+        .spawn(bound.run(snapshot, dns_metrics, runtime.0.stop.clone()));
+    runtime.spawn_tasks();
+    runtime.record(NewEvent::new(
+        EventKind::Started,
+        format!("answering on {}", addresses.join(", ")),
+    ));
+    if let Some(error) = broken {
+        runtime.alarm(format!(
+            "the kept overrides cannot be used, none is in force: {error}"
+        ));
+    }
+    runtime.keep_last_good(loaded);
+    Ok(runtime)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_directory_is_found_in_a_broken_file() {
+        let file = Path::new("/etc/meridian/meridian.toml");
+        let text = "[server\nlisten = 5\n  state_directory = \"/srv/state\" # kept\n";
+        assert_eq!(
+            find_state_directory(text, file),
+            Some(PathBuf::from("/srv/state"))
+        );
+        let relative = "state_directory='state'";
+        let expected = Some(PathBuf::from("/etc/meridian/state"));
+        assert_eq!(find_state_directory(relative, file), expected);
+        assert_eq!(find_state_directory("state_directory = ", file), None);
+        assert_eq!(find_state_directory("", file), None);
+    }
+}

@@ -1,0 +1,228 @@
+//! From files to everything that a snapshot is made of: all or nothing.
+//!
+//! ```text
+//! config::load → geo (reused, opened, or the last good copy) → dns::build → steering tests
+//! ```
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use meridian_config::{Config, Diagnostics, Geo};
+use meridian_dns::{build::Built, snapshot::Identity};
+use meridian_geo_data::ClientMap;
+
+use super::{
+    last_good::{LastGood, Restored},
+    watch::{Signature, Watched},
+};
+
+/// One whole, checked state.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Location data.
+    pub clients: Arc<ClientMap>,
+    /// Zones, steering and identity.
+    pub built: Built,
+    /// When it was loaded.
+    pub at: Timestamp,
+    /// It was built from the last good copies because the files could not be used.
+    pub last_good: bool,
+    /// Why an older copy of a geo database is used, if so.
+    pub geo_broken: Option<String>,
+    /// How the geo files looked when they were read.
+    geo_signature: Signature,
+    /// The files read stand below this folder of copies.
+    copies: Option<PathBuf>,
+}
+
+impl Loaded {
+    /// Files whose change means a reload.
+    pub fn watched(&self) -> Watched {
+        let mut files = self.config.files.clone();
+        files.extend(self.built.files.iter().cloned());
+        files.extend(geo_files(&self.config.geo));
+        if let Some(root) = &self.copies {
+            // What an operator mends are the originals.
+            for file in &mut files {
+                if let Ok(rest) = file.strip_prefix(root) {
+                    *file = Path::new("/").join(rest);
+                }
+            }
+        }
+        Watched {
+            files,
+            patterns: self.config.include_patterns.clone(),
+        }
+    }
+}
+
+/// Loads from the files as they are now.
+///
+/// `before` is the state in force: its geo databases are used again when their files have not
+/// changed. `last_good` supplies copies of geo databases that have become unreadable.
+///
+/// # Errors
+/// Every mistake found; nothing has been changed.
+pub fn load(
+    path: &Path,
+    before: Option<&Loaded>,
+    last_good: Option<&LastGood>,
+    at: Timestamp,
+) -> Result<Loaded, Diagnostics> {
+    let config = meridian_config::load(path)?;
+    let opened = open_clients(&config, before, last_good);
+    // Mistakes in zones are worth telling together with those in geo data.
+    match opened {
+        Ok(opened) => finish(config, opened, at, None),
+        Err(mut mistakes) => {
+            if let Ok(clients) = ClientMap::open(&without_databases(&config.geo)) {
+                let built = meridian_dns::build::build(&config, Arc::new(clients));
+                mistakes.extend(built.err().unwrap_or_default());
+            }
+            Err(mistakes)
+        }
+    }
+}
+
+/// Loads from the last good copies.
+///
+/// # Errors
+/// When they do not make a whole state (they did once: a newer version of the program may refuse
+/// what an older one accepted).
+pub fn load_last_good(restored: &Restored, at: Timestamp) -> Result<Loaded, Diagnostics> {
+    let config = meridian_config::load_below(&restored.config, &restored.root)?;
+    let clients = Arc::new(ClientMap::open(&config.geo)?);
+    let opened = Opened {
+        clients,
+        broken: None,
+        signature: Signature::default(),
+    };
+    finish(config, opened, at, Some(restored.root.clone()))
+}
+
+/// Every file that the last good copy must hold.
+pub fn files_to_keep(loaded: &Loaded) -> Vec<PathBuf> {
+    let mut files = loaded.watched().files;
+    files.extend(
+        loaded
+            .config
+            .checks
+            .iter()
+            .filter_map(|check| check.ca_file().cloned()),
+    );
+    files.sort_unstable();
+    files.dedup();
+    files
+}
+
+struct Opened {
+    clients: Arc<ClientMap>,
+    broken: Option<String>,
+    signature: Signature,
+}
+
+fn finish(
+    config: Config,
+    opened: Opened,
+    at: Timestamp,
+    copies: Option<PathBuf>,
+) -> Result<Loaded, Diagnostics> {
+    let mut mistakes = meridian_health_prober::validate(&config)
+        .err()
+        .unwrap_or_default();
+    let mut built = match meridian_dns::build::build(&config, opened.clients.clone()) {
+        Ok(built) => built,
+        Err(more) => {
+            mistakes.extend(more);
+            return Err(mistakes);
+        }
+    };
+    // The last good state passed once; answering beats exactness now.
+    if !mistakes.is_empty() && copies.is_none() {
+        return Err(mistakes);
+    }
+    if copies.is_some() {
+        let identity = Identity {
+            stale: true,
+            ..(*built.identity).clone()
+        };
+        built.identity = Arc::new(identity);
+    }
+    Ok(Loaded {
+        config: Arc::new(config),
+        clients: opened.clients,
+        built,
+        at,
+        last_good: copies.is_some(),
+        copies,
+        geo_broken: opened.broken,
+        geo_signature: opened.signature,
+    })
+}
+
+fn open_clients(
+    config: &Config,
+    before: Option<&Loaded>,
+    last_good: Option<&LastGood>,
+) -> Result<Opened, Diagnostics> {
+    let watched = Watched {
+        files: geo_files(&config.geo),
+        patterns: Vec::new(),
+    };
+    // Taken before reading: a change while reading shows at the next look.
+    let signature = watched.signature();
+    if let Some(before) = before
+        && before.config.geo == config.geo
+        && before.geo_signature == signature
+    {
+        return Ok(Opened {
+            clients: before.clients.clone(),
+            broken: before.geo_broken.clone(),
+            signature,
+        });
+    }
+    let mistakes = match ClientMap::open(&config.geo) {
+        Ok(clients) => {
+            return Ok(Opened {
+                clients: Arc::new(clients),
+                broken: None,
+                signature,
+            });
+        }
+        Err(mistakes) => mistakes,
+    };
+    let copies = last_good.and_then(|l| l.restore().ok().flatten());
+    let clients = copies
+        .and_then(|copies| ClientMap::open(&copied(&config.geo, &copies)).ok())
+        .ok_or_else(|| mistakes.clone())?;
+    Ok(Opened {
+        clients: Arc::new(clients),
+        broken: Some(mistakes.to_string()),
+        signature,
+    })
+}
+
+fn geo_files(geo: &Geo) -> Vec<PathBuf> {
+    geo.city.iter().chain(&geo.asn).cloned().collect()
+}
+
+fn copied(geo: &Geo, copies: &Restored) -> Geo {
+    let copy = |files: &[PathBuf]| files.iter().map(|f| copies.path_of(f)).collect();
+    Geo {
+        city: copy(&geo.city),
+        asn: copy(&geo.asn),
+        networks: geo.networks.clone(),
+    }
+}
+
+fn without_databases(geo: &Geo) -> Geo {
+    Geo {
+        city: Vec::new(),
+        asn: Vec::new(),
+        networks: geo.networks.clone(),
+    }
+}

@@ -1,0 +1,225 @@
+//! One writer of the snapshot: whatever changes (files, verdicts, overrides), the new whole is
+//! built beside the old one and swapped in; queries load it and never wait.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use meridian_config::{PopId, Service};
+use meridian_dns::{
+    snapshot::Snapshot,
+    steer::{Level, View},
+    types::ServiceId,
+};
+use meridian_health_prober::HealthSnapshot;
+
+use super::{
+    describe,
+    events::{EventKind, EventLog, NewEvent},
+    load::Loaded,
+    metrics::RuntimeMetrics,
+    status::{PopState, ServiceStatus},
+};
+
+/// Builds and swaps snapshots, and tells what that changed for clients.
+pub struct Publisher {
+    current: Arc<ArcSwap<Snapshot>>,
+    inputs: Mutex<Inputs>,
+}
+
+/// What the snapshot in force was made of.
+struct Inputs {
+    loaded: Arc<Loaded>,
+    health: Arc<HealthSnapshot>,
+    generation: u64,
+    pops: BTreeMap<String, PopState>,
+    levels: BTreeMap<String, Level>,
+}
+
+impl Publisher {
+    /// Publishes the first snapshot.
+    pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>) -> Self {
+        let snapshot = build(&loaded, &health, 1);
+        let inputs = Inputs {
+            pops: pop_states(&loaded, &health),
+            levels: service_levels(&loaded, &snapshot.view),
+            loaded,
+            health,
+            generation: 1,
+        };
+        Self {
+            current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            inputs: Mutex::new(inputs),
+        }
+    }
+
+    /// What listeners load from.
+    pub fn current(&self) -> Arc<ArcSwap<Snapshot>> {
+        self.current.clone()
+    }
+
+    /// The state and health that the snapshot in force was made of.
+    pub fn inputs(&self) -> (Arc<Loaded>, Arc<HealthSnapshot>) {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        (inputs.loaded.clone(), inputs.health.clone())
+    }
+
+    /// Publishes new health over the state in force.
+    pub fn health(&self, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
+        self.publish(None, Some(health), teller);
+    }
+
+    /// Publishes a new state with the health known so far.
+    pub fn loaded(&self, loaded: Arc<Loaded>, teller: &Teller<'_>) {
+        self.publish(Some(loaded), None, teller);
+    }
+
+    fn publish(
+        &self,
+        loaded: Option<Arc<Loaded>>,
+        health: Option<Arc<HealthSnapshot>>,
+        teller: &Teller<'_>,
+    ) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = (teller.clock)();
+        if let Some(loaded) = loaded {
+            inputs.loaded = loaded;
+        }
+        if let Some(health) = health {
+            inputs.health = health;
+        }
+        inputs.generation += 1;
+        let snapshot = build(&inputs.loaded, &inputs.health, inputs.generation);
+        let levels = service_levels(&inputs.loaded, &snapshot.view);
+        // Swapped before anything is told: the first changed answer waits for nobody.
+        self.current.store(Arc::new(snapshot));
+        let took = (teller.clock)().saturating_sub(started);
+        teller
+            .metrics
+            .published(inputs.generation, took.as_secs_f64());
+        let pops = pop_states(&inputs.loaded, &inputs.health);
+        teller.tell(&inputs, &pops, &levels);
+        inputs.pops = pops;
+        inputs.levels = levels;
+    }
+}
+
+fn build(loaded: &Loaded, health: &Arc<HealthSnapshot>, generation: u64) -> Snapshot {
+    let built = &loaded.built;
+    let view = View::new(&built.steering, health.clone());
+    Snapshot {
+        generation,
+        zones: built.zones.clone(),
+        steering: built.steering.clone(),
+        view: Arc::new(view),
+        identity: built.identity.clone(),
+    }
+}
+
+fn pop_states(loaded: &Loaded, health: &HealthSnapshot) -> BTreeMap<String, PopState> {
+    let config = &loaded.config;
+    (0_u16..)
+        .map(PopId)
+        .zip(&config.pops)
+        .map(|(id, pop)| (pop.name.clone(), describe::state(config, health, id)))
+        .collect()
+}
+
+/// Services of a state with the ladder step that each is on, in configuration order.
+pub fn services(loaded: &Loaded, view: &View) -> Vec<ServiceStatus> {
+    with_levels(loaded, view)
+        .map(|(service, level)| ServiceStatus {
+            name: service.name.to_string(),
+            pool: loaded.config.pool(service.pool).name.clone(),
+            level: level as u8,
+        })
+        .collect()
+}
+
+fn service_levels(loaded: &Loaded, view: &View) -> BTreeMap<String, Level> {
+    with_levels(loaded, view)
+        .map(|(s, level)| (s.name.to_string(), level))
+        .collect()
+}
+
+fn with_levels<'a>(
+    loaded: &'a Loaded,
+    view: &'a View,
+) -> impl Iterator<Item = (&'a Service, Level)> {
+    let services = loaded.config.zones.iter().flat_map(|zone| &zone.services);
+    (0_u32..)
+        .map(ServiceId)
+        .zip(services)
+        .map(|(id, service)| (service, view.level(&loaded.built.steering, id)))
+}
+
+fn level_in_words(level: Level) -> &'static str {
+    match level {
+        Level::Measured => "measured latency and load",
+        Level::Geo => "distance",
+        Level::ConfiguredOrder => "the configured order",
+        Level::LastResort => "its last resort: no PoP is usable",
+    }
+}
+
+/// Where a publication is told.
+pub struct Teller<'a> {
+    /// Events.
+    pub events: &'a EventLog,
+    /// Metrics.
+    pub metrics: &'a RuntimeMetrics,
+    /// Now, for the event log.
+    pub now: Timestamp,
+    /// Monotonic clock, for the time that building takes.
+    pub clock: fn() -> Duration,
+}
+
+impl Teller<'_> {
+    /// Tells what differs from the publication before; `inputs` still holds its states.
+    fn tell(
+        &self,
+        inputs: &Inputs,
+        pops: &BTreeMap<String, PopState>,
+        levels: &BTreeMap<String, Level>,
+    ) {
+        for (pop, state) in pops {
+            let was = inputs.pops.get(pop).copied().unwrap_or(PopState::Unknown);
+            if was.is_usable() != state.is_usable() {
+                self.failover(pop, *state);
+            }
+        }
+        for (service, level) in levels {
+            // A new service starts where it is; only a move is worth telling.
+            if inputs.levels.get(service).is_some_and(|was| was != level) {
+                self.level(service, *level);
+            }
+        }
+        self.metrics.overrides(&inputs.health.overrides);
+    }
+
+    fn failover(&self, pop: &str, state: PopState) {
+        let (direction, message) = if state.is_usable() {
+            (
+                "back",
+                format!("clients may come back to {pop} ({})", state.as_str()),
+            )
+        } else {
+            ("away", format!("clients leave {pop} ({})", state.as_str()))
+        };
+        self.metrics.failover(pop, direction);
+        self.record(NewEvent::new(EventKind::Failover, message).pop(pop));
+    }
+
+    fn level(&self, service: &str, level: Level) {
+        let message = format!("{service} is now steered by {}", level_in_words(level));
+        self.record(NewEvent::new(EventKind::Steering, message).service(service));
+    }
+
+    fn record(&self, event: NewEvent) {
+        self.events.record(self.now, event);
+    }
+}

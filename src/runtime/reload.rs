@@ -1,0 +1,174 @@
+//! Reload: the whole new state is built and checked beside the old one, then swapped; a bad one
+//! changes nothing.
+
+use std::sync::{Arc, PoisonError};
+
+use jiff::Timestamp;
+use meridian_config::{Config, Diagnostic, Diagnostics};
+use serde::Serialize;
+
+use super::{
+    Runtime,
+    events::{EventKind, NewEvent},
+    load::{self, Loaded},
+};
+
+/// What asked for a reload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// SIGHUP.
+    Signal,
+    /// `POST /api/v1/reload`, by whom.
+    Api(String),
+    /// A named file changed.
+    FileChange,
+}
+
+impl Cause {
+    fn describe(&self) -> String {
+        match self {
+            Self::Signal => "SIGHUP".to_owned(),
+            Self::Api(who) => format!("API, {who}"),
+            Self::FileChange => "a file changed".to_owned(),
+        }
+    }
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Number of the snapshot now in force.
+    pub generation: u64,
+    /// Keys that changed but take effect only at the next start.
+    pub needs_restart: Vec<&'static str>,
+    /// Why an older copy of a geo database is used, if so.
+    pub geo_broken: Option<String>,
+}
+
+impl Runtime {
+    /// Loads the files again and puts them in force.
+    ///
+    /// # Errors
+    /// Every mistake found; the old state answers on.
+    pub async fn reload(&self, cause: Cause) -> Result<Reloaded, Diagnostics> {
+        let mut signature = self.0.reload.lock().await;
+        let (before, _) = self.0.publisher.inputs();
+        // Taken before reading, so that a change while reading is seen afterwards.
+        *signature = before.watched().signature();
+        let next = match self.load_again(before.clone()).await {
+            Ok(next) => Arc::new(next),
+            Err(mistakes) => {
+                self.refuse(&cause, &mistakes);
+                return Err(mistakes);
+            }
+        };
+        *signature = next.watched().signature();
+        let needs_restart = needs_restart(&before.config, &next.config);
+        self.put_in_force(next.clone(), &cause, &needs_restart);
+        self.keep_last_good(next.clone());
+        Ok(Reloaded {
+            generation: self.snapshot().generation,
+            needs_restart,
+            geo_broken: next.geo_broken.clone(),
+        })
+    }
+
+    async fn load_again(&self, before: Arc<Loaded>) -> Result<Loaded, Diagnostics> {
+        let path = self.0.config_path.clone();
+        let last_good = self.0.last_good.clone();
+        let work = move || load::load(&path, Some(&before), Some(&last_good), Timestamp::now());
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            // A panic while reading files must not take the server down.
+            Err(_) => Err(Diagnostic::of_file(
+                &self.0.config_path,
+                "reading the configuration failed inside Meridian",
+                "please report this with the file; the old configuration stays in force",
+            )
+            .into()),
+        }
+    }
+
+    fn put_in_force(&self, next: Arc<Loaded>, cause: &Cause, needs_restart: &[&str]) {
+        let inner = &self.0;
+        inner
+            .metrics
+            .know_pops(next.config.pops.iter().map(|p| p.name.as_str()));
+        inner.publisher.loaded(next.clone(), &self.teller());
+        // After the swap: the prober's next snapshot is laid over the new state.
+        inner.prober.reload(next.config.clone());
+        inner
+            .metrics
+            .loaded(next.at, next.clients.databases(), next.geo_broken.is_some());
+        inner
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refused = None;
+        let mut message = format!("reloaded ({})", cause.describe());
+        if !needs_restart.is_empty() {
+            message.push_str("; changed but in force only after a restart: ");
+            message.push_str(&needs_restart.join(", "));
+        }
+        self.record(NewEvent::new(EventKind::Reload, message));
+        if let Some(why) = &next.geo_broken {
+            let message = format!("geo data cannot be read, an older copy is used: {why}");
+            self.record(NewEvent::new(EventKind::Alarm, message));
+        }
+    }
+
+    fn refuse(&self, cause: &Cause, mistakes: &Diagnostics) {
+        self.0.metrics.refused();
+        let why = mistakes.to_string();
+        let message = format!(
+            "reload refused ({}), nothing changed: {why}",
+            cause.describe()
+        );
+        self.0
+            .condition
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refused = Some(why);
+        self.record(NewEvent::new(EventKind::ReloadRefused, message));
+    }
+
+    /// Copies the files of a state in the background; a copy that cannot be kept is an alarm, not
+    /// a reason to refuse the state.
+    pub(super) fn keep_last_good(&self, loaded: Arc<Loaded>) {
+        // A database that is itself a copy must not replace the copy of the real one.
+        if loaded.last_good || loaded.geo_broken.is_some() {
+            return;
+        }
+        let runtime = self.clone();
+        self.0.tasks.spawn_blocking(move || {
+            let files = load::files_to_keep(&loaded);
+            if let Err(error) = runtime.0.last_good.save(&runtime.0.config_path, &files) {
+                runtime.alarm(format!("the last good state could not be kept: {error}"));
+            }
+        });
+    }
+}
+
+/// Keys whose change takes effect only at the next start.
+fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    let mut differs = |key, differs| {
+        if differs {
+            keys.push(key);
+        }
+    };
+    differs("server.listen", before.server.listen != after.server.listen);
+    differs(
+        "server.workers",
+        before.server.workers != after.server.workers,
+    );
+    differs(
+        "server.state_directory",
+        before.server.state_directory != after.server.state_directory,
+    );
+    differs("server.user", before.server.user != after.server.user);
+    differs("server.tcp", before.server.tcp != after.server.tcp);
+    differs("admin", before.admin != after.admin);
+    differs("log", before.log != after.log);
+    keys
+}

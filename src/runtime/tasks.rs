@@ -1,0 +1,146 @@
+//! The tasks of a running server: each takes something from one side and hands it to the other.
+
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use meridian_health_prober::{HealthEvent, HealthSnapshot, Verdict};
+use tokio::sync::{broadcast, watch as channel};
+
+use super::{
+    Cause, Runtime,
+    describe::verdict_name,
+    events::{EventKind, NewEvent},
+    watch::Watch,
+};
+
+impl Runtime {
+    /// Starts all of them; they end with the server.
+    pub(super) fn spawn_tasks(&self) {
+        let health = self.0.prober.subscribe();
+        let events = self.0.prober.events();
+        self.spawn(self.clone().publish_health(health));
+        self.spawn(self.clone().tell_verdicts(events));
+        self.spawn(self.clone().follow_files());
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.0.stop.clone();
+        self.0
+            .tasks
+            .spawn(async move { stop.run_until_cancelled(task).await });
+    }
+
+    /// Every new health snapshot becomes a new snapshot of the DNS plane; latest wins, so nothing
+    /// can pile up.
+    async fn publish_health(self, mut health: channel::Receiver<Arc<HealthSnapshot>>) {
+        // The first value may have been published before we looked.
+        health.mark_changed();
+        while health.changed().await.is_ok() {
+            let newest = health.borrow_and_update().clone();
+            self.0.publisher.health(newest, &self.teller());
+        }
+    }
+
+    async fn tell_verdicts(self, mut events: broadcast::Receiver<HealthEvent>) {
+        loop {
+            match events.recv().await {
+                Ok(event) => self.tell_health(event),
+                Err(broadcast::error::RecvError::Lagged(missed)) => {
+                    tracing::warn!(
+                        missed,
+                        "verdict changes came faster than they could be told"
+                    );
+                }
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    }
+
+    fn tell_health(&self, event: HealthEvent) {
+        match event {
+            HealthEvent::Endpoint {
+                pop,
+                check,
+                address,
+                from,
+                to,
+                reason,
+                ..
+            } => {
+                let change = Change {
+                    check: &check,
+                    from,
+                    to,
+                    reason: &reason,
+                };
+                self.record(endpoint_event(&pop, address, &change));
+            }
+            HealthEvent::Pop {
+                pop,
+                check,
+                from,
+                to,
+                reason,
+                ..
+            } => {
+                let change = Change {
+                    check: &check,
+                    from,
+                    to,
+                    reason: &reason,
+                };
+                self.record(pop_event(&pop, &change));
+            }
+            HealthEvent::OverrideEnded { pop, .. } => {
+                let runtime = self.clone();
+                // It waits for the disk.
+                self.0
+                    .tasks
+                    .spawn_blocking(move || runtime.override_ended(&pop));
+            }
+        }
+    }
+
+    async fn follow_files(self) {
+        let mut watch = Watch::start();
+        loop {
+            let watched = self.0.publisher.inputs().0.watched();
+            let known = self.0.reload.lock().await.clone();
+            let seen = watch.changed(&watched, &known).await;
+            // A signal or the API may have loaded the same change meanwhile.
+            if *self.0.reload.lock().await != seen {
+                // The mistakes are in log, events, metrics and status.
+                let _ = self.reload(Cause::FileChange).await;
+            }
+        }
+    }
+}
+
+fn endpoint_event(pop: &str, address: IpAddr, change: &Change<'_>) -> NewEvent {
+    let message = format!("{pop} {address} {change}");
+    NewEvent::new(EventKind::Endpoint, message)
+        .pop(pop)
+        .endpoint(address)
+}
+
+fn pop_event(pop: &str, change: &Change<'_>) -> NewEvent {
+    NewEvent::new(EventKind::Pop, format!("{pop} {change}")).pop(pop)
+}
+
+/// A change of a verdict in words.
+struct Change<'a> {
+    check: &'a str,
+    from: Verdict,
+    to: Verdict,
+    reason: &'a str,
+}
+
+impl fmt::Display for Change<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (from, to) = (verdict_name(self.from), verdict_name(self.to));
+        write!(
+            f,
+            "is {to}, was {from} (check {}): {}",
+            self.check, self.reason
+        )
+    }
+}

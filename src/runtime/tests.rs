@@ -1,0 +1,258 @@
+//! The wiring as a whole: real files, real sockets on loopback, no query over the network needed.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use meridian_config::{Family, Name};
+use meridian_dns::{client::Client, steer};
+
+use super::{
+    Cause, Options, OverrideError, Runtime, StartError, events::EventKind, status::PopState,
+};
+
+/// A configuration in a folder of its own.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+const ZONE: &str =
+    "$TTL 300\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+
+impl World {
+    fn new() -> Self {
+        let world = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        fs::write(world.path("example.com.zone"), ZONE).unwrap();
+        world.write(&["fra", "iad"], "");
+        world
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.path("meridian.toml")
+    }
+
+    /// Writes a configuration with these PoPs (no check: always usable).
+    fn write(&self, pops: &[&str], more: &str) {
+        use std::fmt::Write as _;
+        let mut text = String::from(
+            "[server]\nlisten = [\"127.0.0.1:0\"]\nstate_directory = \"state\"\nworkers = 1\n\
+             [admin]\nlisten = \"127.0.0.1:0\"\n",
+        );
+        for (i, pop) in pops.iter().enumerate() {
+            let longitude = if *pop == "iad" { -77 } else { 8 };
+            write!(
+                text,
+                "[[pop]]\nname = \"{pop}\"\nlatitude = 50\nlongitude = {longitude}\n\
+                 endpoints = [\"192.0.2.{}\"]\n",
+                i + 1
+            )
+            .unwrap();
+        }
+        let names: Vec<_> = pops.iter().map(|p| format!("{p:?}")).collect();
+        write!(
+            text,
+            "[[pool]]\nname = \"edge\"\npops = [{}]\n[[zone]]\nname = \"example.com\"\n\
+             file = \"example.com.zone\"\n[[zone.service]]\nname = \"www\"\npool = \"edge\"\n{more}",
+            names.join(", ")
+        )
+        .unwrap();
+        fs::write(self.config(), text).unwrap();
+    }
+
+    async fn start(&self) -> Result<Runtime, StartError> {
+        let options = Options {
+            config: self.config(),
+            state_directory: None,
+        };
+        Runtime::start(options).await.map(|(runtime, _)| runtime)
+    }
+}
+
+/// Name of the PoP that answers a client in Frankfurt.
+fn chosen(runtime: &Runtime) -> String {
+    let snapshot = runtime.snapshot();
+    let name: Name = "www.example.com".parse().unwrap();
+    let service = snapshot.steering.service_by_name(&name).unwrap();
+    // A German university, as data.
+    let client = Client::from_source("141.2.0.1".parse().unwrap());
+    let decision = steer::decide(
+        &snapshot.steering,
+        &snapshot.view,
+        service,
+        &client,
+        Family::V4,
+    );
+    snapshot
+        .steering
+        .pop_name(decision.pop.unwrap())
+        .unwrap()
+        .to_owned()
+}
+
+async fn kept(state: &Path) {
+    // The copy is made in the background; bounded wait for it to be published.
+    for _ in 0..500 {
+        if state.join("last-good/current").exists() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the last good state was not kept");
+}
+
+/// Waits until `met`; panics after a generous bound.
+async fn until(what: &str, mut met: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if met() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never happened: {what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boots_steers_and_stops() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    assert!(runtime.is_ready());
+    assert!(
+        runtime
+            .addresses()
+            .iter()
+            .all(|a: &SocketAddr| a.port() != 0)
+    );
+    assert_eq!(chosen(&runtime), "fra");
+    let status = runtime.status();
+    assert_eq!(status.pops.len(), 2);
+    assert_eq!(status.services[0].name, "www.example.com.");
+    assert!(status.alarms.is_empty(), "{:?}", status.alarms);
+    assert!(status.config.last_reload_successful);
+    runtime.shutdown().await;
+    assert!(!runtime.is_ready());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_reload_changes_nothing_and_shows() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    let (config, zones) = (runtime.config(), runtime.snapshot().zones.clone());
+    fs::write(world.config(), "[[pop]]\nname = 5\n").unwrap();
+    assert!(runtime.reload(Cause::Signal).await.is_err());
+    assert!(Arc::ptr_eq(&runtime.config(), &config));
+    assert!(Arc::ptr_eq(&runtime.snapshot().zones, &zones));
+    assert_eq!(chosen(&runtime), "fra");
+    let status = runtime.status();
+    assert!(!status.config.last_reload_successful && status.config.refused.is_some());
+    let metrics = prometheus::TextEncoder::new()
+        .encode_to_string(&runtime.registry().gather())
+        .unwrap();
+    assert!(
+        metrics.contains("meridian_config_last_reload_successful 0"),
+        "{metrics}"
+    );
+    assert!(
+        runtime
+            .events()
+            .recent()
+            .iter()
+            .any(|e| e.kind == EventKind::ReloadRefused)
+    );
+    // Mended: all is well again.
+    world.write(&["iad"], "");
+    runtime.reload(Cause::Signal).await.unwrap();
+    assert_eq!(chosen(&runtime), "iad");
+    assert!(runtime.status().config.last_reload_successful);
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_change_reloads() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    world.write(&["iad", "fra2"], "");
+    until("the changed file is in force", || {
+        runtime.config().pop_by_name("fra2").is_some()
+    })
+    .await;
+    // A zone file counts as well.
+    let zones = runtime.snapshot().zones.clone();
+    fs::write(world.path("new"), ZONE.replace("192.0.2.53", "192.0.2.54")).unwrap();
+    fs::rename(world.path("new"), world.path("example.com.zone")).unwrap();
+    until("the changed zone is in force", || {
+        !Arc::ptr_eq(&runtime.snapshot().zones, &zones)
+    })
+    .await;
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_beats_the_verdict_and_survives_a_restart() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    assert!(matches!(
+        runtime.drain("fro", String::new(), None, "test"),
+        Err(OverrideError::NoSuchPop(..))
+    ));
+    runtime
+        .drain("fra", "disks".to_owned(), None, "test")
+        .unwrap();
+    until("clients leave fra", || chosen(&runtime) == "iad").await;
+    assert_eq!(runtime.status().pops[0].state, PopState::Drained);
+    // No orderly end: what a kill -9 leaves is what is on the disk already.
+    let again = world.start().await.unwrap();
+    assert_eq!(chosen(&again), "iad");
+    again.undrain("fra", "test").unwrap();
+    until("clients come back", || chosen(&again) == "fra").await;
+    assert!(matches!(
+        again.undrain("fra", "test"),
+        Err(OverrideError::NotDrained(_))
+    ));
+    runtime.shutdown().await;
+    again.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_6_the_last_good_state_boots_when_the_files_are_unreadable() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    kept(&world.path("state")).await;
+    runtime.shutdown().await;
+    fs::remove_file(world.path("example.com.zone")).unwrap();
+    let runtime = world.start().await.unwrap();
+    assert_eq!(chosen(&runtime), "fra");
+    let status = runtime.status();
+    assert!(status.config.last_good && !status.config.last_reload_successful);
+    assert!(!status.alarms.is_empty());
+    // Mended originals are noticed.
+    fs::write(world.path("example.com.zone"), ZONE).unwrap();
+    until("the originals are in force", || {
+        !runtime.status().config.last_good
+    })
+    .await;
+    assert!(runtime.status().config.last_reload_successful);
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_last_good_state_bad_files_do_not_start() {
+    let world = World::new();
+    fs::remove_file(world.path("example.com.zone")).unwrap();
+    let Err(StartError::Config(mistakes)) = world.start().await else {
+        panic!("it started")
+    };
+    assert!(
+        mistakes.to_string().contains("example.com.zone"),
+        "{mistakes}"
+    );
+}
