@@ -10,6 +10,8 @@ use meridian_config::{Server, TcpLimits};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
 
+use super::udp::Prepared;
+
 /// Connections that may wait in the kernel until they are accepted.
 const BACKLOG: i32 = 1024;
 /// Receive buffer asked of the kernel for each UDP socket: room for a burst of some thousand
@@ -22,7 +24,7 @@ const ATTEMPTS: usize = 20;
 #[derive(Debug)]
 pub struct Bound {
     /// Per worker one socket for each address.
-    pub(super) udp: Vec<Vec<UdpSocket>>,
+    pub(super) udp: Vec<Vec<Prepared>>,
     pub(super) tcp: Vec<TcpListener>,
     pub(super) limits: TcpLimits,
     addresses: Vec<SocketAddr>,
@@ -108,7 +110,12 @@ pub(super) fn bind(config: &Server) -> Result<Bound, ListenError> {
         bound.addresses.push(actual);
         bound.tcp.push(tcp);
         for (worker, socket) in bound.udp.iter_mut().zip(udp) {
-            worker.push(socket);
+            let prepared = Prepared::new(socket).map_err(|error| ListenError {
+                address,
+                transport: "UDP",
+                problem: ListenProblem::new(error, address.port()),
+            })?;
+            worker.push(prepared);
         }
     }
     Ok(bound)

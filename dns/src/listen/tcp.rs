@@ -15,6 +15,7 @@ use std::{
     io::{self, Read},
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,6 +27,7 @@ use tokio::{
     io::Interest,
     net::{TcpListener, TcpStream},
     task::{JoinSet, coop},
+    time::sleep_until,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
@@ -94,10 +96,11 @@ pub(super) async fn serve<S: Respond>(
 }
 
 async fn accept<S: Respond>(listener: TcpListener, context: Arc<Context<S>>) {
+    let mut stop = pin!(context.shutdown.cancelled());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = context.shutdown.cancelled() => break,
+            () = &mut stop => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -152,6 +155,10 @@ async fn converse<S: Respond>(
     let mut stream = Stream::new(context.limits, now());
     let mut reply = Vec::new();
     let mut finishing = false;
+    // Made once: to wait on a token or a timer anew takes a lock that all connections share.
+    let mut evicted = pin!(place.evicted().cancelled());
+    let mut stop = pin!(context.shutdown.cancelled());
+    let mut timer = pin!(sleep_until(stream.deadline().0.into()));
     loop {
         let taken = answer_ready(&mut stream, peer, &mut reply, context);
         write(socket, &mut stream)?;
@@ -163,10 +170,14 @@ async fn converse<S: Respond>(
             return Ok(());
         }
         let (deadline, expiry) = stream.deadline();
+        // A deadline usually moves away; the timer follows when it fires.
+        if timer.deadline() > deadline.into() {
+            timer.as_mut().reset(deadline.into());
+        }
         tokio::select! {
             biased;
-            () = place.evicted().cancelled() => return Ok(()),
-            () = context.shutdown.cancelled(), if !finishing => {
+            () = &mut evicted => return Ok(()),
+            () = &mut stop, if !finishing => {
                 finishing = true;
                 read_all(socket, &mut stream)?;
                 stream.finish(now() + DRAIN);
@@ -177,9 +188,12 @@ async fn converse<S: Respond>(
                     read(socket, &mut stream)?;
                 }
             }
-            () = tokio::time::sleep_until(deadline.into()) => {
-                expire(expiry, &context.block);
-                return Ok(());
+            () = &mut timer => {
+                if now() >= deadline {
+                    expire(expiry, &context.block);
+                    return Ok(());
+                }
+                timer.as_mut().reset(deadline.into());
             }
         }
         // A client that never lets us wait must not keep others waiting.

@@ -16,6 +16,7 @@ use std::{
     io::{self, IoSliceMut},
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,7 +40,7 @@ const REPLY: usize = 2048;
 
 /// Runs the workers until `shutdown`.
 pub(super) async fn serve<S: Respond>(
-    workers: Vec<Vec<std::net::UdpSocket>>,
+    workers: Vec<Vec<Prepared>>,
     state: Arc<ArcSwap<S>>,
     metrics: &Metrics,
     shutdown: CancellationToken,
@@ -69,7 +70,7 @@ pub(super) async fn serve<S: Respond>(
 
 /// One worker: its sockets on a runtime of its own.
 fn worker<S: Respond>(
-    sockets: Vec<std::net::UdpSocket>,
+    sockets: Vec<Prepared>,
     state: Arc<ArcSwap<S>>,
     block: Arc<Block>,
     shutdown: CancellationToken,
@@ -90,6 +91,21 @@ fn worker<S: Respond>(
     })
 }
 
+/// A bound socket that is prepared to tell the destination address of each datagram.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    socket: std::net::UdpSocket,
+    kernel: UdpSocketState,
+}
+
+impl Prepared {
+    /// Sets the options that receiving and sending rely on.
+    pub(super) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+        let kernel = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self { socket, kernel })
+    }
+}
+
 /// One socket with what belongs to it.
 struct Socket {
     io: UdpSocket,
@@ -106,10 +122,10 @@ struct Buffers {
 }
 
 impl Socket {
-    fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
+    fn new(prepared: Prepared) -> io::Result<Self> {
+        let Prepared { socket, kernel } = prepared;
         let wildcard = socket.local_addr()?.ip().is_unspecified();
         let io = UdpSocket::from_std(socket)?;
-        let kernel = UdpSocketState::new(UdpSockRef::from(&io))?;
         Ok(Self {
             io,
             kernel,
@@ -124,10 +140,12 @@ impl Socket {
         shutdown: &CancellationToken,
     ) {
         let mut buffers = Buffers::new();
+        // Made once: to wait on the token anew takes a lock that all workers share.
+        let mut stop = pin!(shutdown.cancelled());
         loop {
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break,
+                () = &mut stop => break,
                 ready = self.io.readable() => if let Err(problem) = ready {
                     warn!(%problem, "UDP socket");
                     return;
