@@ -32,7 +32,12 @@ impl Diagnostics {
 }
 
 fn render_one(one: &Diagnostic, renderer: &Renderer) -> String {
-    let message = clean(&one.message);
+    // Without a line to mark, the key stands before the message.
+    let message = match one.key.as_str() {
+        key if one.source.is_empty() && !key.is_empty() => format!("{key}: {}", one.message),
+        _ => one.message.clone(),
+    };
+    let message = clean(&message);
     let path = clean(&one.file.display().to_string());
     let (key, help) = (clean(&one.key), clean(&one.help));
     let excerpt = Excerpt::of(one);
@@ -127,5 +132,74 @@ fn back(text: &str, begin: usize, at: usize, octets: usize) -> usize {
         begin
     } else {
         floor(text, at - octets).max(begin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(source: &str, span: std::ops::Range<usize>) -> String {
+        let one = Diagnostic {
+            file: "a.zone".into(),
+            source: Arc::from(source),
+            span,
+            key: String::new(),
+            message: "it is wrong".to_owned(),
+            help: "make it right".to_owned(),
+        };
+        Diagnostics(vec![one]).render(false)
+    }
+
+    #[test]
+    fn the_line_and_the_mark() {
+        let expected = "error: it is wrong\n --> a.zone:2:3\n  |\n2 | b ccc d\n  |   ^^^\n  |\n  \
+                        = help: make it right\n";
+        assert_eq!(shown("a\nb ccc d\ne\n", 4..7), expected);
+    }
+
+    #[test]
+    fn a_mark_over_several_lines_stops_at_the_first() {
+        let found = shown("a (\n b\n c )\n", 2..11);
+        assert!(found.contains("1 | a (\n  |   ^\n"), "{found}");
+    }
+
+    #[test]
+    fn tabs_are_one_column_wide() {
+        let found = shown("\t\tweight\t= -1", 11..13);
+        assert!(
+            found.contains("1 |   weight = -1\n  |            ^^"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn the_end_of_a_file_is_a_place() {
+        for source in ["abc", "abc\n", "abc\r\n"] {
+            let found = shown(source, source.len()..source.len());
+            assert!(found.contains('^'), "{source:?}: {found}");
+        }
+        assert!(shown("", 0..0).contains("--> a.zone\n"));
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_mistake() {
+        let source = format!("{} wrong {}", "x".repeat(100_000), "y".repeat(100_000));
+        let found = shown(&source, 100_001..100_006);
+        assert!(found.contains("wrong") && found.len() < 2000, "{found}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_place_in_any_text_is_total(
+            source in any::<String>(), start in 0..400_usize, end in 0..400_usize,
+        ) {
+            let found = shown(&source, start..end);
+            prop_assert!(!found.contains(|c: char| c.is_control() && c != '\n'));
+        }
     }
 }
