@@ -129,7 +129,7 @@ pub(super) enum Problem {
 
     #[error("`{0}` is no directive")]
     UnknownDirective(Shown),
-    #[error("{0} is expected here")]
+    #[error("expected {0} here")]
     Missing(Expected),
     #[error("`{0}` is too much")]
     Extra(Shown),

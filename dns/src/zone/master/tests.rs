@@ -47,3 +47,23 @@ fn first_zone() {
 fn generate() {
     assert_eq!(records("$GENERATE 1-2 h$ 60 A 192.0.2.$").len(), 2);
 }
+
+/// Not a judgement of the machine: prints what a zone of a million names takes.
+/// `cargo nextest run --release -p meridian-dns --run-ignored only --no-capture million`
+#[test]
+#[ignore = "a measurement"]
+#[allow(clippy::disallowed_methods, reason = "measures elapsed time")]
+fn a_million_names() {
+    use std::fmt::Write as _;
+    let mut text = HEAD.to_string();
+    for i in 0..1_000_000_u32 {
+        let [a, b, c, d] = i.to_be_bytes();
+        writeln!(text, "host-{i} 300 IN A 10.{}.{c}.{d}", a ^ b).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zone");
+    std::fs::write(&path, &text).unwrap();
+    let start = std::time::Instant::now();
+    let zone = read(&path, &apex()).unwrap();
+    println!("{} records in {:?}", zone.records.len(), start.elapsed());
+}

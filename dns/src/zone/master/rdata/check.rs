@@ -37,7 +37,7 @@ pub enum RdataError {
     #[error("a position or size is out of range")]
     Location,
     /// A digest whose algorithm fixes its length.
-    #[error("the digest has {found} octets where its algorithm makes {right}")]
+    #[error("the digest is {found} octets long, but its algorithm makes {right}")]
     Digest {
         /// Octets found.
         found: usize,
