@@ -27,8 +27,10 @@ pub(super) enum Conflict {
     DnameBesideNs(Name),
     #[error("`{0}` stands below `{1}`, which has a DNAME record")]
     BelowDname(Name, Name),
-    #[error("the wildcard `{0}` has an {1} record")]
-    WildcardCut(Name, rdata::TypeName),
+    #[error("the wildcard `{0}` has NS records")]
+    WildcardNs(Name),
+    #[error("the wildcard `{0}` has a DNAME record")]
+    WildcardDname(Name),
 }
 
 impl Conflict {
@@ -46,7 +48,8 @@ impl Conflict {
             Self::CnameBeside(_) => "keep either the CNAME or the other records (RFC 1034 3.6.2)",
             Self::DnameBesideNs(_) => "keep either the DNAME or the NS records (RFC 6672 2.3)",
             Self::BelowDname(..) => "remove either the DNAME or what is below it (RFC 6672 2.4)",
-            Self::WildcardCut(..) => "delegate names without a wildcard (RFC 4592 4.2)",
+            Self::WildcardNs(_) => "delegate names without a wildcard (RFC 4592 4.2)",
+            Self::WildcardDname(_) => "redirect names without a wildcard (RFC 4592 4.4)",
         }
     }
 }
@@ -197,8 +200,12 @@ fn judge_owner(
         if record.rtype == SOA && record.owner != *apex {
             found.push((record.at, Conflict::SoaBelowApex(name())));
         }
-        if matches!(record.rtype, NS | DNAME) && record.owner.is_wildcard() {
-            found.push((record.at, Conflict::WildcardCut(name(), type_name)));
+        if record.owner.is_wildcard() {
+            match record.rtype {
+                NS => found.push((record.at, Conflict::WildcardNs(name()))),
+                DNAME => found.push((record.at, Conflict::WildcardDname(name()))),
+                _ => {}
+            }
         }
         match first.get_mut(slot) {
             Some(Some(_)) if record.rtype != NS => {

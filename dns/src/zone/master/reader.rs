@@ -87,8 +87,9 @@ impl SourceText {
 }
 
 /// The owner name that a line without one repeats.
+#[derive(Clone)]
 enum Owner {
-    /// None has been read in this file.
+    /// None has been read yet.
     None,
     /// The last one had a mistake, which has been told.
     Unknown,
@@ -150,7 +151,7 @@ impl<'z> Reader<'z> {
         if let Ok(real) = path.canonicalize() {
             self.open.push(real);
         }
-        self.source(path.to_path_buf(), text, self.apex.clone());
+        self.source(path.to_path_buf(), text, self.apex.clone(), Owner::None);
     }
 
     /// Judges the zone as a whole, and hands out all of it or all mistakes.
@@ -195,11 +196,11 @@ impl<'z> Reader<'z> {
     }
 
     /// Reads one text to its end.
-    fn source(&mut self, file: PathBuf, text: SourceText, origin: Name) {
+    fn source(&mut self, file: PathBuf, text: SourceText, origin: Name, owner: Owner) {
         let frame = &mut Frame {
             source: u32::try_from(self.sources.len()).unwrap_or(u32::MAX),
             origin,
-            owner: Owner::None,
+            owner,
             place: None,
         };
         if !self.files.contains(&file) {
@@ -299,7 +300,8 @@ impl<'z> Reader<'z> {
         let octets = include::octets(&real, left)
             .map_err(|reason| fault(Problem::IncludeUnreadable(Shown::new(&name), reason)))?;
         self.open.push(real);
-        self.source(path, SourceText::new(octets), origin);
+        // RFC 1035 §5.1: a line that begins with a blank is owned "by the last stated owner".
+        self.source(path, SourceText::new(octets), origin, frame.owner.clone());
         self.open.pop();
         Ok(())
     }

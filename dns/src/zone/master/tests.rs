@@ -48,6 +48,59 @@ fn generate() {
     assert_eq!(records("$GENERATE 1-2 h$ 60 A 192.0.2.$").len(), 2);
 }
 
+fn testdata(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("src/zone/master/testdata")
+        .join(kind);
+    let mut zones: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "zone"))
+        .collect();
+    zones.sort();
+    zones
+}
+
+/// Each bad zone has its exact messages beside it, in a file that ends in `.txt`. With
+/// `MERIDIAN_BLESS=1` those files are written anew: read them before you commit them.
+#[test]
+fn bad_zones_are_refused_with_exact_messages() {
+    let mut wrong = Vec::new();
+    for path in testdata("bad") {
+        let folder = format!("{}/", path.parent().unwrap().display());
+        let told = read(&path, &apex()).expect_err(&path.display().to_string());
+        assert!(
+            told.0
+                .iter()
+                .all(|one| !one.message.is_empty() && !one.help.is_empty())
+        );
+        let told = format!("{told}\n").replace(&folder, "");
+        let right = path.with_extension("txt");
+        if std::env::var("MERIDIAN_BLESS").is_ok_and(|v| v == "1") {
+            std::fs::write(&right, &told).unwrap();
+        }
+        let right = std::fs::read_to_string(&right).unwrap_or_default();
+        if told != right {
+            wrong.push(format!(
+                "{}\nwas:\n{told}should be:\n{right}",
+                path.display()
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn good_zones_are_read_and_their_records_read_back() {
+    for path in testdata("good") {
+        let zone = read(&path, &apex()).unwrap_or_else(|told| panic!("{told}"));
+        let text: Vec<_> = zone.records.iter().map(shown).collect();
+        let again = parse(text.join("\n").as_bytes(), &path, &apex()).unwrap();
+        let again: Vec<_> = again.records.iter().map(shown).collect();
+        assert_eq!(again, text, "{}", path.display());
+    }
+}
+
 /// Not a judgement of the machine: prints what a zone of a million names takes.
 /// `cargo nextest run --release -p meridian-dns --run-ignored only --no-capture million`
 #[test]
