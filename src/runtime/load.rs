@@ -83,7 +83,7 @@ pub fn load(
                 let built = meridian_dns::build::build(&config, Arc::new(clients));
                 mistakes.extend(built.err().unwrap_or_default());
             }
-            Err(mistakes)
+            Err(config.blame(mistakes))
         }
     }
 }
@@ -138,12 +138,12 @@ fn finish(
         Ok(built) => built,
         Err(more) => {
             mistakes.extend(more);
-            return Err(mistakes);
+            return Err(config.blame(mistakes));
         }
     };
     // The last good state passed once; answering beats exactness now.
     if !mistakes.is_empty() && copies.is_none() {
-        return Err(mistakes);
+        return Err(config.blame(mistakes));
     }
     if copies.is_some() {
         let identity = Identity {
