@@ -24,6 +24,7 @@ use super::{
     Condition, Inner, Runtime,
     events::{EventKind, EventLog, NewEvent},
     last_good::LastGood,
+    limits,
     load::{self, Loaded},
     metrics::RuntimeMetrics,
     overrides,
@@ -86,6 +87,7 @@ pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), St
     let loaded = Arc::new(loaded);
     let config = loaded.config.clone();
     create_state_directory(&config.server.state_directory)?;
+    limits::raise_open_files();
     let bound = Listeners::bind(&config.server)?;
     let admin = bind_admin(config.admin.listen)?;
     if let Some(user) = &config.server.user {

@@ -12,6 +12,7 @@ pub mod boot;
 pub mod describe;
 pub mod events;
 pub mod last_good;
+pub mod limits;
 pub mod load;
 pub mod metrics;
 pub mod overrides;
