@@ -63,32 +63,33 @@ pub(crate) fn run(args: &Check) -> Result<(), Failure> {
     }
 }
 
-/// Reads a configuration with its zones and geo data, as the server does at start. Mistakes in
-/// zones and in geo data are reported together.
+/// Reads a configuration with everything that it names, as the server does at start. Mistakes in
+/// zones, checks and geo data are reported together.
 pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
     let config = meridian_config::load(path)?;
-    let clients = ClientMap::open(&config.geo);
-    match clients {
-        Ok(clients) => {
-            let built = build::build(&config, Arc::new(clients));
-            let built = built.map_err(|mistakes| config.blame(mistakes))?;
-            Ok((config, built))
-        }
-        Err(mut mistakes) => {
+    let mut mistakes = meridian_health_prober::validate(&config)
+        .err()
+        .unwrap_or_default();
+    let clients = match ClientMap::open(&config.geo) {
+        Ok(clients) => Some(clients),
+        Err(more) => {
+            mistakes.extend(more);
             // The zones can be judged with the bundled data too.
             let bundled = meridian_config::Geo {
                 city: Vec::new(),
                 asn: Vec::new(),
                 networks: Vec::new(),
             };
-            if let Ok(clients) = ClientMap::open(&bundled) {
-                if let Err(more) = build::build(&config, Arc::new(clients)) {
-                    mistakes.extend(more);
-                }
-            }
-            Err(config.blame(mistakes))
+            ClientMap::open(&bundled).ok()
         }
+    };
+    let built = clients.map(|clients| build::build(&config, Arc::new(clients)));
+    match built {
+        Some(Ok(built)) if mistakes.is_empty() => return Ok((config, built)),
+        Some(Err(more)) => mistakes.extend(more),
+        _ => {}
     }
+    Err(config.blame(mistakes))
 }
 
 fn summary(config: &Config, built: &Built) -> Summary {
