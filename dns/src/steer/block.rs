@@ -15,6 +15,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
 use meridian_config::ScopeMax;
 use meridian_geo_data::{ClientMap, EMBEDDED, Located, fold};
 
@@ -64,6 +65,12 @@ impl Block {
         self.offset
             .saturating_add(self.located.prefix_len.min(self.len))
             .max(1)
+    }
+
+    /// The block in the family of the client's `address`.
+    pub(super) fn net(&self, address: IpAddr) -> IpNet {
+        let len = self.offset.saturating_add(self.len);
+        IpNet::new(address, len).map_or_else(|_| IpNet::from(address), |net| net.trunc())
     }
 
     /// What is hashed: 16 octets, IPv4 in its mapped form, which no unfolded IPv6 block has.

@@ -19,14 +19,22 @@
 
 mod block;
 mod build;
+mod check;
 mod decide;
+mod explain;
 mod hash;
 mod ranking;
 mod steering;
 mod types;
 mod view;
+mod words;
 
+pub use check::run_tests;
 pub use decide::decide;
+pub use explain::{Candidate, Endpoint, Explanation, explain};
 pub use steering::{KM_PER_MS, Service, Steering};
 pub use types::{Decision, Level, MAX_ANSWERS, Reason, TermWeights, Terms};
 pub use view::View;
+
+#[cfg(test)]
+mod tests;

@@ -11,9 +11,9 @@ pub const MAX_ANSWERS: usize = 16;
 
 /// The choice for one client, one service and one family.
 ///
-/// `addresses`, `level`, `ttl` and `scope` are the same for every address inside the scope
-/// prefix. `reason` is not part of that promise: inside one scope a client may have lost its own
-/// first choice while another had this PoP as its first choice anyway.
+/// `addresses`, `ttl` and `scope` are the same for every address inside the scope prefix. `reason`
+/// and `level` are not part of that promise: inside one scope a client may have lost its own first
+/// choice while another had this PoP as its first choice anyway.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// In the order in which they stand in the answer; empty means NODATA.

@@ -234,7 +234,7 @@ fn judge(
 // Numbers of endpoints are far below 2^52.
 #[allow(clippy::cast_precision_loss)]
 fn verdict(usable: usize, all: usize, tested: &Tested) -> Verdict {
-    let enough = usable > 0 && usable as f64 >= tested.min_health.0 * all as f64;
+    let enough = usable > 0 && usable as f64 / all as f64 >= tested.min_health.0;
     if enough { Verdict::Up } else { Verdict::Down }
 }
 

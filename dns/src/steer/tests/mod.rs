@@ -1,0 +1,7 @@
+//! Tests of steering as a whole.
+
+mod laws;
+mod mmdb;
+mod model;
+mod scenarios;
+mod world;

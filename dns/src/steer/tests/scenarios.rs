@@ -1,0 +1,455 @@
+//! Worked examples with their numbers, and the operator's own tests.
+
+use std::{net::IpAddr, time::Duration};
+
+use meridian_config::{Config, Family, Fence, Policy, PopId, SteeringTest, Weight};
+use meridian_health_prober::HealthSnapshot;
+
+use super::{
+    super::{Decision, Level, Reason, View, decide, explain, run_tests},
+    model,
+    world::{
+        World, config, exactly, health, network, parameters, place, pool_of, pop, small_database,
+    },
+};
+use crate::client::Client;
+
+/// Frankfurt, Ashburn, Tokyo; clients in Paris, New York and Osaka, and one nobody knows.
+fn three() -> Config {
+    let pops = vec![
+        pop("fra", 50.03, 8.57, &["192.0.2.10", "2001:db8::10"]),
+        pop("iad", 38.94, -77.46, &["192.0.2.20", "2001:db8::20"]),
+        pop("nrt", 35.76, 140.39, &["192.0.2.30", "2001:db8::30"]),
+    ];
+    config(pops, vec![pool_of(3)], vec![parameters()])
+}
+
+fn over(config: Config, health: HealthSnapshot) -> World {
+    let database = small_database(&[
+        ("198.51.100.0/24", ("FR", 48.86, 2.35)),
+        ("203.0.113.0/24", ("US", 40.71, -74.01)),
+        ("198.18.0.0/15", ("JP", 34.69, 135.50)),
+        ("4.0.0.0/6", ("US", 38.94, -77.46)),
+    ]);
+    World::over(database, config, health)
+}
+
+const PARIS: &str = "198.51.100.0";
+const NEW_YORK: &str = "203.0.113.0";
+const OSAKA: &str = "198.18.0.0";
+
+fn client(text: &str) -> Client {
+    Client::from_ecs(text.parse().unwrap(), 24, text.parse().unwrap())
+}
+
+fn ask(world: &World, text: &str) -> Decision {
+    decide(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(text),
+        Family::V4,
+    )
+}
+
+fn named(world: &World, decision: &Decision) -> String {
+    let name = decision.pop.and_then(|pop| world.steering.pop_name(pop));
+    name.unwrap_or("-").to_owned()
+}
+
+/// (PoP, reason, level, scope)
+fn told(world: &World, text: &str) -> (String, Reason, Level, u8) {
+    let decision = ask(world, text);
+    (
+        named(world, &decision),
+        decision.reason,
+        decision.level,
+        decision.scope,
+    )
+}
+
+fn up() -> HealthSnapshot {
+    HealthSnapshot::default()
+}
+
+/// The worked example of docs/steering.md.
+#[test]
+fn the_worked_example() {
+    let world = over(three(), up());
+    let table = [
+        (PARIS, "fra", 24, [4.81, 61.86, 97.47]),
+        (NEW_YORK, "iad", 24, [61.98, 3.56, 108.21]),
+        (OSAKA, "nrt", 15, [92.52, 111.65, 4.70]),
+    ];
+    for (address, name, scope, scores) in table {
+        let expect = (name.to_owned(), Reason::Nearest, Level::Geo, scope);
+        assert_eq!(told(&world, address), expect, "{address}");
+        let told = explain(
+            &world.steering,
+            &world.view,
+            model::id(0),
+            &client(address),
+            Family::V4,
+        );
+        let told = told.unwrap();
+        for (name, expect) in ["fra", "iad", "nrt"].into_iter().zip(scores) {
+            let one = told.candidates.iter().find(|one| one.pop == name).unwrap();
+            let score = one.score_ms.unwrap();
+            assert!((score - expect).abs() < 0.05, "{address} {name}: {score}");
+            assert!((f64::from(score) * 100.0 - one.distance_km.unwrap()).abs() < 0.1);
+        }
+    }
+    let decision = ask(&world, PARIS);
+    assert_eq!(
+        decision.addresses.as_slice(),
+        ["192.0.2.10".parse::<IpAddr>().unwrap()]
+    );
+    assert_eq!(decision.ttl, 30);
+}
+
+#[test]
+fn a_pop_that_is_down_hands_over_to_the_next() {
+    let config = three();
+    let failed = health(&config, &[(0, vec![true, true])], &[]);
+    let world = over(config, failed);
+    assert_eq!(
+        told(&world, PARIS),
+        ("iad".into(), Reason::FailedOver, Level::Geo, 24)
+    );
+    assert_eq!(
+        told(&world, OSAKA),
+        ("nrt".into(), Reason::Nearest, Level::Geo, 15)
+    );
+    let why = explain(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V4,
+    );
+    assert_eq!(
+        why.unwrap().why,
+        "iad, since fra (down: tested) would come first but may not be used"
+    );
+}
+
+#[test]
+fn the_ladder_of_last_resorts() {
+    let all = [
+        (0, vec![true, true]),
+        (1, vec![true, true]),
+        (2, vec![true, true]),
+    ];
+    let config = three();
+    let down = health(&config, &all, &[]);
+    let world = over(config.clone(), down);
+    let as_if_healthy = ("fra".into(), Reason::LastResortDown, Level::LastResort, 24);
+    assert_eq!(told(&world, PARIS), as_if_healthy);
+    assert_eq!(
+        world.view.level(&world.steering, model::id(0)),
+        Level::LastResort
+    );
+
+    let drained = health(&config, &all, &[0]);
+    let world = over(config.clone(), drained);
+    assert_eq!(
+        told(&world, PARIS).0,
+        "iad",
+        "a drained PoP comes after those that are down"
+    );
+
+    let emptied = health(&config, &all, &[0, 1, 2]);
+    let world = over(config.clone(), emptied);
+    assert_eq!(told(&world, PARIS).1, Reason::LastResortDrained);
+
+    let mut with_fallback = config.clone();
+    with_fallback.pools[0].fallback = vec!["192.0.2.250".parse().unwrap()];
+    let down = health(&with_fallback, &all, &[]);
+    let world = over(with_fallback, down);
+    let expect = ("-".into(), Reason::LastResortFallback, Level::LastResort, 0);
+    assert_eq!(
+        told(&world, PARIS),
+        expect,
+        "the same for everyone: scope 0"
+    );
+    assert_eq!(ask(&world, PARIS).addresses[0].to_string(), "192.0.2.250");
+}
+
+#[test]
+fn fences_and_their_last_resort() {
+    let mut config = three();
+    for pop in &mut config.pops {
+        pop.serves = Fence {
+            exclude_countries: vec![*b"FR"],
+            ..Fence::default()
+        };
+    }
+    let world = over(config.clone(), up());
+    assert_eq!(told(&world, PARIS).1, Reason::LastResortFenced);
+    assert_eq!(told(&world, NEW_YORK).0, "iad");
+    config.pops[2].serves = Fence::default();
+    let world = over(config, up());
+    let (name, reason, level, _) = told(&world, PARIS);
+    assert_eq!(
+        (name.as_str(), reason, level),
+        ("nrt", Reason::Nearest, Level::Geo)
+    );
+}
+
+#[test]
+fn weight_zero_is_for_when_nothing_else_is_left() {
+    let mut config = three();
+    config.pops[0].weight = Weight(0);
+    let world = over(config.clone(), up());
+    assert_eq!(told(&world, PARIS).0, "iad");
+    let others = health(
+        &config,
+        &[(1, vec![true, true]), (2, vec![true, true])],
+        &[],
+    );
+    let world = over(config, others);
+    assert_eq!(
+        told(&world, PARIS),
+        ("fra".into(), Reason::FailedOver, Level::Geo, 24)
+    );
+}
+
+#[test]
+fn bias_draws_clients_from_farther_away() {
+    let mut config = three();
+    config.pops[1].bias_ms = 58.0;
+    let world = over(config, up());
+    assert_eq!(told(&world, PARIS).0, "iad", "61.9 − 58 beats 4.8");
+}
+
+#[test]
+fn pins_unknown_places_and_failover() {
+    let mut config = three();
+    config
+        .geo
+        .networks
+        .push(network("198.51.100.128/25", None, Some(2)));
+    let mut failover = parameters();
+    failover.policy = Policy::Failover;
+    config.zones[0].services[0].steering = failover;
+    let world = over(config.clone(), up());
+    assert_eq!(told(&world, NEW_YORK).1, Reason::ConfiguredOrder);
+    // Only the pinned half of the block knows of the pin, and blocks are cut first.
+    assert_eq!(told(&world, "198.51.100.128").0, "fra");
+    config.zones[0].services[0].steering.scope_max.ipv4 = 25;
+    let world = over(config, up());
+    let pinned = ("nrt".into(), Reason::Pinned, Level::Geo, 25);
+    assert_eq!(told(&world, "198.51.100.128"), pinned);
+    let listed = (
+        "fra".into(),
+        Reason::ConfiguredOrder,
+        Level::ConfiguredOrder,
+        24,
+    );
+    assert_eq!(told(&world, NEW_YORK), listed);
+
+    let world = over(three(), up());
+    let (name, reason, level, _) = told(&world, "10.1.2.0");
+    let expect = ("fra", Reason::UnknownLocation, Level::ConfiguredOrder);
+    assert_eq!((name.as_str(), reason, level), expect);
+}
+
+/// RFC 7871 §7.3.1: scope 0 is for "all networks": a failover list without fences and pins.
+#[test]
+fn scope_zero_only_for_everyone() {
+    let mut config = three();
+    config.zones[0].services[0].steering.policy = Policy::Failover;
+    let world = over(config.clone(), up());
+    assert_eq!(told(&world, PARIS).3, 0);
+    config.pops[1].serves = Fence {
+        countries: vec![*b"US"],
+        ..Fence::default()
+    };
+    let world = over(config.clone(), up());
+    assert!(told(&world, PARIS).3 > 0);
+    config.pops[1].serves = Fence::default();
+    config.zones[0].services[0].steering.policy = Policy::Score;
+    config.pools[0].pops.truncate(1);
+    let world = over(config, up());
+    assert_eq!(told(&world, PARIS).3, 0, "one PoP, no fence");
+}
+
+#[test]
+fn weights_share_the_clients_within_tolerance() {
+    let mut config = three();
+    for (at, weight) in [(0, 50), (1, 100), (2, 350)] {
+        config.pops[at].weight = Weight(weight);
+    }
+    config.zones[0].services[0].steering.tolerance = Duration::from_secs(10);
+    let world = over(config, up());
+    let mut won = [0_u32; 3];
+    for block in 0..40_000_u32 {
+        let address = IpAddr::from((0x0400_0000 + (block << 8)).to_be_bytes());
+        let client = exactly(address);
+        let decision = decide(
+            &world.steering,
+            &world.view,
+            model::id(0),
+            &client,
+            Family::V4,
+        );
+        assert_eq!(
+            (decision.reason, decision.scope),
+            (Reason::WeightShared, 24)
+        );
+        won[decision.pop.unwrap().index()] += 1;
+    }
+    // Standard deviations of 10, 20 and 70 % over 40,000 draws: 60, 80 and 92.
+    for (won, expect) in won.into_iter().zip([4_000, 8_000, 28_000]) {
+        assert!(won.abs_diff(expect) < 500, "{won} for {expect}");
+    }
+}
+
+#[test]
+fn several_answers_take_the_best_pop_first_and_leave_out_what_is_down() {
+    let mut config = three();
+    config.pops[0].endpoints = ["192.0.2.10", "192.0.2.11", "192.0.2.12", "2001:db8::10"]
+        .map(|a| a.parse().unwrap())
+        .into();
+    config.zones[0].services[0].steering.answers = 3;
+    let failed = health(&config, &[(0, vec![false, true, false, true])], &[]);
+    let world = over(config, failed);
+    let decision = ask(&world, PARIS);
+    let texts: Vec<String> = decision.addresses.iter().map(IpAddr::to_string).collect();
+    assert_eq!(texts, ["192.0.2.10", "192.0.2.12", "192.0.2.20"]);
+    let v6 = decide(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V6,
+    );
+    assert_eq!(v6.pop, Some(PopId(1)), "no usable AAAA endpoint in fra");
+    assert_eq!(v6.reason, Reason::FailedOver);
+}
+
+#[test]
+fn no_address_of_the_family_is_no_data() {
+    let mut config = three();
+    for pop in &mut config.pops {
+        pop.endpoints.retain(IpAddr::is_ipv4);
+    }
+    let world = over(config, up());
+    let decision = decide(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V6,
+    );
+    assert!(decision.addresses.is_empty());
+    assert_eq!(
+        (decision.reason, decision.scope),
+        (Reason::NoAddressOfFamily, 0)
+    );
+}
+
+#[test]
+fn a_view_of_another_configuration_is_survived() {
+    let world = over(three(), up());
+    let mut larger = three();
+    larger
+        .pops
+        .push(pop("syd", -33.94, 151.18, &["192.0.2.40"]));
+    larger.pools[0].pops.push(PopId(3));
+    let larger = over(larger, up());
+    let client = client(PARIS);
+    let decision = decide(
+        &larger.steering,
+        &world.view,
+        model::id(0),
+        &client,
+        Family::V4,
+    );
+    assert_eq!(decision.pop, Some(PopId(0)));
+    let none = decide(
+        &world.steering,
+        &larger.view,
+        model::id(7),
+        &client,
+        Family::V4,
+    );
+    assert!(none.addresses.is_empty());
+}
+
+fn test(name: &str, client: &str, down: &[u16], expect: u16) -> SteeringTest {
+    SteeringTest {
+        name: name.parse().unwrap(),
+        family: Family::V4,
+        client: client.parse().unwrap(),
+        down: down.iter().copied().map(PopId).collect(),
+        expect: PopId(expect),
+        at: place(),
+    }
+}
+
+#[test]
+fn the_operators_tests() {
+    let mut config = three();
+    config.tests = vec![
+        test("s0.example", "198.51.100.0/24", &[], 0),
+        test("S0.Example", "198.51.100.7/32", &[0], 1),
+        test("s0.example", "198.51.100.0/24", &[0, 1, 2], 0),
+    ];
+    let world = over(config.clone(), up());
+    assert!(run_tests(&config, &world.steering).is_empty());
+
+    config.tests = vec![
+        test("s0.example", "198.51.100.0/24", &[], 1),
+        test("s0.example", "198.51.100.0/24", &[0], 0),
+        test("s1.example", "198.51.100.0/24", &[], 0),
+    ];
+    let told: Vec<String> = run_tests(&config, &world.steering)
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by fra, \
+             not by iad (fra 4.8 ms beats iad 61.9 ms; the client is located at 48.86, 2.35)",
+            "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by iad, \
+             not by fra (fra: down: taken as down; iad, since fra (down: taken as down) would come \
+             first but may not be used; the client is located at 48.86, 2.35)",
+            "meridian.toml:1:1: test[0]: s1.example. is not the name of a service (the nearest \
+             service is s0.example.)",
+        ]
+    );
+}
+
+#[test]
+fn wildcard_services_are_found() {
+    let mut config = three();
+    config.zones[0].services[0].name = "*.example.".parse().unwrap();
+    let world = over(config, up());
+    let find = |text: &str| world.steering.service_by_name(&text.parse().unwrap());
+    assert_eq!(find("*.example"), Some(model::id(0)));
+    assert_eq!(find("a.b.EXAMPLE"), Some(model::id(0)));
+    assert_eq!(find("example"), None);
+    assert_eq!(find("a.test"), None);
+}
+
+#[test]
+fn the_level_of_a_service() {
+    let mut config = three();
+    let world = over(config.clone(), up());
+    assert_eq!(world.view.level(&world.steering, model::id(0)), Level::Geo);
+    config.zones[0].services[0].steering.policy = Policy::Failover;
+    let world = over(config, up());
+    assert_eq!(
+        world.view.level(&world.steering, model::id(0)),
+        Level::ConfiguredOrder
+    );
+    let down = View::with_down(
+        &world.steering,
+        world.health.clone(),
+        &[PopId(0), PopId(1), PopId(2)],
+    );
+    assert_eq!(down.level(&world.steering, model::id(0)), Level::LastResort);
+}

@@ -1,0 +1,205 @@
+//! What an explanation says in words.
+
+use meridian_config::{Family, Policy};
+
+use super::{Decision, Reason, decide::Case, explain::Candidate};
+use crate::client::Origin;
+
+/// Why the decision is what it is.
+pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candidate]) -> String {
+    let chosen = candidates.iter().find(|one| one.chosen);
+    let name = chosen.map_or("", |one| &one.pop);
+    match decision.reason {
+        Reason::Nearest => match chosen.and_then(|one| one.score_ms) {
+            Some(score) => format!("{name} has the best score, {score:.1} ms"),
+            None => format!("{name} has the best score"),
+        },
+        Reason::WeightShared => format!(
+            "several PoPs are within {} ms of the best and share clients by weight; this client's \
+             block belongs to {name}",
+            case.service.tolerance_ms
+        ),
+        Reason::Pinned => format!("an operator network pins this client to {name}"),
+        Reason::ConfiguredOrder => {
+            format!(
+                "policy failover: {name} comes first in pool {}",
+                case.pool.name
+            )
+        }
+        Reason::UnknownLocation => format!(
+            "nobody knows where this client is: {name} comes first in pool {}",
+            case.pool.name
+        ),
+        Reason::FailedOver => failed_over(name, candidates),
+        Reason::LastResortFallback => {
+            format!(
+                "no PoP may be handed out: the fallback of pool {}",
+                case.pool.name
+            )
+        }
+        Reason::LastResortDown => {
+            format!(
+                "no PoP is usable: those not drained are handed out as if healthy, {name} first"
+            )
+        }
+        Reason::LastResortDrained => {
+            format!("every PoP is drained: they are handed out all the same, {name} first")
+        }
+        Reason::LastResortFenced => {
+            format!(
+                "every PoP is fenced against this client: {name} comes first outside the fences"
+            )
+        }
+        Reason::NoAddressOfFamily => format!(
+            "neither the PoPs nor the fallback of pool {} have an {} address: no data",
+            case.pool.name,
+            family(case.family)
+        ),
+    }
+}
+
+/// Whom the client would have got, and why it does not.
+fn failed_over(name: &str, candidates: &[Candidate]) -> String {
+    let before = candidates.iter().take_while(|one| !one.chosen);
+    let missed: Vec<String> = before
+        .filter(|one| one.excluded && !one.endpoints.is_empty())
+        .map(|one| format!("{} ({})", one.pop, one.why))
+        .collect();
+    if missed.is_empty() {
+        format!("{name}, since what would come first is not usable")
+    } else {
+        format!(
+            "{name}, since {} would come first but may not be used",
+            missed.join(", ")
+        )
+    }
+}
+
+/// Why this PoP is chosen or not.
+pub(super) fn candidate(
+    case: &Case<'_>,
+    decision: &Decision,
+    one: &Candidate,
+    best: Option<&Candidate>,
+) -> String {
+    if let Some(obstacle) = obstacle(case, one) {
+        let forced = one.chosen || one.endpoints.iter().any(|endpoint| endpoint.given);
+        return if forced {
+            format!("last resort, although {obstacle}")
+        } else {
+            obstacle
+        };
+    }
+    if one.chosen {
+        return chosen(case, decision, one);
+    }
+    if one.fenced {
+        return format!("its fence keeps this client out{}", country(case));
+    }
+    if one.endpoints.iter().any(|endpoint| endpoint.given) {
+        return format!(
+            "fills the answer after {}",
+            best.map_or("", |best| &best.pop)
+        );
+    }
+    let Some(best) = best else {
+        return "not reached".to_owned();
+    };
+    if best.pinned {
+        return format!("the client is pinned to {}", best.pop);
+    }
+    if one.weight == 0 && best.weight > 0 {
+        return "weight 0: only when nothing else is left".to_owned();
+    }
+    match (one.score_ms, best.score_ms, one.group) {
+        (_, _, group) if group.is_some() && group == best.group => {
+            format!(
+                "shares clients with {}, to which this client's block belongs",
+                best.pop
+            )
+        }
+        (Some(own), Some(first), Some(_)) if own >= first => {
+            format!("{:.1} ms behind {}", own - first, best.pop)
+        }
+        _ if one.group.is_none() => format!("behind {} in the pool's list", best.pop),
+        _ => format!("behind {}", best.pop),
+    }
+}
+
+/// What forbids handing a PoP out.
+fn obstacle(case: &Case<'_>, one: &Candidate) -> Option<String> {
+    let family = family(case.family);
+    if one.endpoints.is_empty() {
+        return Some(format!("it has no {family} endpoint"));
+    }
+    if one.drained {
+        let said = one
+            .r#override
+            .as_ref()
+            .map_or("", |word| word.reason.as_str());
+        let said = if said.is_empty() {
+            String::new()
+        } else {
+            format!(": {said}")
+        };
+        return Some(format!("drained by an operator{said}"));
+    }
+    if !one.usable {
+        return Some(format!("down: {}", one.verdict_reason));
+    }
+    if one.endpoints.iter().all(|endpoint| !endpoint.usable) {
+        return Some(format!("none of its {family} endpoints is up"));
+    }
+    None
+}
+
+fn chosen(case: &Case<'_>, decision: &Decision, one: &Candidate) -> String {
+    let how = match decision.reason {
+        Reason::Pinned => "pinned",
+        Reason::WeightShared => "this client's block belongs to it",
+        Reason::Nearest => "best score",
+        Reason::FailedOver => "first usable",
+        Reason::LastResortFenced => "outside its fence, as the last resort",
+        _ if case.service.policy == Policy::Failover => "first in the pool's list",
+        _ if one.score_ms.is_none() => "first in the pool's list, location unknown",
+        _ => "first",
+    };
+    format!("chosen: {how}")
+}
+
+/// Why the scope is what it is.
+pub(super) fn scope(case: &Case<'_>, decision: &Decision) -> String {
+    let cap = case.block.scope_of_block();
+    match decision.scope {
+        0 if case.client.origin == Origin::OptOut => {
+            "0: the client opted out, the answer follows the resolver's own address".to_owned()
+        }
+        0 => "0: everyone gets this answer".to_owned(),
+        scope if scope == cap && case.block.scope_of_location() < cap => format!(
+            "{scope}: PoPs share clients by weight, block by block, and blocks are this long"
+        ),
+        scope if scope == cap => format!("{scope}: as long as scope_max allows"),
+        scope => format!("{scope}: every address inside has the same location"),
+    }
+}
+
+fn country(case: &Case<'_>) -> String {
+    let cells = case.steering.clients.cells();
+    let cell = case
+        .block
+        .located
+        .cell
+        .and_then(|cell| cells.get(cell.0 as usize));
+    let code = cell.and_then(|cell| cell.country);
+    let text = code.and_then(|code| String::from_utf8(code.to_vec()).ok());
+    text.map_or(" (country unknown)".to_owned(), |text| {
+        format!(" (country {text})")
+    })
+}
+
+fn family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "A",
+        Family::V6 => "AAAA",
+    }
+}
