@@ -2,18 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     io::Write,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
-    path::PathBuf,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
 
 use ipnet::IpNet;
 use meridian_config::{
-    Admin, Chaos, Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, Geo, GeoNetwork,
-    Log, LogFormat, Place, Policy, Pool, PoolId, Pop, PopId, Ratio, ScopeMax, Server, Service,
-    Steering as Parameters, TcpLimits, Ttl, Weight, Zone,
+    Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, GeoNetwork, Place, Policy, Pool,
+    PoolId, Pop, PopId, Ratio, ScopeMax, Service, Steering as Parameters, Ttl, Weight, Zone,
 };
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::{
@@ -99,40 +98,7 @@ pub(super) fn config(pops: Vec<Pop>, pools: Vec<Pool>, services: Vec<Parameters>
         steering,
         at: place(),
     };
-    let listen = "127.0.0.1:0".parse().unwrap();
     Config {
-        files: Vec::new(),
-        include_patterns: Vec::new(),
-        server: Server {
-            listen: vec![listen],
-            workers: 1,
-            nsid: None,
-            state_directory: PathBuf::new(),
-            user: None,
-            chaos: Chaos {
-                version: None,
-                hostname: None,
-            },
-            tcp: TcpLimits {
-                connections: 1,
-                idle_timeout: Duration::from_secs(1),
-                in_flight: 1,
-            },
-        },
-        admin: Admin {
-            listen,
-            token_file: None,
-            tls: None,
-        },
-        log: Log {
-            format: LogFormat::Text,
-            level: "info".into(),
-        },
-        geo: Geo {
-            city: Vec::new(),
-            asn: Vec::new(),
-            networks: Vec::new(),
-        },
         steering: parameters(),
         checks: vec![check("edge")],
         pops,
@@ -143,9 +109,38 @@ pub(super) fn config(pops: Vec<Pop>, pools: Vec<Pool>, services: Vec<Parameters>
             at: place(),
             services: services.into_iter().enumerate().map(service).collect(),
         }],
-        tests: Vec::new(),
+        ..BASE.clone()
     }
 }
+
+/// What no test here looks at, as the smallest configuration has it.
+static BASE: LazyLock<Config> = LazyLock::new(|| {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("meridian.toml");
+    fs::write(&file, SMALLEST).unwrap();
+    fs::write(folder.path().join("example.zone"), "").unwrap();
+    meridian_config::load(&file).unwrap()
+});
+
+const SMALLEST: &str = r#"
+[[pop]]
+name = "a"
+latitude = 0
+longitude = 0
+endpoints = ["192.0.2.1"]
+
+[[pool]]
+name = "edge"
+pops = ["a"]
+
+[[zone]]
+name = "example"
+file = "example.zone"
+
+[[zone.service]]
+name = "www"
+pool = "edge"
+"#;
 
 pub(super) fn pool_of(pops: usize) -> Pool {
     Pool {
