@@ -210,7 +210,7 @@ impl<'a> Value<'a> {
         Some(array.iter().enumerate().map(entry).collect())
     }
 
-    /// A table; `what` names it for messages, such as "a table of limits".
+    /// A table.
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         let DeValue::Table(inner) = self.inner else {
             self.at.sink.incomplete.set(true);

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use meridian_config::{Config, Diagnostics, parse};
+use meridian_config::{Config, Diagnostics, PopId, parse};
 use proptest::prelude::*;
 
 /// Uses every kind of key at least once.
@@ -23,7 +23,58 @@ fn read(text: &str) -> Result<Config, Diagnostics> {
         let printed = mistakes.render(true);
         assert!(!printed.is_empty());
     }
+    if let Ok(config) = &found {
+        assert_sound(config);
+    }
     found
+}
+
+/// What the rest of the server relies on without looking.
+fn assert_sound(config: &Config) {
+    let is_pop = |pop: &PopId| pop.index() < config.pops.len();
+    assert!(!config.zones.is_empty());
+    for pool in &config.pools {
+        assert!(
+            !pool.pops.is_empty() && pool.pops.iter().all(is_pop),
+            "{pool:?}"
+        );
+        assert!(
+            pool.check.is_none_or(|c| c.index() < config.checks.len()),
+            "{pool:?}"
+        );
+    }
+    for service in config.zones.iter().flat_map(|z| &z.services) {
+        assert!(service.pool.index() < config.pools.len(), "{service:?}");
+        assert!((1..=16).contains(&service.steering.answers), "{service:?}");
+        assert!(service.steering.distance > 0.0, "{service:?}");
+    }
+    for pop in &config.pops {
+        assert!((1..=64).contains(&pop.endpoints.len()), "{pop:?}");
+        assert!(pop.location.latitude.abs() <= 90.0, "{pop:?}");
+        assert!(pop.location.longitude.abs() <= 180.0, "{pop:?}");
+        assert!(pop.bias_ms.is_finite(), "{pop:?}");
+    }
+    for network in &config.geo.networks {
+        assert_eq!(network.prefix, network.prefix.trunc());
+        assert!(network.location.is_some() || network.pop.is_some());
+        assert!(network.pop.iter().all(is_pop), "{network:?}");
+    }
+    for test in &config.tests {
+        assert!(
+            is_pop(&test.expect) && test.down.iter().all(is_pop),
+            "{test:?}"
+        );
+    }
+    for check in &config.checks {
+        assert!(
+            check.timeout <= check.interval && check.port > 0,
+            "{check:?}"
+        );
+        assert!(
+            check.fall > 0 && check.rise > 0 && !check.timeout.is_zero(),
+            "{check:?}"
+        );
+    }
 }
 
 /// Byte ranges of words, numbers, strings and single marks.
