@@ -141,6 +141,7 @@ fn finish(
             return Err(config.blame(mistakes));
         }
     };
+    mistakes.extend(meridian_dns::steer::run_tests(&config, &built.steering));
     // The last good state passed once; answering beats exactness now.
     if !mistakes.is_empty() && copies.is_none() {
         return Err(config.blame(mistakes));

@@ -177,6 +177,22 @@ async fn a_bad_reload_changes_nothing_and_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_failing_steering_test_refuses_the_reload() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    let test = "[[test]]\nname = \"www.example.com\"\nclient = \"141.2.0.0/24\"\n";
+    world.write(&["fra", "iad"], &format!("{test}expect = \"iad\"\n"));
+    let mistakes = runtime.reload(Cause::Signal).await.unwrap_err();
+    assert!(mistakes.to_string().contains("fra"), "{mistakes}");
+    world.write(
+        &["fra", "iad"],
+        &format!("{test}down = [\"fra\"]\nexpect = \"iad\"\n"),
+    );
+    runtime.reload(Cause::Signal).await.unwrap();
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_change_reloads() {
     let world = World::new();
     let runtime = world.start().await.unwrap();
