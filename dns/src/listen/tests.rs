@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream, UdpSocket},
@@ -115,6 +116,32 @@ async fn a_wildcard_address_answers_from_the_one_that_was_asked() {
     let asked = SocketAddr::new("::1".parse().unwrap(), server.addresses[0].port());
     let socket = UdpSocket::bind("[::1]:0").await.unwrap();
     assert_eq!(ask(&socket, asked, &query(7)).await.1, asked);
+}
+
+/// A client may hand the kernel many datagrams as one (GSO), and the kernel hands them to us as one
+/// (GRO): each is a query of its own.
+#[tokio::test]
+async fn datagrams_that_come_as_one_are_answered_one_by_one() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let kernel = UdpSocketState::new(UdpSockRef::from(&socket)).unwrap();
+    let all: Vec<u8> = (0..10).flat_map(query).collect();
+    let transmit = Transmit {
+        destination: server.addresses[0],
+        ecn: None,
+        contents: &all,
+        segment_size: Some(12),
+        src_ip: None,
+    };
+    socket.writable().await.unwrap();
+    kernel
+        .try_send(UdpSockRef::from(&socket), &transmit)
+        .unwrap();
+    let mut buffer = [0; 100];
+    for id in 0..10 {
+        let received = timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap();
+        assert_eq!(buffer[..received.unwrap()], reply(id));
+    }
 }
 
 #[tokio::test]
