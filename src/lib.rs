@@ -9,5 +9,6 @@
 
 mod admin;
 pub mod cli;
+mod demo;
 mod render;
 pub mod runtime;

@@ -3,6 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
 use prometheus::proto::MetricFamily;
 
@@ -28,20 +29,20 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// Why a client gets the answer it gets; `None`: no such service.
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value>;
 
-    /// Takes a PoP out of new answers.
+    /// Takes a PoP out of new answers; gives the end of the drain, if it has one.
     fn drain(
         &self,
         pop: &str,
         reason: String,
         duration: Option<Duration>,
         who: &str,
-    ) -> Result<(), ControlError>;
+    ) -> Result<Option<Timestamp>, ControlError>;
 
     /// Gives a PoP back.
     fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError>;
 
-    /// Reads all files again, all or nothing; gives the new generation.
-    fn reload(&self) -> Boxed<'_, Result<u64, Diagnostics>>;
+    /// Reads all files again, all or nothing; says what is in force now.
+    fn reload(&self, who: String) -> Boxed<'_, Result<serde_json::Value, Diagnostics>>;
 }
 
 /// Why an override was not taken.
@@ -50,6 +51,9 @@ pub(crate) enum ControlError {
     /// No PoP has this name.
     #[error("no PoP is called {0}")]
     UnknownPop(String),
+    /// There is no drain to end.
+    #[error("{0} is not drained")]
+    NotDrained(String),
     /// It could not be kept, so it is not in force.
     #[error("{0}")]
     NotKept(String),

@@ -58,14 +58,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Why the listener cannot start.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
-    /// The address cannot be had.
-    #[error("admin.listen: cannot listen on {address}: {source}")]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
+    /// The socket given cannot be used.
+    #[error("admin.listen: {0}")]
+    Socket(#[from] io::Error),
     /// `admin.token_file`.
     #[error("admin.token_file: cannot read {file}: {source}")]
     Token {
@@ -93,7 +88,7 @@ pub(crate) struct Server {
 }
 
 /// What was read from files: replaced whole when they are read again.
-struct Secrets {
+pub(crate) struct Secrets {
     access: Access,
     tls: Option<TlsAcceptor>,
 }
@@ -101,7 +96,6 @@ struct Secrets {
 /// Reads token and certificates again while the server runs.
 #[derive(Clone)]
 pub(crate) struct Refresh {
-    address: SocketAddr,
     secrets: Arc<ArcSwap<Secrets>>,
 }
 
@@ -111,23 +105,24 @@ impl Refresh {
     /// # Errors
     /// The old token and certificates stay in force.
     pub(crate) fn refresh(&self, admin: &Admin) -> Result<(), AdminError> {
-        self.secrets
-            .store(Arc::new(Secrets::read(admin, self.address)?));
+        self.secrets.store(Arc::new(Secrets::read(admin)?));
         Ok(())
     }
 }
 
 impl Secrets {
-    fn read(admin: &Admin, address: SocketAddr) -> Result<Self, AdminError> {
+    /// Reads token and certificates. Done before the server gives up its privileges: the files
+    /// are often readable by root alone.
+    pub(crate) fn read(admin: &Admin) -> Result<Self, AdminError> {
         let token = admin.token_file.as_deref().map(read_token).transpose()?;
         let tls = admin.tls.as_ref().map(tls::acceptor).transpose()?;
         let access = Access {
-            loopback: address.ip().to_canonical().is_loopback(),
+            loopback: admin.listen.ip().to_canonical().is_loopback(),
             token,
             certificates: admin.tls.as_ref().is_some_and(|t| t.client_ca.is_some()),
         };
         if !access.loopback && access.token.is_none() && !access.certificates {
-            return Err(AdminError::Unprotected(address));
+            return Err(AdminError::Unprotected(admin.listen));
         }
         Ok(Self { access, tls })
     }
@@ -147,18 +142,15 @@ fn read_token(file: &std::path::Path) -> Result<Token, AdminError> {
 }
 
 impl Server {
-    /// Binds the address and reads token and certificates.
-    pub(crate) async fn bind(admin: &Admin) -> Result<Self, AdminError> {
-        let failed = |source| AdminError::Bind {
-            address: admin.listen,
-            source,
-        };
-        let listener = TcpListener::bind(admin.listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
-        let secrets = Secrets::read(admin, address)?;
+    /// Takes a bound, listening socket in non-blocking mode.
+    pub(crate) fn new(
+        listener: std::net::TcpListener,
+        secrets: Secrets,
+    ) -> Result<Self, AdminError> {
+        let listener = TcpListener::from_std(listener)?;
         Ok(Self {
+            address: listener.local_addr()?,
             listener,
-            address,
             secrets: Arc::new(ArcSwap::from_pointee(secrets)),
         })
     }
@@ -171,7 +163,6 @@ impl Server {
     /// A handle that reads the files again.
     pub(crate) fn refresher(&self) -> Refresh {
         Refresh {
-            address: self.address,
             secrets: Arc::clone(&self.secrets),
         }
     }

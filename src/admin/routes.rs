@@ -191,11 +191,12 @@ async fn drain(
     params.only(&[])?;
     let body = body.map_err(|e| Refusal::new(e.status(), e.body_text(), "at most 64 KiB"))?;
     let (reason, duration) = read_drain(&body)?;
-    shared
+    let until = shared
         .control
-        .drain(&name, reason, duration, &who.0)
+        .drain(&name, reason.clone(), duration, &who.0)
         .map_err(|error| refused(&shared, error))?;
-    pop(State(shared), Path(name), Params::default()).await
+    let answer = json!({ "pop": name, "drained": true, "reason": reason, "until": until });
+    Ok(Json(answer).into_response())
 }
 
 fn read_drain(body: &[u8]) -> Result<(String, Option<Duration>), Refusal> {
@@ -239,12 +240,16 @@ async fn undrain(
         .control
         .undrain(&name, &who.0)
         .map_err(|error| refused(&shared, error))?;
-    pop(State(shared), Path(name), Params::default()).await
+    Ok(Json(json!({ "pop": name, "drained": false })).into_response())
 }
 
 fn refused(shared: &Shared, error: ControlError) -> Refusal {
     match error {
         ControlError::UnknownPop(name) => unknown_pop(shared, &name),
+        ControlError::NotDrained(name) => {
+            let help = "`meridian status` shows the overrides in force";
+            Refusal::new(StatusCode::CONFLICT, format!("{name} is not drained"), help)
+        }
         ControlError::NotKept(why) => {
             let help = "nothing changed; is server.state_directory writable?";
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why, help)
@@ -286,10 +291,14 @@ async fn explain(State(shared): State<Shared>, params: Params) -> Result<Respons
     }
 }
 
-async fn reload(State(shared): State<Shared>, params: Params) -> Result<Response, Refusal> {
+async fn reload(
+    State(shared): State<Shared>,
+    Extension(who): Extension<Who>,
+    params: Params,
+) -> Result<Response, Refusal> {
     params.only(&[])?;
-    match shared.control.reload().await {
-        Ok(generation) => Ok(Json(json!({ "generation": generation })).into_response()),
+    match shared.control.reload(who.0).await {
+        Ok(reloaded) => Ok(Json(reloaded).into_response()),
         Err(mistakes) => {
             let body = json!({
                 "error": "the new state was refused; the old one stays in force",

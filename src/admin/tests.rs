@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{AdminError, Boxed, Control, ControlError, Server};
+use super::{AdminError, Boxed, Control, ControlError, Secrets, Server};
 use crate::runtime::{
     events::{EventKind, EventLog, NewEvent},
     status::Status,
@@ -99,7 +99,7 @@ impl Control for Fake {
         reason: String,
         duration: Option<Duration>,
         who: &str,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Option<Timestamp>, ControlError> {
         if pop == "zzz" {
             return Err(ControlError::NotKept("disk full".into()));
         }
@@ -108,21 +108,24 @@ impl Control for Fake {
         }
         let line = format!("drain {pop} {reason:?} {duration:?} {who}");
         self.drains.lock().unwrap().push(line);
-        Ok(())
+        Ok(duration.map(|d| Timestamp::UNIX_EPOCH + d))
     }
 
     fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
+        if pop == "iad" {
+            return Err(ControlError::NotDrained(pop.to_owned()));
+        }
         let line = format!("undrain {pop} {who}");
         self.drains.lock().unwrap().push(line);
         Ok(())
     }
 
-    fn reload(&self) -> Boxed<'_, Result<u64, Diagnostics>> {
-        Box::pin(async {
+    fn reload(&self, who: String) -> Boxed<'_, Result<Value, Diagnostics>> {
+        Box::pin(async move {
             if self.reload_fails {
                 return Err(Diagnostic::of_file("a.toml", "it is broken", "mend it").into());
             }
-            Ok(7)
+            Ok(json!({"generation": 7, "who": who}))
         })
     }
 }
@@ -133,6 +136,12 @@ fn plain() -> Admin {
         token_file: None,
         tls: None,
     }
+}
+
+fn bind(admin: &Admin) -> Result<Server, AdminError> {
+    let listener = std::net::TcpListener::bind(admin.listen).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    Server::new(listener, Secrets::read(admin)?)
 }
 
 /// A running listener; stopped when dropped.
@@ -149,7 +158,7 @@ impl Drop for Running {
 }
 
 async fn start(admin: &Admin, fake: Fake) -> Running {
-    let server = Server::bind(admin).await.unwrap();
+    let server = bind(admin).unwrap();
     let address = server.address();
     let stop = CancellationToken::new();
     let fake = Arc::new(fake);
@@ -224,6 +233,7 @@ async fn refusals_are_json_with_a_remedy() {
         ("GET", "/api/v1/pops/frq", 404, "did you mean fra?"),
         ("PUT", "/api/v1/pops/ida/drain", 404, "did you mean iad?"),
         ("PUT", "/api/v1/pops/zzz/drain", 500, "state_directory"),
+        ("DELETE", "/api/v1/pops/iad/drain", 409, "status"),
         (
             "GET",
             "/api/v1/explain?name=w.example.com&client=::1",
@@ -306,8 +316,10 @@ async fn a_drain_is_taken_only_when_all_of_it_is_understood() {
     assert!(server.fake.drains.lock().unwrap().is_empty());
 
     let body = r#"{"reason": "switch", "for": "2h"}"#;
-    let (status, pop) = server.ask("PUT", "/api/v1/pops/fra/drain", "", body).await;
-    assert_eq!((status, &pop["name"]), (200, &json!("fra")));
+    let answer = server.ask("PUT", "/api/v1/pops/fra/drain", "", body).await;
+    let expected = json!({"pop": "fra", "drained": true, "reason": "switch",
+        "until": "1970-01-01T02:00:00Z"});
+    assert_eq!(answer, (200, expected));
     assert_eq!(
         server.ask("PUT", "/api/v1/pops/iad/drain", "", "").await.0,
         200
@@ -333,7 +345,7 @@ async fn a_drain_is_taken_only_when_all_of_it_is_understood() {
 async fn a_refused_reload_says_why() {
     let fine = start(&plain(), Fake::new()).await;
     let answer = fine.ask("POST", "/api/v1/reload", "", "").await;
-    assert_eq!(answer, (200, json!({"generation": 7})));
+    assert_eq!(answer, (200, json!({"generation": 7, "who": "127.0.0.1"})));
 
     let mut fake = Fake::new();
     fake.reload_fails = true;
@@ -436,7 +448,7 @@ async fn a_configured_token_is_asked_for_and_can_be_changed() {
     let folder = TempDir::new().unwrap();
     let mut admin = plain();
     admin.token_file = Some(token_file(folder.path(), "0123456789abcdef"));
-    let server = Server::bind(&admin).await.unwrap();
+    let server = bind(&admin).unwrap();
     let refresh = server.refresher();
     let (address, stop) = (server.address(), CancellationToken::new());
     let fake = Arc::new(Fake::new());
@@ -467,25 +479,30 @@ async fn a_configured_token_is_asked_for_and_can_be_changed() {
     );
 }
 
-#[tokio::test]
-async fn what_cannot_be_had_is_one_clear_line() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut admin = plain();
-    admin.listen = taken.local_addr().unwrap();
-    let text = Server::bind(&admin).await.err().unwrap().to_string();
-    assert!(
-        text.starts_with("admin.listen: cannot listen on 127.0.0.1:"),
-        "{text}"
-    );
-
+#[test]
+fn what_cannot_be_used_is_one_clear_line() {
     let folder = TempDir::new().unwrap();
+    let refused = |admin: &Admin| Secrets::read(admin).err().unwrap();
     let mut admin = plain();
     admin.token_file = Some(folder.path().join("absent"));
-    let error = Server::bind(&admin).await.err().unwrap();
-    assert!(matches!(error, AdminError::Token { .. }));
+    assert!(matches!(refused(&admin), AdminError::Token { .. }));
     admin.token_file = Some(token_file(folder.path(), ""));
-    let error = Server::bind(&admin).await.err().unwrap();
-    assert!(matches!(error, AdminError::ShortToken(_)));
+    assert!(matches!(refused(&admin), AdminError::ShortToken(_)));
+    admin = plain();
+    admin.listen = "192.0.2.1:9153".parse().unwrap();
+    let text = refused(&admin).to_string();
+    assert!(text.contains("192.0.2.1:9153 is not loopback"), "{text}");
+    let file = |name: &str| folder.path().join(name);
+    admin.tls = Some(AdminTls {
+        certificate: file("absent.pem"),
+        key: file("absent.key"),
+        client_ca: None,
+    });
+    let text = refused(&admin).to_string();
+    assert!(
+        text.starts_with("admin.tls.certificate: cannot read"),
+        "{text}"
+    );
 }
 
 /// Certificates of one test: a CA, a server for 127.0.0.1, a client, and a stranger's client.

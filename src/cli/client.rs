@@ -30,9 +30,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Largest body that is read; `status` of thousands of PoPs stays far below.
 const BODY_LIMIT: usize = 64 << 20;
 
+/// Where events are followed.
+const EVENTS: &str = "/api/v1/events";
+
 /// A server that can be asked.
 pub(crate) struct Client {
     url: Uri,
+    /// The URL for messages.
+    shown: String,
     token: Option<String>,
     tls: Option<TlsConnector>,
 }
@@ -58,7 +63,7 @@ pub(crate) enum ClientError {
     #[error("no server answers at {url}: {source} (is `meridian serve` running?)")]
     Connect {
         /// Where.
-        url: Uri,
+        url: String,
         /// Why.
         source: io::Error,
     },
@@ -66,7 +71,7 @@ pub(crate) enum ClientError {
     #[error("talking to {url} failed: {reason}")]
     Talk {
         /// Where.
-        url: Uri,
+        url: String,
         /// Why.
         reason: String,
     },
@@ -109,7 +114,12 @@ impl Client {
                 Some(text.trim().to_owned())
             }
         };
-        Ok(Self { url, token, tls })
+        Ok(Self {
+            url,
+            shown: target.admin.trim_end_matches('/').to_owned(),
+            token,
+            tls,
+        })
     }
 
     /// `GET path`, the body read as JSON.
@@ -131,13 +141,9 @@ impl Client {
         self.body(answer).await
     }
 
-    /// `GET path` as a stream of server-sent events; ends when the server ends it.
-    pub(crate) async fn follow(
-        &self,
-        path: &str,
-        mut each: impl FnMut(&str),
-    ) -> Result<(), ClientError> {
-        let answer = self.ask(Method::GET, path, None).await?;
+    /// [`EVENTS`] as a stream of server-sent events, those kept first; ends when the server ends it.
+    pub(crate) async fn follow(&self, mut each: impl FnMut(&str)) -> Result<(), ClientError> {
+        let answer = self.ask(Method::GET, EVENTS, None).await?;
         let mut body = answer.into_body();
         let mut parser = EventStream::default();
         while let Some(frame) = body.frame().await {
@@ -186,6 +192,10 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
+        if path == EVENTS {
+            // All that are kept, then what is new.
+            request = request.header("last-event-id", "0");
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
@@ -201,7 +211,7 @@ impl Client {
         let standard = if self.tls.is_some() { 443 } else { 80 };
         let port = self.url.port_u16().unwrap_or(standard);
         let failed = |source| ClientError::Connect {
-            url: self.url.clone(),
+            url: self.shown.clone(),
             source,
         };
         let stream = timeout(PATIENCE, TcpStream::connect((host, port)))
@@ -245,7 +255,7 @@ impl Client {
 
     fn talk(&self, reason: String) -> ClientError {
         ClientError::Talk {
-            url: self.url.clone(),
+            url: self.shown.clone(),
             reason,
         }
     }

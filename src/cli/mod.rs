@@ -1,10 +1,13 @@
 //! The command line: parse, do, say it in one line when it failed.
 
 mod args;
-//mod check;
+mod check;
 mod client;
-//mod explain;
+mod explain;
 mod geo;
+mod live;
+mod logging;
+mod serve;
 mod talk;
 
 use std::{io, process::ExitCode};
@@ -14,7 +17,10 @@ use meridian_config::Diagnostics;
 
 use crate::render::{self, Style};
 use args::{Cli, Command, Geo};
+pub(crate) use args::{Demo, Moment};
 use client::ClientError;
+pub(crate) use live::Live;
+pub(crate) use serve::Signals;
 
 /// Runs the program that the process arguments ask for. Exit codes: 0 done, 1 the thing asked for
 /// failed, 2 wrong usage.
@@ -23,19 +29,21 @@ pub fn main() -> ExitCode {
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{}", failure.render(Style::stderr()));
-            ExitCode::FAILURE
+            eprint!("{}", failure.render(Style::stderr()));
+            match failure {
+                Failure::Usage(_) => ExitCode::from(2),
+                _ => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Demo(_) | Command::Serve(_) | Command::Check(_) | Command::Explain(_) => {
-            Err(Failure::Message("this build cannot do that yet".into()))
-        }
-        //        Command::Check(args) => check::run(&args),
-        //        Command::Explain(args) => explain::run(&args),
+        Command::Demo(args) => crate::demo::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Status(args) => block_on(talk::status(&args)),
         Command::Drain(args) => block_on(talk::drain(&args)),
         Command::Undrain(args) => block_on(talk::undrain(&args)),
@@ -59,6 +67,9 @@ pub(crate) enum Failure {
     /// Any other reason, one sentence.
     #[error("{0}")]
     Message(String),
+    /// The command line asks for something that makes no sense.
+    #[error("{0}")]
+    Usage(String),
     /// Everything was already said on standard output.
     #[error("failed")]
     Said,
@@ -72,14 +83,22 @@ impl Failure {
             Self::Said => String::new(),
             other => {
                 let error = style.paint(render::Paint::Bad, "error:");
-                format!("{error} {}", render::clean(&other.to_string()))
+                format!("{error} {}\n", render::clean(&other.to_string()))
             }
         }
     }
 }
 
+/// The threads of a server.
+pub(crate) fn threads() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Start)
+}
+
 /// Runs a short talk with a server on this thread.
-fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -31,7 +31,10 @@ pub(crate) async fn status(args: &Status) -> Result<(), Failure> {
 /// `meridian drain POP`
 pub(crate) async fn drain(args: &Drain) -> Result<(), Failure> {
     let client = Client::new(&args.target)?;
-    let mut body = json!({ "reason": args.reason });
+    let mut body = json!({});
+    if !args.reason.is_empty() {
+        body["reason"] = json!(args.reason);
+    }
     if let Some(duration) = args.duration {
         body["for"] = json!(humantime::format_duration(duration).to_string());
     }
@@ -73,7 +76,7 @@ pub(crate) async fn events(args: &Events) -> Result<(), Failure> {
             print(&(render::event(&event, style) + "\n"));
         }
     };
-    client.follow("/api/v1/events", each).await?;
+    client.follow(each).await?;
     Err(Failure::Message("the server ended the stream".to_owned()))
 }
 

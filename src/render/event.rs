@@ -11,8 +11,14 @@ pub(crate) fn event(event: &Event, style: Style) -> String {
         "{}  {}  {}",
         style.paint(Paint::Dim, &time),
         style.paint(paint(event), &kind),
-        clean(&event.message)
+        sentence(&event.message)
     )
+}
+
+/// A message of several lines (the mistakes of a refused reload) in one.
+fn sentence(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(clean).collect();
+    lines.join("; ")
 }
 
 fn paint(event: &Event) -> Paint {
@@ -44,7 +50,7 @@ mod tests {
         );
         assert_eq!(
             shown,
-            "1970-01-01T00:00:00Z  pop             fra is down:\\u{a}\\u{1b}[31mrefused"
+            "1970-01-01T00:00:00Z  pop             fra is down:; \\u{1b}[31mrefused"
         );
     }
 }

@@ -2,7 +2,7 @@
 //! probes, cities) goes through [`clean`] on its way to a terminal.
 
 mod event;
-//mod explain;
+mod explain;
 mod geo;
 mod status;
 mod table;
@@ -15,7 +15,7 @@ use std::{
 };
 
 pub(crate) use event::event;
-//pub(crate) use explain::explanation;
+pub(crate) use explain::{Explained, explanation};
 pub(crate) use geo::{Lookup, Near, lookup};
 pub(crate) use status::status;
 pub(crate) use table::{Cell, Table};
@@ -132,9 +132,9 @@ pub(crate) fn span(time: Duration) -> String {
     let (m, h, d) = (s / 60, s / 3600, s / 86_400);
     match s {
         0..60 => format!("{s}s"),
-        60..3600 if s % 60 == 0 => format!("{m}m"),
+        60..3600 if s.is_multiple_of(60) => format!("{m}m"),
         60..3600 => format!("{m}m {}s", s % 60),
-        3600..86_400 if m % 60 == 0 => format!("{h}h"),
+        3600..86_400 if m.is_multiple_of(60) => format!("{h}h"),
         3600..86_400 => format!("{h}h {}m", m % 60),
         _ => format!("{d}d {}h", h % 24),
     }

@@ -1,0 +1,89 @@
+//! `meridian explain`: the decision for one client with everything that led to it.
+
+use std::{path::Path, sync::Arc};
+
+use ipnet::IpNet;
+use meridian_config::{Family, Name};
+use meridian_dns::{
+    client::{Client as Asker, Origin},
+    steer::{self, Steering, View},
+};
+use meridian_health_prober::HealthSnapshot;
+
+use super::{
+    Failure,
+    args::{AddressType, Explain},
+    check,
+    client::Client,
+    talk::encode,
+};
+use crate::render::{self, Explained, Style, print, print_json};
+
+/// Runs the command.
+pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
+    let name: Name = args
+        .name
+        .parse()
+        .map_err(|error| Failure::Usage(format!("{:?} is no domain name: {error}", args.name)))?;
+    let value = match &args.config {
+        Some(config) => offline(args, config, &name)?,
+        None => super::block_on(online(args))?,
+    };
+    if args.output.json {
+        print_json(&value);
+        return Ok(());
+    }
+    let explained: Explained = serde_json::from_value(value)
+        .map_err(|e| Failure::Message(format!("the server is of another version: {e}")))?;
+    print(&render::explanation(&explained, Style::stdout()));
+    Ok(())
+}
+
+/// What a snapshot answers to a client, as JSON; `None`: no service answers that name.
+pub(crate) fn explain(
+    steering: &Steering,
+    view: &View,
+    name: &Name,
+    family: Family,
+    client: IpNet,
+) -> Option<serde_json::Value> {
+    let service = steering.service_by_name(name)?;
+    let asker = Asker {
+        address: client.addr(),
+        source_len: client.prefix_len(),
+        origin: Origin::Ecs,
+    };
+    let explanation = steer::explain(steering, view, service, &asker, family)?;
+    serde_json::to_value(explanation).ok()
+}
+
+/// Asks the running server.
+async fn online(args: &Explain) -> Result<serde_json::Value, Failure> {
+    let client = Client::new(&args.target)?;
+    let path = format!(
+        "/api/v1/explain?name={}&type={}&client={}",
+        encode(&args.name),
+        args.rtype.name(),
+        encode(&args.client.to_string())
+    );
+    Ok(client.get(&path).await?)
+}
+
+/// Works from the files; nothing is known of health, so every PoP counts as usable.
+fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value, Failure> {
+    let (config, built) = check::read(path)?;
+    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let family = match args.rtype {
+        AddressType::A => Family::V4,
+        AddressType::Aaaa => Family::V6,
+    };
+    explain(&built.steering, &view, name, family, args.client).ok_or_else(|| {
+        let services = config.zones.iter().flat_map(|zone| &zone.services);
+        let known: Vec<String> = services.map(|service| service.name.to_string()).collect();
+        Failure::Message(format!(
+            "{name} is not a service of {}; its services are: {}",
+            path.display(),
+            known.join(" ")
+        ))
+    })
+}

@@ -1,0 +1,178 @@
+//! A whole server in this process, as `serve` and `demo` run it: runtime and admin listener.
+
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use meridian_config::{Admin, Config, Diagnostics, Family, Name};
+use prometheus::proto::MetricFamily;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Failure;
+use crate::{
+    admin::{AdminError, Boxed, Control, ControlError, Refresh, Secrets, Server},
+    runtime::{
+        Cause, Options, OverrideError, Runtime, StartError, describe,
+        events::{EventKind, EventLog},
+        status::Status,
+    },
+};
+
+/// A running server.
+pub(crate) struct Live {
+    /// The server itself.
+    pub(crate) runtime: Runtime,
+    /// Where the admin API answers.
+    pub(crate) admin: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Live {
+    /// Starts from a configuration file. `config` is what was read of it for the log, if it could
+    /// be read.
+    pub(crate) async fn start(path: &Path, config: Option<&Config>) -> Result<Self, Failure> {
+        // Before the runtime gives up its privileges.
+        let secrets = config.map(|c| Secrets::read(&c.admin)).transpose()?;
+        let options = Options {
+            config: path.to_owned(),
+            state_directory: None,
+        };
+        let (runtime, listener) = Runtime::start(options).await?;
+        let secrets = match secrets {
+            Some(secrets) => secrets,
+            None => Secrets::read(&runtime.config().admin)?,
+        };
+        let server = Server::new(listener, secrets)?;
+        let (admin, stop) = (server.address(), CancellationToken::new());
+        tokio::spawn(renew(runtime.clone(), server.refresher(), stop.clone()));
+        let control = Arc::new(Handle(runtime.clone()));
+        let task = tokio::spawn(server.run(control, stop.clone()));
+        Ok(Self {
+            runtime,
+            admin,
+            stop,
+            task,
+        })
+    }
+
+    /// Stops answering, then the admin listener, so that its followers see the last event.
+    pub(crate) async fn stop(self) {
+        self.runtime.shutdown().await;
+        self.stop.cancel();
+        let _ = self.task.await;
+    }
+}
+
+/// After each reload the token and the certificates are read again.
+async fn renew(runtime: Runtime, refresh: Refresh, stop: CancellationToken) {
+    let (_, mut events) = runtime.events().follow();
+    let mut before: Admin = runtime.config().admin.clone();
+    loop {
+        let event = tokio::select! {
+            () = stop.cancelled() => return,
+            event = events.recv() => event,
+        };
+        let reloaded = match event {
+            Ok(event) => event.kind == EventKind::Reload,
+            Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => true,
+            Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+        };
+        if !reloaded {
+            continue;
+        }
+        let admin = runtime.config().admin.clone();
+        if admin.listen != before.listen {
+            tracing::warn!(old = %before.listen, new = %admin.listen, "admin.listen changed: takes effect at the next start");
+        }
+        // Judged by the address that is really listened on.
+        let admin = Admin {
+            listen: before.listen,
+            ..admin
+        };
+        match refresh.refresh(&admin) {
+            Ok(()) => before = admin,
+            Err(error) => tracing::error!(%error, "the old token and certificates stay in force"),
+        }
+    }
+}
+
+/// The runtime as the admin API sees it.
+struct Handle(Runtime);
+
+impl Control for Handle {
+    fn status(&self) -> Status {
+        self.0.status()
+    }
+
+    fn events(&self) -> &EventLog {
+        self.0.events()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
+    fn metrics(&self) -> Vec<MetricFamily> {
+        self.0.registry().gather()
+    }
+
+    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value> {
+        let snapshot = self.0.snapshot();
+        super::explain::explain(&snapshot.steering, &snapshot.view, name, family, client)
+    }
+
+    fn drain(
+        &self,
+        pop: &str,
+        reason: String,
+        duration: Option<Duration>,
+        who: &str,
+    ) -> Result<Option<Timestamp>, ControlError> {
+        let set = self.0.drain(pop, reason, duration, who)?;
+        Ok(set.until.and_then(describe::timestamp))
+    }
+
+    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
+        self.0.undrain(pop, who).map_err(|error| {
+            let known = self.0.config().pop_by_name(pop).is_some();
+            match error {
+                OverrideError::NotDrained(name) if !known => ControlError::UnknownPop(name),
+                other => other.into(),
+            }
+        })
+    }
+
+    fn reload(&self, who: String) -> Boxed<'_, Result<serde_json::Value, Diagnostics>> {
+        Box::pin(async move {
+            let reloaded = self.0.reload(Cause::Api(who)).await?;
+            Ok(serde_json::to_value(reloaded).unwrap_or_default())
+        })
+    }
+}
+
+impl From<OverrideError> for ControlError {
+    fn from(error: OverrideError) -> Self {
+        match error {
+            OverrideError::NoSuchPop(name, _) => Self::UnknownPop(name),
+            OverrideError::NotDrained(name) => Self::NotDrained(name),
+            OverrideError::NotKept(_) => Self::NotKept(error.to_string()),
+        }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Config(mistakes) => Self::Mistakes(mistakes),
+            other => Self::Message(other.to_string()),
+        }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Self {
+        Self::Message(error.to_string())
+    }
+}

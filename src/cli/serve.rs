@@ -1,0 +1,95 @@
+//! `meridian serve`: the server, its signals, and what systemd is told.
+
+use meridian_config::{Log, LogFormat};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{Failure, args::Serve, live::Live, logging};
+use crate::runtime::Cause;
+
+/// Runs until told to stop.
+pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
+    // Read for the log's sake; the runtime reads it again and judges it.
+    let config = meridian_config::load(&args.config).ok();
+    let default = Log {
+        format: LogFormat::Text,
+        level: "info".to_owned(),
+    };
+    logging::start(config.as_ref().map_or(&default, |config| &config.log));
+    super::threads()?.block_on(async {
+        let mut signals = Signals::new()?;
+        let live = Live::start(&args.config, config.as_ref()).await?;
+        tracing::info!(admin = %live.admin, "ready");
+        tell(&[NotifyState::Ready]);
+        wait(&live, &mut signals).await;
+        tell(&[NotifyState::Stopping]);
+        live.stop().await;
+        Ok(())
+    })
+}
+
+/// Signals that a server listens to.
+pub(crate) struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// SIGHUP
+    Reload,
+    /// SIGTERM, SIGINT
+    Stop,
+}
+
+impl Signals {
+    /// Listens from now on: a signal that comes while the server starts is not lost.
+    pub(crate) fn new() -> Result<Self, Failure> {
+        let listen = |kind| signal(kind).map_err(Failure::Start);
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    /// The next one.
+    pub(crate) async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.terminate.recv() => Asked::Stop,
+            _ = self.interrupt.recv() => Asked::Stop,
+        }
+    }
+}
+
+/// Ends when the server shall stop.
+async fn wait(live: &Live, signals: &mut Signals) {
+    loop {
+        let asked = tokio::select! {
+            asked = signals.next() => asked,
+            () = live.runtime.stopping() => return,
+        };
+        match asked {
+            Asked::Stop => return,
+            Asked::Reload => {
+                // sd_notify(3): with Type=notify-reload both fields stand in one message.
+                if let Ok(now) = NotifyState::monotonic_usec_now() {
+                    tell(&[NotifyState::Reloading, now]);
+                }
+                // What was wrong is in the log, in the events and in `status`.
+                let _ = live.runtime.reload(Cause::Signal).await;
+                tell(&[NotifyState::Ready]);
+            }
+        }
+    }
+}
+
+/// Tells systemd; without its socket nothing happens.
+fn tell(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "systemd cannot be told");
+    }
+}

@@ -1,0 +1,233 @@
+//! `meridian explain`. Drawn from the JSON of the API, so that text and JSON cannot differ and a
+//! newer server can be asked by an older command.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use super::{Cell, Paint, Style, Table, clean, status::level};
+
+/// What is drawn of an explanation.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Explained {
+    service: String,
+    pool: String,
+    check: Option<String>,
+    family: String,
+    policy: String,
+    tolerance_ms: f64,
+    not_measured: Vec<String>,
+    client: Client,
+    block: String,
+    location: Location,
+    candidates: Vec<Candidate>,
+    addresses: Vec<String>,
+    chosen: Option<String>,
+    why: String,
+    level_number: u8,
+    ttl: u32,
+    scope: u8,
+    scope_why: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Client {
+    address: String,
+    source_len: u8,
+}
+
+#[derive(Debug, Deserialize)]
+struct Location {
+    city: Option<String>,
+    location: Option<Coordinates>,
+    cell_data: Option<Area>,
+    source: Source,
+}
+
+#[derive(Debug, Deserialize)]
+struct Coordinates {
+    latitude: f64,
+    longitude: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Area {
+    country: Option<[u8; 2]>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Source {
+    kind: String,
+    of: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Candidate {
+    pop: String,
+    distance_km: Option<f64>,
+    score_ms: Option<f64>,
+    weight: u32,
+    verdict: String,
+    drained: bool,
+    chosen: bool,
+    excluded: bool,
+    why: String,
+}
+
+/// The decision first, then what led to it.
+pub(crate) fn explanation(e: &Explained, style: Style) -> String {
+    let mut out = format!(
+        "{} {} for {}/{}: ",
+        clean(&e.service),
+        clean(&e.family),
+        clean(&e.client.address),
+        e.client.source_len
+    );
+    let chosen = match (&e.chosen, e.addresses.is_empty()) {
+        (Some(pop), _) => clean(pop).into_owned(),
+        (None, false) => "the pool's fallback".to_owned(),
+        (None, true) => "no address".to_owned(),
+    };
+    out.push_str(&style.paint(Paint::Bold, &chosen));
+    let _ = writeln!(out, "\n{}\n", clean(&e.why));
+    for (key, value) in facts(e) {
+        let key = style.paint(Paint::Dim, &format!("{key:<8}"));
+        let _ = writeln!(out, "{key} {}", clean(&value));
+    }
+    let _ = write!(out, "\n{}", candidates(e).render(style, 0));
+    if !e.not_measured.is_empty() {
+        let list = e.not_measured.join(" and ");
+        let text = format!("Nothing measures {list} yet: their weights have no say.");
+        let _ = writeln!(out, "\n{}", style.paint(Paint::Dim, &clean(&text)));
+    }
+    out
+}
+
+fn facts(e: &Explained) -> Vec<(&'static str, String)> {
+    let check = match &e.check {
+        Some(check) => format!("check {check}"),
+        None => "never tested".to_owned(),
+    };
+    let mut pool = format!("{}, {check}, policy {}", e.pool, e.policy);
+    if e.policy == "score" {
+        let _ = write!(pool, ", tolerance {} ms", e.tolerance_ms);
+    }
+    let addresses = match e.addresses.len() {
+        0 => "none (NODATA)".to_owned(),
+        _ => e.addresses.join(" "),
+    };
+    vec![
+        ("answer", addresses),
+        ("ttl", format!("{} s", e.ttl)),
+        ("scope", scope(e)),
+        (
+            "level",
+            format!("{}, {}", e.level_number, level(e.level_number).1),
+        ),
+        (
+            "client",
+            format!("{}, judged as {}", location(&e.location), e.block),
+        ),
+        ("pool", pool),
+    ]
+}
+
+/// The reason starts with the number in most cases.
+fn scope(e: &Explained) -> String {
+    let number = e.scope.to_string();
+    match e.scope_why.strip_prefix(&number) {
+        Some(rest) => format!("/{number}{rest}"),
+        None => format!("/{number}: {}", e.scope_why),
+    }
+}
+
+fn location(l: &Location) -> String {
+    let mut parts = Vec::new();
+    parts.extend(l.city.clone());
+    let country = l.cell_data.as_ref().and_then(|area| area.country);
+    parts.extend(country.map(|c| String::from_utf8_lossy(&c).into_owned()));
+    if let Some(at) = &l.location {
+        parts.push(format!("{:.2} {:.2}", at.latitude, at.longitude));
+    }
+    if parts.is_empty() {
+        return "location unknown".to_owned();
+    }
+    let source = match (&*l.source.kind, &l.source.of) {
+        ("network", Some(prefix)) => format!("[[geo.network]] {prefix}"),
+        (_, Some(file)) => file.clone(),
+        (kind, None) => kind.to_owned(),
+    };
+    format!("{} (by {source})", parts.join(", "))
+}
+
+fn candidates(e: &Explained) -> Table {
+    let mut table = Table::new(&["", "POP", ">KM", ">SCORE MS", ">WEIGHT", "HEALTH", "WHY"]);
+    for candidate in &e.candidates {
+        let health = match candidate.drained {
+            true => "drained",
+            false => &candidate.verdict,
+        };
+        let name = match (candidate.chosen, candidate.excluded) {
+            (true, _) => Paint::Bold,
+            (_, true) => Paint::Dim,
+            _ => Paint::Plain,
+        };
+        let number = |n: Option<f64>, digits| n.map(|n| format!("{n:.digits$}"));
+        table.row(vec![
+            Cell::painted(Paint::Good, if candidate.chosen { "->" } else { "" }),
+            Cell::painted(name, &candidate.pop),
+            Cell::new(number(candidate.distance_km, 0).unwrap_or_default()),
+            Cell::new(number(candidate.score_ms, 1).unwrap_or_default()),
+            Cell::new(candidate.weight.to_string()),
+            Cell::painted(Paint::of_state(health), health),
+            Cell::new(&candidate.why),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn golden() {
+        let candidate = |pop: &str, km: f64, why: &str| {
+            serde_json::json!({
+                "pop": pop, "distance_km": km, "score_ms": km / 100.0, "weight": 100,
+                "verdict": "up", "drained": pop == "fra", "chosen": pop == "nrt",
+                "excluded": pop == "fra", "why": why
+            })
+        };
+        let json = serde_json::json!({
+            "service": "www.example.com.", "pool": "edge", "check": "edge", "family": "A",
+            "policy": "score", "tolerance_ms": 5.0, "not_measured": ["latency", "load"],
+            "client": {"address": "133.11.0.0", "source_len": 24, "origin": "ecs"},
+            "block": "133.11.0.0/24",
+            "location": {"city": "Tokyo\u{1b}", "location": {"latitude": 35.6, "longitude": 139.7},
+                "cell_data": {"country": [74, 80]}, "source": {"kind": "database", "of": "bundled"}},
+            "candidates": [candidate("nrt", 290.4, "best score"), candidate("fra", 9320.0, "drained")],
+            "addresses": ["192.0.2.30"], "chosen": "nrt", "why": "nrt is nearest",
+            "level_number": 1, "ttl": 30, "scope": 8, "scope_why": "8: as wide as the geo data says"
+        });
+        let explained: Explained = serde_json::from_value(json).unwrap();
+        let expected = "\
+www.example.com. A for 133.11.0.0/24: nrt
+nrt is nearest
+
+answer   192.0.2.30
+ttl      30 s
+scope    /8: as wide as the geo data says
+level    1, distance
+client   Tokyo\\u{1b}, JP, 35.60 139.70 (by bundled), judged as 133.11.0.0/24
+pool     edge, check edge, policy score, tolerance 5 ms
+
+    POP    KM  SCORE MS  WEIGHT  HEALTH   WHY
+->  nrt   290       2.9     100  up       best score
+    fra  9320      93.2     100  drained  drained
+
+Nothing measures latency and load yet: their weights have no say.
+";
+        assert_eq!(explanation(&explained, Style::PLAIN), expected);
+    }
+}
