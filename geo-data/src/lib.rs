@@ -33,7 +33,6 @@ mod ranges;
 mod record;
 mod types;
 
-pub use database::each_network;
 pub use fold::{EMBEDDED, fold};
 pub use map::ClientMap;
 pub use types::*;
