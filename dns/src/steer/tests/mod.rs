@@ -4,4 +4,5 @@ mod laws;
 mod mmdb;
 mod model;
 mod scenarios;
+mod wire;
 mod world;
