@@ -24,7 +24,7 @@ impl Limits {
         let files = usize::try_from(files).unwrap_or(usize::MAX);
         Self {
             in_flight: (files / 8).clamp(32, 4096),
-            kept: (files / 4).min(4096),
+            kept: (files / 4).min(16_384),
         }
     }
 }
@@ -38,8 +38,8 @@ mod tests {
         for (files, in_flight, kept) in [
             (64, 32, 16),
             (1024, 128, 256),
-            (20_000, 2500, 4096),
-            (u64::MAX, 4096, 4096),
+            (20_000, 2500, 5000),
+            (u64::MAX, 4096, 16_384),
         ] {
             assert_eq!(Limits::of(files), Limits { in_flight, kept });
         }

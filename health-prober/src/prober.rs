@@ -134,3 +134,89 @@ impl Drop for Shared {
         self.inbox.stop();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{GroupKey, Verdict, testing};
+
+    fn config(port: u16, pops: &[(&str, u8)]) -> Arc<Config> {
+        let mut config = testing::config(pops);
+        config.checks[0].port = port;
+        config.checks[0].interval = std::time::Duration::from_millis(100);
+        Arc::new(config)
+    }
+
+    async fn wait_for(prober: &Prober, pop: &str, verdict: Option<Verdict>) {
+        let key = GroupKey {
+            pop: pop.into(),
+            check: "edge".into(),
+        };
+        let mut snapshots = prober.subscribe();
+        let seen = snapshots.wait_for(|s| s.groups.get(&key).map(|pop| pop.verdict) == verdict);
+        seen.await.unwrap();
+    }
+
+    fn metrics(registry: &Registry) -> String {
+        prometheus::TextEncoder::new()
+            .encode_to_string(&registry.gather())
+            .unwrap()
+    }
+
+    /// The whole of it over real sockets: up, down, back, reload, drain, end.
+    #[tokio::test]
+    async fn a_life() {
+        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let prober = Prober::start(
+            config(address.port(), &[("fra", 2), ("iad", 1)]),
+            BTreeMap::new(),
+        );
+        let first = prober.subscribe().borrow().clone();
+        assert_eq!(first.groups.len(), 2);
+        assert!(
+            first
+                .groups
+                .values()
+                .all(|pop| pop.verdict == Verdict::Unknown)
+        );
+        let mut events = prober.events();
+        let registry = Registry::new();
+        prober.register(&registry).unwrap();
+        assert!(prober.register(&registry).is_err());
+
+        wait_for(&prober, "fra", Some(Verdict::Up)).await;
+        wait_for(&prober, "iad", Some(Verdict::Up)).await;
+        drop(listener);
+        wait_for(&prober, "iad", Some(Verdict::Down)).await;
+        let text = metrics(&registry);
+        assert!(text.contains("meridian_pop_up{pop=\"iad\"} 0"), "{text}");
+        assert!(
+            text.contains("endpoint=\"127.0.1.1\",outcome=\"refused\""),
+            "{text}"
+        );
+
+        prober.reload(config(address.port(), &[("fra", 2)]));
+        wait_for(&prober, "iad", None).await;
+        assert!(!metrics(&registry).contains("iad"));
+        let _listener = TcpListener::bind(address).await.unwrap();
+        wait_for(&prober, "fra", Some(Verdict::Up)).await;
+        assert!(events.try_recv().is_ok());
+
+        let mut snapshots = prober.clone().subscribe();
+        prober.clone().shutdown().await;
+        snapshots.mark_unchanged();
+        assert!(snapshots.changed().await.is_err());
+        drop(prober);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_last_clone_ends_it() {
+        let prober = Prober::start(config(9, &[("fra", 1)]), BTreeMap::new());
+        let mut snapshots = prober.subscribe();
+        drop(prober);
+        while snapshots.changed().await.is_ok() {}
+    }
+}

@@ -7,20 +7,20 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{
     Method, Request,
     body::{Body, Incoming},
-    client::conn::http1,
     header::{ACCEPT, HOST, USER_AGENT},
 };
-use hyper_util::rt::TokioIo;
 use meridian_config::{HttpCheck, HttpMethod, StatusRange, TlsCheck};
 
-use super::{Clock, Kept, NetworkProbe, Trouble, connect, keep::Transport, tls::tls_trouble};
+use super::{
+    Clock, NetworkProbe, Trouble, connect,
+    keep::{Kept, Transport},
+    session::Session,
+    tls::tls_trouble,
+};
 use crate::{LocalReason, Phase, ProtocolFault, Reason, Target, engine::Job};
 
 /// The body is looked at up to here.
 pub(super) const BODY_LIMIT: usize = 64 << 10;
-/// Status line and headers together.
-pub(super) const HEAD_LIMIT: usize = 16 << 10;
-const MAX_HEADERS: usize = 100;
 const AGENT: &str = concat!("meridian-health-prober/", env!("CARGO_PKG_VERSION"));
 
 impl NetworkProbe {
@@ -48,15 +48,29 @@ impl NetworkProbe {
         job: &Job,
         http: &HttpCheck,
         tls: bool,
-        mut connection: Kept,
+        Kept {
+            transport,
+            born,
+            uses,
+        }: Kept,
         clock: Clock,
     ) -> Result<(), Trouble> {
         let request =
             request(http, &job.target, tls).map_err(|_| Trouble::Local(LocalReason::Request))?;
-        let whole = exchange(&mut connection, request, http, clock).await?;
-        connection.uses += 1;
-        if whole && connection.is_idle().await {
-            self.keep.put(job.id, connection);
+        let mut session = Session::over(transport)
+            .await
+            .map_err(|error| hyper_trouble(&error, ProtocolFault::NotHttp))?;
+        let whole = exchange(&mut session, request, http, clock).await?;
+        if whole && let Some(transport) = session.into_idle().await {
+            let uses = uses + 1;
+            self.keep.put(
+                job.id,
+                Kept {
+                    transport,
+                    born,
+                    uses,
+                },
+            );
         }
         Ok(())
     }
@@ -76,26 +90,22 @@ impl NetworkProbe {
                 Transport::Tls(Box::new(stream))
             }
         };
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(HEAD_LIMIT)
-            .max_headers(MAX_HEADERS)
-            .handshake(TokioIo::new(transport))
-            .await
-            .map_err(|error| hyper_trouble(&error, ProtocolFault::NotHttp))?;
-        Ok(Kept::new(sender, connection, clock.start))
+        Ok(Kept {
+            transport,
+            born: clock.start,
+            uses: 0,
+        })
     }
 }
 
 /// Sends the request and judges the response; whether the body was read to its end.
 async fn exchange(
-    connection: &mut Kept,
+    session: &mut Session,
     request: Request<Empty<Bytes>>,
     http: &HttpCheck,
     clock: Clock,
 ) -> Result<bool, Trouble> {
-    let Kept {
-        sender, running, ..
-    } = connection;
+    let Session { sender, running } = session;
     let head = async {
         sender.ready().await?;
         sender.send_request(request).await

@@ -6,21 +6,17 @@
 //! expired since: so each is used for [`MAX_USES`] probes and for [`MAX_AGE`], then a new one is
 //! made.
 //!
-//! Nothing runs for a kept connection: it is polled only while a probe uses it. If the target
-//! has closed it meanwhile, the first poll says so.
+//! Nothing runs for a kept connection and nothing is buffered: only the socket (and the state of
+//! TLS) is kept. If the target has closed it meanwhile, the next probe sees that at once.
 
 use std::{
     collections::{HashMap, HashSet},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1::{Connection, SendRequest};
-use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -35,20 +31,13 @@ pub(super) const MAX_USES: u32 = 10;
 /// Age at which a connection is no longer used.
 pub(super) const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// An HTTP connection, driven by whoever uses it.
-pub(crate) struct Kept {
-    pub(super) sender: SendRequest<Empty<Bytes>>,
-    pub(super) running: Running,
+/// A connection over which nothing is under way.
+pub(super) struct Kept {
+    pub(super) transport: Transport,
+    /// When it was made.
     pub(super) born: Instant,
+    /// Probes that it has carried.
     pub(super) uses: u32,
-}
-
-type Http = Connection<TokioIo<Transport>, Empty<Bytes>>;
-
-/// The side of a connection that has to be polled.
-pub(super) struct Running {
-    connection: Option<Http>,
-    error: Option<hyper::Error>,
 }
 
 /// What HTTP runs over.
@@ -96,57 +85,6 @@ impl Keep {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<TargetId, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Kept {
-    pub(super) fn new(sender: SendRequest<Empty<Bytes>>, connection: Http, born: Instant) -> Self {
-        Self {
-            sender,
-            running: Running {
-                connection: Some(connection),
-                error: None,
-            },
-            born,
-            uses: 0,
-        }
-    }
-
-    /// Whether the connection can take another request right now.
-    pub(super) async fn is_idle(&mut self) -> bool {
-        if self.running.connection.is_none() {
-            return false;
-        }
-        let mut ready = pin!(self.running.drive(self.sender.ready()));
-        std::future::poll_fn(|context| {
-            Poll::Ready(matches!(ready.as_mut().poll(context), Poll::Ready(Ok(()))))
-        })
-        .await
-    }
-}
-
-impl Running {
-    /// Lets a step go on and the connection under it with it. Where the step only learns that
-    /// the connection is gone, the error is the connection's own, which knows why.
-    pub(super) async fn drive<T>(
-        &mut self,
-        step: impl Future<Output = hyper::Result<T>>,
-    ) -> hyper::Result<T> {
-        let mut step = pin!(step);
-        let result = std::future::poll_fn(|context| {
-            if let Some(running) = self.connection.as_mut()
-                && let Poll::Ready(result) = Pin::new(running).poll(context)
-            {
-                self.connection = None;
-                self.error = result.err();
-            }
-            step.as_mut().poll(context)
-        })
-        .await;
-        result.map_err(|error| match self.error.take() {
-            Some(cause) if error.is_canceled() || error.is_closed() => cause,
-            _ => error,
-        })
     }
 }
 

@@ -11,6 +11,7 @@
 mod connect;
 mod http;
 mod keep;
+mod session;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -21,10 +22,7 @@ use meridian_config::{CheckKind, Config};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::tls::{client_config, server_name};
-use self::{
-    keep::{Keep, Kept},
-    tls::Tls,
-};
+use self::{keep::Keep, tls::Tls};
 use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};
 
 /// Carries out probes. The runner is written against this, so that tests can fake the network.
