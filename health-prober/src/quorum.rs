@@ -88,10 +88,9 @@ fn needed(all: usize, min_health: Ratio) -> usize {
         .unwrap_or(all)
 }
 
-/// `some / all ≥ min_health`, with a tiny slack: 7 of 10 must reach 0.7 although neither number
-/// is exact in binary.
+/// `some / all ≥ min_health`. A quotient is rounded as the operator's decimal is: 7 of 10 reach 0.7.
 fn reaches(some: usize, all: usize, min_health: Ratio) -> bool {
-    share(some, all) + 1e-9 >= min_health.0
+    share(some, all) >= min_health.0
 }
 
 #[allow(clippy::cast_precision_loss)] // a PoP has fewer than 2^52 endpoints
@@ -133,6 +132,7 @@ mod tests {
             ("?---", 0.0, Unknown),
             ("+---", 0.0, Up),
             ("+++++++---", 0.7, Up),
+            ("+++++++++++---------", 0.55, Up),
             ("", 0.5, Down),
         ] {
             let got = judge(endpoints.chars().map(verdict_of), Ratio(min_health));
