@@ -14,7 +14,15 @@
 //! are told at once, up to 100. Any mistake refuses the whole zone.
 //!
 //! **Bounds.** The texts of a zone together have at most 1 GiB; includes go 10 deep and number
-//! 1,000; `$GENERATE` makes at most 1,000,000 records a zone. Nothing here panics on any input.
+//! 1,000; `$GENERATE` makes at most 1,000,000 records and 256 MiB of text a zone. Nothing here
+//! panics on any input.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 mod conflicts;
 mod generate;
@@ -25,6 +33,8 @@ mod problem;
 pub mod rdata;
 mod reader;
 mod remedy;
+mod text;
+mod words;
 
 use std::{
     path::{Path, PathBuf},
@@ -34,7 +44,8 @@ use std::{
 use meridian_config::{Diagnostic, Diagnostics, Name, Ttl};
 
 use include::Folder;
-use reader::{Limits, Reader, SourceText};
+use reader::Reader;
+use text::{Limits, SourceText};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,7 +146,7 @@ pub fn read(path: &Path, apex: &Name) -> Result<MasterFile, Diagnostics> {
 }
 
 /// Reads a zone from text alone: `$INCLUDE` is refused and `$GENERATE` makes at most 10,000
-/// records. `name` stands for the file in mistakes.
+/// records and 4 MiB of text. `name` stands for the file in mistakes.
 ///
 /// # Errors
 /// As [`read`].

@@ -155,6 +155,8 @@ pub(super) enum Problem {
     RangeBackwards(u32, u32),
     #[error("$GENERATE makes more than {0} records in this zone")]
     GenerateCount(usize),
+    #[error("$GENERATE makes more than {0} octets in this zone")]
+    GenerateOctets(usize),
     #[error("`{0}` is no substitution of $GENERATE")]
     BadSubstitution(Shown),
     #[error("for {0}: {1}")]

@@ -1,9 +1,6 @@
 //! Entries to records: directives, owner names, TTLs and classes (RFC 1035 §5.1, RFC 2308 §4).
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use meridian_config::{Diagnostic, Diagnostics, Name, Ttl};
 
@@ -17,74 +14,17 @@ use super::{
     problem::{Expected, Fault, Problem, Shown},
     rdata::{self, Input},
     remedy::remedy,
+    text::{Limits, SourceText},
+    words::{Head, Words, bad_name, head, parse_ttl, word},
 };
-use crate::types::rtype::{SOA, is_meta, parse_type};
+use crate::types::rtype::{SOA, parse_type};
 
-/// RFC 2181 §8: a TTL has 31 bits.
-const MAX_TTL: u64 = 0x7fff_ffff;
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 10;
 /// How many files a zone may include.
 const MAX_INCLUDES: usize = 1000;
 /// How many mistakes are told.
 const MAX_MISTAKES: usize = 100;
-
-/// What one reading may use.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    /// Octets of all texts together.
-    pub(super) octets: usize,
-    /// Records made by `$GENERATE`.
-    generated: usize,
-}
-
-impl Limits {
-    /// For the operator's files.
-    pub(super) const FILES: Self = Self {
-        octets: 1 << 30,
-        generated: 1_000_000,
-    };
-    /// For text from elsewhere.
-    pub(super) const TEXT: Self = Self {
-        octets: 1 << 30,
-        generated: 10_000,
-    };
-}
-
-/// The text of one source: what is read, and what is shown.
-pub(super) struct SourceText {
-    /// The octets where they are no UTF-8.
-    raw: Option<Vec<u8>>,
-    shown: Arc<str>,
-}
-
-impl SourceText {
-    /// Takes the octets of a file; a UTF-8 byte order mark at its start is no part of the text.
-    pub(super) fn new(mut octets: Vec<u8>) -> Self {
-        if octets.starts_with(b"\xef\xbb\xbf") {
-            octets.drain(..3);
-        }
-        match String::from_utf8(octets) {
-            Ok(text) => Self {
-                raw: None,
-                shown: text.into(),
-            },
-            Err(error) => {
-                let raw = error.into_bytes();
-                // Octet by octet, so that places stay what they are.
-                let mut shown = String::with_capacity(raw.len());
-                for chunk in raw.utf8_chunks() {
-                    shown.push_str(chunk.valid());
-                    shown.extend(chunk.invalid().iter().map(|_| '?'));
-                }
-                Self {
-                    raw: Some(raw),
-                    shown: shown.into(),
-                }
-            }
-        }
-    }
-}
 
 /// The owner name that a line without one repeats.
 #[derive(Clone)]
@@ -123,6 +63,7 @@ pub(super) struct Reader<'z> {
     octets: usize,
     includes: usize,
     generated: usize,
+    generated_octets: usize,
     scratch: Vec<u8>,
 }
 
@@ -142,6 +83,7 @@ impl<'z> Reader<'z> {
             octets: 0,
             includes: 0,
             generated: 0,
+            generated_octets: 0,
             scratch: Vec::new(),
         }
     }
@@ -211,7 +153,7 @@ impl<'z> Reader<'z> {
             file,
             text: text.shown.clone(),
         });
-        let octets = text.raw.as_deref().unwrap_or(text.shown.as_bytes());
+        let octets = text.octets();
         let mut lexer = Lexer::new(octets);
         let mut tokens = Vec::new();
         while !self.is_full() {
@@ -338,6 +280,11 @@ impl<'z> Reader<'z> {
             let line = generator
                 .line(number)
                 .map_err(|problem| Fault::new(place, problem))?;
+            self.generated_octets += line.len();
+            if self.generated_octets > self.limits.generated_octets {
+                let most = self.limits.generated_octets;
+                return Err(Fault::new(place, Problem::GenerateOctets(most)));
+            }
             let read = Lexer::new(&line)
                 .next_entry(&mut tokens)
                 .and_then(|_| self.record(inner, &line, &tokens, false));
@@ -437,89 +384,6 @@ impl<'z> Reader<'z> {
     }
 }
 
-/// What stands before the data of a record.
-struct Head<'k> {
-    ttl: Option<u32>,
-    rtype: u16,
-    rest: &'k [Token],
-}
-
-fn head<'k>(text: &[u8], tokens: &'k [Token], end: usize) -> Result<Head<'k>, Fault> {
-    let (mut ttl, mut class) = (None, false);
-    for (i, token) in tokens.iter().enumerate() {
-        let content = token.text(text);
-        let fault = |problem| Err(Fault::new(token.span(), problem));
-        let Some(word) = word(token, text) else {
-            return fault(Problem::NoType(Shown::new(content)));
-        };
-        if content.first().is_some_and(u8::is_ascii_digit) {
-            if ttl.replace(parse_ttl(*token, text)?).is_some() {
-                return fault(Problem::TwoTtls);
-            }
-        } else if let Some(rtype) = parse_type(word) {
-            if is_meta(rtype) {
-                return fault(Problem::MetaType(rtype));
-            }
-            let rest = tokens.get(i + 1..).unwrap_or_default();
-            return Ok(Head { ttl, rtype, rest });
-        } else {
-            match is_class_in(word) {
-                Some(true) if class => return fault(Problem::TwoClasses),
-                Some(true) => class = true,
-                Some(false) => return fault(Problem::OtherClass(Shown::new(content))),
-                None => return fault(Problem::NoType(Shown::new(content))),
-            }
-        }
-    }
-    Err(Fault::new((end, end), Problem::MissingType))
-}
-
-/// RFC 1035 §3.2.4, RFC 3597 §5: whether a word is class IN, another class, or none.
-fn is_class_in(word: &str) -> Option<bool> {
-    if word.eq_ignore_ascii_case("IN") {
-        return Some(true);
-    }
-    if ["CH", "CHAOS", "HS", "HESIOD", "CS", "NONE"]
-        .iter()
-        .any(|other| word.eq_ignore_ascii_case(other))
-    {
-        return Some(false);
-    }
-    let (prefix, digits) = word.split_at_checked(5)?;
-    let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    if prefix.eq_ignore_ascii_case("CLASS") && plain {
-        Some(digits.parse() == Ok(1_u16))
-    } else {
-        None
-    }
-}
-
-/// An unquoted token that is ASCII.
-fn word<'t>(token: &Token, text: &'t [u8]) -> Option<&'t str> {
-    std::str::from_utf8(token.text(text))
-        .ok()
-        .filter(|_| !token.quoted)
-}
-
-fn parse_ttl(token: Token, text: &[u8]) -> Result<u32, Fault> {
-    let content = token.text(text);
-    let shown = || Shown::new(content);
-    match rdata::period(content).filter(|_| !token.quoted) {
-        None => Err(Fault::new(
-            token.span(),
-            Problem::Not(shown(), Expected::Period),
-        )),
-        Some(seconds) if seconds > MAX_TTL => {
-            Err(Fault::new(token.span(), Problem::TtlTooLarge(shown())))
-        }
-        Some(seconds) => Ok(u32::try_from(seconds).unwrap_or(u32::MAX)),
-    }
-}
-
-fn bad_name(token: &Token, word: &[u8], error: meridian_config::NameError) -> Fault {
-    Fault::new(token.span(), Problem::BadName(Shown::new(word), error))
-}
-
 /// End of the last token before `rest`, which is the tail of `tokens`.
 fn end_of_head(tokens: &[Token], rest: &[Token]) -> usize {
     let head = tokens.len().saturating_sub(rest.len() + 1);
@@ -532,48 +396,5 @@ fn location(source: u32, (start, end): (usize, usize)) -> Location {
         source,
         start: narrow(start),
         end: narrow(end),
-    }
-}
-
-/// The words behind a directive.
-struct Words<'t> {
-    text: &'t [u8],
-    tokens: &'t [Token],
-    end: usize,
-}
-
-impl<'t> Words<'t> {
-    fn next(&mut self, expected: Expected) -> Result<Token, Fault> {
-        let missing = || Fault::new((self.end, self.end), Problem::Missing(expected));
-        let (&token, rest) = self.tokens.split_first().ok_or_else(missing)?;
-        self.tokens = rest;
-        Ok(token)
-    }
-
-    fn unquoted(&mut self, expected: Expected) -> Result<(Token, &'t [u8]), Fault> {
-        let token = self.next(expected)?;
-        let word = token.text(self.text);
-        if token.quoted {
-            return Err(Fault::new(
-                token.span(),
-                Problem::Not(Shown::new(word), expected),
-            ));
-        }
-        Ok((token, word))
-    }
-
-    fn name(&mut self, origin: &Name, expected: Expected) -> Result<Name, Fault> {
-        let (token, word) = self.unquoted(expected)?;
-        Name::parse_bytes(word, origin).map_err(|error| bad_name(&token, word, error))
-    }
-
-    fn finish(&self) -> Result<(), Fault> {
-        match self.tokens.first() {
-            None => Ok(()),
-            Some(extra) => Err(Fault::new(
-                extra.span(),
-                Problem::Extra(Shown::new(extra.text(self.text))),
-            )),
-        }
     }
 }

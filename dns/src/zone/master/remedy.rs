@@ -41,7 +41,9 @@ fn fixed(problem: &Problem) -> &'static str {
         Problem::IncludeDepth(_) | Problem::IncludeCount(_) => "include fewer files",
         Problem::IncludeNowhere => "put the records here instead",
         Problem::RangeBackwards(..) => "write the smaller number first",
-        Problem::GenerateCount(_) => "narrow the range, or split the zone",
+        Problem::GenerateCount(_) | Problem::GenerateOctets(_) => {
+            "narrow the range, or split the zone"
+        }
         Problem::BadSubstitution(_) => {
             "write $, $$ for a dollar sign, or ${offset,width,base} with base d, o, x, X, n or N"
         }

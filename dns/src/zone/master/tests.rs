@@ -1,5 +1,9 @@
 //! Whole zones: directives, TTL rules, recovery, conflicts.
 
+#![allow(clippy::panic)]
+
+use proptest::prelude::*;
+
 use super::*;
 
 const HEAD: &str = "$TTL 1h\n@ SOA ns1 admin 1 2h 15m 2w 5m\n@ NS ns1\n";
@@ -43,9 +47,284 @@ fn first_zone() {
     );
 }
 
+/// RFC 1035 §5.1, RFC 2308 §4: which TTL is in force.
 #[test]
-fn generate() {
-    assert_eq!(records("$GENERATE 1-2 h$ 60 A 192.0.2.$").len(), 2);
+fn ttls() {
+    for (text, right) in [
+        ("a A 192.0.2.1", [3600].as_slice()),
+        ("a 60 A 192.0.2.1\nb A 192.0.2.1", &[60, 3600]),
+        (
+            "$TTL 30\na A 192.0.2.1\n$TTL 1w\nb A 192.0.2.1",
+            &[30, 604_800],
+        ),
+        ("a 0 A 192.0.2.1", &[0]),
+        ("a 2147483647 A 192.0.2.1", &[0x7fff_ffff]),
+        ("a 1H30m5S A 192.0.2.1", &[5405]),
+        // RFC 2181 §5.2: one TTL for an RRset, but signatures are no RRset.
+        ("a 9 A 192.0.2.1\na 7 A 192.0.2.2\na 8 TXT x", &[7, 7, 8]),
+        (
+            "a 9 RRSIG A 13 2 9 9 9 1 . AAAA\na 7 RRSIG TXT 13 2 9 9 9 1 . AAAA",
+            &[9, 7],
+        ),
+    ] {
+        let zone = parsed(&format!("{HEAD}{text}")).unwrap();
+        let ttls: Vec<_> = zone.records.iter().skip(2).map(|r| r.ttl.0).collect();
+        assert_eq!(ttls, right, "{text}");
+    }
+    let no_default = "@ SOA a b 1 2 3 4 300\n@ NS a\na 60 A 192.0.2.1\nb A 192.0.2.1";
+    let zone = parsed(no_default).unwrap();
+    let ttls: Vec<_> = zone.records.iter().map(|r| r.ttl.0).collect();
+    assert_eq!(
+        ttls,
+        [300, 300, 60, 300],
+        "the MINIMUM of an SOA without a TTL"
+    );
+    let stated = "@ 9 SOA a b 1 2 3 4 300\n@ NS a\na 60 A 192.0.2.1\nb A 192.0.2.1";
+    let zone = parsed(stated).unwrap();
+    let ttls: Vec<_> = zone.records.iter().map(|r| r.ttl.0).collect();
+    assert_eq!(ttls, [9, 9, 60, 60], "the last stated one");
+}
+
+#[test]
+fn duplicates_are_dropped_without_case_and_the_first_is_kept() {
+    let text = "Www A 192.0.2.1\nwww 60 A 192.0.2.1\nm MX 1 Mail\nm MX 1 mail\nt TXT a\nt TXT A";
+    assert_eq!(
+        records(text),
+        [
+            "Www.example.com. 60 A 192.0.2.1",
+            "m.example.com. 3600 MX 1 Mail.example.com.",
+            "t.example.com. 3600 TXT \"a\"",
+            "t.example.com. 3600 TXT \"A\"",
+        ]
+    );
+}
+
+#[test]
+fn what_may_stand_together() {
+    for text in [
+        "a CNAME b\na RRSIG CNAME 13 2 9 9 9 1 . AAAA\na NSEC b CNAME RRSIG NSEC",
+        "@ DNAME other.example.\nabc NSEC3 1 0 0 - 00 A",
+        "d DNAME x\nd A 192.0.2.1\ndd A 192.0.2.1",
+        "c NS ns.c\nns.c A 192.0.2.1\nhidden.c CNAME x\nc DS 1 8 200 aa",
+        "m MX 1 alias\nalias CNAME b\n@ NS alias",
+    ] {
+        assert!(
+            parsed(&format!("$TTL 9\n@ SOA a b 1 2 3 4 5\n@ NS x.\n{text}")).is_ok(),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_mistake_does_not_hide_the_next_nor_make_new_ones() {
+    let text = "@ SOA a b 1 2 3\n  NS\nx TXT ( \"a\n  b\\256 \"c )\n  A y\ny A z";
+    let told = parsed(text).unwrap_err();
+    let lines: Vec<_> = told
+        .lines()
+        .map(|l| l.split(" (").next().unwrap())
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "zone:1:16: expected a period such as 3600 or 1h30m here",
+            "zone:2:5: expected a domain name here",
+            "zone:3:9: this quoted string is not closed on its line",
+            "zone:6:5: `z` is not an IPv4 address",
+        ],
+        "nothing is said of the missing SOA, of the TTL, and of the line that repeats an owner"
+    );
+}
+
+#[test]
+fn generated_records_are_bounded_and_told_of_once() {
+    assert_eq!(records("$GENERATE 1-10000 h$ 60 A 192.0.2.1").len(), 10_000);
+    for (text, right) in [
+        (
+            "$GENERATE 0-10000 h$ A 192.0.2.1",
+            "$GENERATE makes more than 10000 records in this zone",
+        ),
+        (
+            "$GENERATE 1-6000 h$ A 192.0.2.1\n$GENERATE 1-6000 i$ A 192.0.2.1",
+            "$GENERATE makes more than 10000 records in this zone",
+        ),
+        (
+            "$GENERATE 250-9000 h$ A 192.0.2.$",
+            "for 256: `192.0.2.256` is not an IPv4 address",
+        ),
+        ("$GENERATE 1-2", "expected an owner name here"),
+        ("$GENERATE 1-2 h$ NOSUCH x", "expected a record type here"),
+        (
+            "$GENERATE 1-2 h$ ANY x",
+            "for 1: ANY records cannot stand in a zone",
+        ),
+    ] {
+        let told = parsed(&format!("{HEAD}{text}\n")).unwrap_err();
+        assert!(told.contains(right) && told.lines().count() == 1, "{told}");
+    }
+    let wide = format!("$GENERATE 1-10000 h$ TXT {}", "${0,255} ".repeat(20));
+    let told = parsed(&format!("{HEAD}{wide}")).unwrap_err();
+    assert!(
+        told.contains("$GENERATE makes more than 4194304 octets"),
+        "{told}"
+    );
+}
+
+/// A zone file and others beside it, read.
+fn with_files(zone: &str, others: &[(&str, &str)]) -> Result<MasterFile, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in others {
+        let path = folder.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    let path = folder.path().join("zone");
+    std::fs::write(&path, format!("{HEAD}{zone}")).unwrap();
+    let shown = format!("{}/", folder.path().display());
+    read(&path, &apex()).map_err(|told| told.to_string().replace(&shown, ""))
+}
+
+#[test]
+fn includes() {
+    let zone = with_files(
+        "$ORIGIN o\n$INCLUDE sub/a.inc in\nx A 192.0.2.1\n$INCLUDE ./sub/a.inc",
+        &[
+            ("sub/a.inc", "@ TXT a\n$INCLUDE \"sub/b.inc\"\n"),
+            ("sub/b.inc", "b TXT b"),
+        ],
+    )
+    .unwrap();
+    let owners: Vec<_> = zone
+        .records
+        .iter()
+        .skip(2)
+        .map(|r| r.owner.to_string())
+        .collect();
+    assert_eq!(
+        owners,
+        [
+            "in.o.example.com.",
+            "b.in.o.example.com.",
+            "x.o.example.com.",
+            "o.example.com.",
+            "b.o.example.com.",
+        ],
+        "names are those below the folder of the zone; the origin is restored"
+    );
+    let names: Vec<_> = zone
+        .files
+        .iter()
+        .map(|f| f.file_name().unwrap().to_str().unwrap())
+        .collect();
+    assert_eq!(names, ["zone", "a.inc", "b.inc"]);
+    let mistake = zone.mistake(zone.records[3].at, "m", "h");
+    assert!(
+        mistake.to_string().ends_with("sub/b.inc:1:1: m (h)"),
+        "{mistake}"
+    );
+}
+
+#[test]
+fn includes_are_bounded() {
+    let told = with_files("$INCLUDE a", &[("a", "$INCLUDE b"), ("b", "$INCLUDE a")]).unwrap_err();
+    assert!(told.starts_with("b:1:10: `a` includes itself"), "{told}");
+    let names: Vec<_> = (0..=10)
+        .map(|i| (format!("f{i}"), format!("$INCLUDE f{}", i + 1)))
+        .collect();
+    let others: Vec<_> = names.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    let told = with_files("$INCLUDE f0", &others).unwrap_err();
+    assert!(
+        told.starts_with("f9:1:10: files are included more than 10 deep"),
+        "{told}"
+    );
+    // Each file includes the next ten times: without a bound, 10^6 readings.
+    let names: Vec<_> = (0..6)
+        .map(|i| (format!("f{i}"), format!("$INCLUDE f{}\n", i + 1).repeat(10)))
+        .chain([("f6".to_string(), String::new())])
+        .collect();
+    let others: Vec<_> = names.iter().map(|(a, b)| (&a[..], &b[..])).collect();
+    let told = with_files("$INCLUDE f0", &others).unwrap_err();
+    assert!(told.contains("more than 1000 files are included"), "{told}");
+    let told = parsed(&format!("{HEAD}$INCLUDE x")).unwrap_err();
+    assert!(
+        told.contains("$INCLUDE has no folder to read from here"),
+        "{told}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn symbolic_links_may_stay_inside_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("..2026");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("zone"), format!("{HEAD}$INCLUDE inc\n")).unwrap();
+    std::fs::write(data.join("inc"), "a A 192.0.2.1").unwrap();
+    for (to, link) in [
+        ("..2026", "..data"),
+        ("..data/zone", "zone"),
+        ("..data/inc", "inc"),
+    ] {
+        std::os::unix::fs::symlink(to, folder.path().join(link)).unwrap();
+    }
+    let zone = read(&folder.path().join("zone"), &apex()).unwrap();
+    assert_eq!(zone.records.len(), 3);
+}
+
+#[test]
+fn files_that_are_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, right) in [
+        (
+            folder.path().join("nowhere"),
+            "the file cannot be read: entity not found",
+        ),
+        (folder.path().to_path_buf(), "this is not a regular file"),
+    ] {
+        let told = read(&path, &apex()).unwrap_err();
+        assert_eq!(told.0[0].message, right);
+    }
+}
+
+proptest! {
+    /// Failure class 13: any octets are a zone or a list of mistakes.
+    #[test]
+    fn any_text_is_total(text: Vec<u8>) {
+        let _ = parse(&text, Path::new("zone"), &apex());
+    }
+
+    /// The same for text that is nearly a zone.
+    #[test]
+    fn any_words_are_total(
+        words in proptest::collection::vec(
+            prop_oneof![
+                "[a-z@*.\\\\0-9]{1,5}",
+                proptest::sample::select(vec![
+                    "\n", "\n", "\n ", "(", ")", "\"", ";", "\r\n", "$TTL", "$ORIGIN", "$GENERATE",
+                    "1-9", "${1,2,x}", "$", "IN", "60", "1h", "A", "192.0.2.1", "TXT", "CNAME", "NS",
+                    "SOA", "MX", "\\#", "4", "c0000201", "TYPE1", "DNAME", "SVCB", "alpn=\"h2\"", "\u{e4}",
+                ]).prop_map(str::to_string),
+            ],
+            0..60,
+        )
+    ) {
+        let text = format!("{HEAD}{}", words.join(" "));
+        if let Ok(zone) = parsed(&text) {
+            let lines: Vec<_> = zone.records.iter().map(shown).collect();
+            let again = parsed(&lines.join("\n")).unwrap();
+            prop_assert_eq!(again.records.iter().map(shown).collect::<Vec<_>>(), lines);
+        }
+    }
+
+    /// Failure class 15: whatever an owner name holds, it cannot break out of its line.
+    #[test]
+    fn hostile_owner_names_read_back(label in proptest::collection::vec(any::<u8>(), 1..30)) {
+        let mut wire = vec![label.len() as u8];
+        wire.extend(&label);
+        wire.extend(apex().as_wire());
+        let owner = Name::from_wire(&wire).unwrap();
+        let zone = parsed(&format!("{HEAD}{owner} A 192.0.2.1")).unwrap();
+        prop_assert_eq!(zone.records[2].owner.as_wire(), &wire[..]);
+    }
 }
 
 fn testdata(kind: &str) -> Vec<PathBuf> {

@@ -1,5 +1,7 @@
 //! Tables and properties over all types.
 
+#![allow(clippy::panic)]
+
 use meridian_config::Name;
 use proptest::{collection::vec, prelude::*};
 
