@@ -19,6 +19,8 @@ pub struct ServerOptions {
     pub config: String,
     /// More files in the folder: name and text.
     pub files: Vec<(String, String)>,
+    /// Rearranges the folder before the server starts.
+    pub arrange: Option<fn(&Path)>,
 }
 
 impl ServerOptions {
@@ -74,6 +76,9 @@ impl Server {
         write(&folder.path().join("meridian.toml"), &text);
         for (name, text) in &options.files {
             write(&folder.path().join(name), text);
+        }
+        if let Some(arrange) = options.arrange {
+            arrange(folder.path());
         }
         let process = launch(&folder.path().join("meridian.toml"));
         Self {
@@ -167,6 +172,10 @@ fn config_text(
 fn launch(config: &Path) -> Running {
     let mut command = Command::new(meridian());
     command.arg("serve").arg("--config").arg(config);
+    if let Some(folder) = config.parent() {
+        // As systemd does for `StateDirectory=`.
+        command.env("STATE_DIRECTORY", folder.join("state"));
+    }
     Running::start("meridian", &mut command)
 }
 
