@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use meridian_config::Coordinates;
+use ipnet::IpNet;
+use meridian_config::{Coordinates, Diagnostic, Diagnostics};
 
 use crate::{
     CellId, DatabaseInfo,
@@ -212,6 +213,26 @@ impl Database {
             }
         }
     }
+}
+
+/// Calls `each` for every network of a city or country database, in rising order of addresses
+/// within each family, with its place and country as the file gives them. For tools and tests: it
+/// decodes every record anew.
+///
+/// # Errors
+/// The first thing in the file that is not as it should be.
+pub fn each_network(
+    path: &Path,
+    mut each: impl FnMut(IpNet, Option<Coordinates>, Option<[u8; 2]>),
+) -> Result<(), Diagnostics> {
+    let walked = Mmdb::open(path).and_then(|mmdb| {
+        mmdb.walk(|leaf| {
+            let (record, _) = check(&mmdb, &leaf)?;
+            each(leaf.network(), record.place, record.area.country);
+            Ok(())
+        })
+    });
+    walked.map_err(|error| Diagnostic::of_file(path, error.to_string(), "").into())
 }
 
 /// Walks the tree, checks each distinct record once, and lays out what `value` makes of it.

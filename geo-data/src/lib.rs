@@ -33,6 +33,7 @@ mod ranges;
 mod record;
 mod types;
 
+pub use database::each_network;
 pub use fold::{EMBEDDED, fold};
 pub use map::ClientMap;
 pub use types::*;

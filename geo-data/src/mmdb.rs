@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader};
 
 use crate::record::{Fields, Record, RecordError};
@@ -76,6 +77,16 @@ pub(crate) struct Leaf {
 }
 
 impl Leaf {
+    /// The network.
+    pub(crate) fn network(&self) -> IpNet {
+        let first: IpAddr = if self.v4 {
+            Ipv4Addr::from_bits(low(self.base)).into()
+        } else {
+            Ipv6Addr::from_bits(self.base).into()
+        };
+        IpNet::new(first, self.len).unwrap_or_else(|_| IpNet::from(first))
+    }
+
     /// The last address: no IPv6 leaf has it below `::/96`, where a reader looks for IPv4.
     fn last_address(&self) -> IpAddr {
         if self.v4 {
@@ -90,11 +101,7 @@ impl Leaf {
 
 impl fmt::Display for Leaf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.v4 {
-            write!(f, "{}/{}", Ipv4Addr::from_bits(low(self.base)), self.len)
-        } else {
-            write!(f, "{}/{}", Ipv6Addr::from_bits(self.base), self.len)
-        }
+        self.network().fmt(f)
     }
 }
 

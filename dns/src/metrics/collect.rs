@@ -378,4 +378,28 @@ mod tests {
         assert!(text.lines().any(|l| l == line), "{text}");
         assert!(!text.contains("a.example."), "{text}");
     }
+
+    /// Row 15 of the failure classes: names that are unescaped into metrics.
+    #[test]
+    fn hostile_names_stay_inside_their_label() {
+        let hostile = "a\"} 1\nmeridian_queries_total 9\\.example.";
+        let (metrics, labels) = (Arc::new(Metrics::new()), labels(&[hostile], &["fra"]));
+        let block = metrics.block();
+        block
+            .batch(&labels)
+            .record(Transport::Udp, &summary(0, Some(0)), Duration::ZERO);
+        let text = text(&metrics, &labels);
+        assert!(
+            !text
+                .lines()
+                .any(|l| l == "meridian_queries_total 9\\.example.")
+        );
+        let mut steered = text
+            .lines()
+            .filter(|l| l.starts_with("meridian_answers_total"));
+        let line = steered.next().unwrap();
+        let escaped = r#"service="a\"} 1\nmeridian_queries_total 9\\.example."} 1"#;
+        assert!(line.ends_with(escaped), "{line}");
+        assert_eq!(steered.next(), None);
+    }
 }

@@ -274,7 +274,7 @@ proptest! {
 /// More cases for a long hunt: `MERIDIAN_STEER_CASES=20000`.
 pub(super) fn cases() -> u32 {
     let given = std::env::var("MERIDIAN_STEER_CASES").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or(256)
+    given.and_then(|text| text.parse().ok()).unwrap_or(128)
 }
 
 /// Whether a PoP is usable with an endpoint of the family.

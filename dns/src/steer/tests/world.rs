@@ -273,8 +273,9 @@ const PREFIXES: [&str; 20] = [
     "2001:db8:1:1ff::/64",
     "2001:db8:1:1ff::42/128",
     "2001::/16",
-    "2002:c633:6400::/40",
     "fd00::/8",
+    // An operator must write this one as IPv4.
+    "2002:c633:6400::/40",
 ];
 
 /// Places, two of them the same distance from everything else as each other.
@@ -292,7 +293,7 @@ const PLACES: [(f64, f64); 9] = [
 
 fn networks() -> impl Strategy<Value = Vec<GeoNetwork>> {
     let one = (
-        0..PREFIXES.len(),
+        0..PREFIXES.len() - 1,
         proptest::option::weighted(0.8, 0..PLACES.len()),
         any::<u16>(),
     );
