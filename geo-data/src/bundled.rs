@@ -36,10 +36,7 @@ impl Bundled {
             return None;
         }
         let build_epoch = u64::from_le_bytes(input.array()?);
-        let count = u16::from_le_bytes(input.array()?);
-        let codes = (0..count)
-            .map(|_| input.array())
-            .collect::<Option<Vec<[u8; 2]>>>()?;
+        let codes = input.codes()?;
         let v4 = input.ranges::<u32>(codes.len())?;
         let v6 = input.ranges::<u128>(codes.len())?;
         input.0.is_empty().then_some(Self {
@@ -75,17 +72,23 @@ impl Bundled {
 }
 
 /// What is left to read.
-struct Input<'a>(&'a [u8]);
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Input<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (head, tail) = self.0.split_at_checked(count)?;
         self.0 = tail;
         Some(head)
     }
 
-    fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+    pub(crate) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
+    }
+
+    /// Country codes, their number in front.
+    pub(crate) fn codes(&mut self) -> Option<Vec<[u8; 2]>> {
+        let count = u16::from_le_bytes(self.array()?);
+        (0..count).map(|_| self.array()).collect()
     }
 
     fn leb128(&mut self) -> Option<u128> {

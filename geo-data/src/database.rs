@@ -1,6 +1,7 @@
 //! One database, read whole: every distinct record checked once and turned into a cell.
 
 use std::{
+    cell::OnceCell,
     collections::HashMap,
     net::IpAddr,
     path::{Path, PathBuf},
@@ -15,6 +16,7 @@ use crate::{
     cells::{Area, Cells},
     countries::Countries,
     mmdb::{Leaf, Mmdb, MmdbError, low},
+    places::Places,
     ranges::{Address, Builder, NOTHING, Ranges},
     record::Record,
 };
@@ -47,6 +49,8 @@ enum Content {
 pub(crate) struct Gazetteer {
     pub(crate) cells: Cells,
     pub(crate) countries: Countries,
+    /// Unpacked when first needed: most databases name the country of every place.
+    places: OnceCell<Places>,
 }
 
 impl Gazetteer {
@@ -54,6 +58,7 @@ impl Gazetteer {
         Self {
             cells: Cells::default(),
             countries: Countries::bundled(),
+            places: OnceCell::new(),
         }
     }
 
@@ -61,12 +66,28 @@ impl Gazetteer {
     fn cell(&mut self, record: &Record) -> Option<CellId> {
         let area = self.countries.complete(record.area);
         match record.place {
+            Some(place) if area.country.is_none() => {
+                let area = self.area(place, area);
+                Some(self.cells.square(place, area))
+            }
             Some(place) => Some(self.cells.square(place, area)),
             None => {
                 let place = self.countries.center(area)?;
                 Some(self.cells.point(place, area))
             }
         }
+    }
+
+    /// The cell of an operator network: exactly there, in the country of the nearest town.
+    pub(crate) fn point(&mut self, place: Coordinates) -> CellId {
+        let area = self.area(place, Area::default());
+        self.cells.point(place, area)
+    }
+
+    /// `area` with the country of the nearest town, and that country's continent.
+    fn area(&self, place: Coordinates, area: Area) -> Area {
+        let country = self.places.get_or_init(Places::read).country(place);
+        self.countries.complete(Area { country, ..area })
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```text
 //! files    mmdb → record (fields → place, country) → cells ┐
 //! bundled  bundled, countries ─────────────────────→ cells ┼→ ranges → map (table per family)
-//! TOML     networks ───────────────────────────────────────┘
+//! TOML     networks (country by places) ───────────→ cells ┘
 //! ```
 //!
 //! A query folds its address ([`Fold`]) and searches one table. Two ranges that are judged alike
@@ -29,6 +29,7 @@ mod fold;
 mod map;
 mod mmdb;
 mod networks;
+mod places;
 mod ranges;
 mod record;
 mod types;

@@ -7,7 +7,6 @@ use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
 
 use crate::{
     Cell, CellId, DatabaseInfo, Located,
-    cells::Area,
     countries::Countries,
     database::{Database, Gazetteer, Layer},
     fold::{EMBEDDED, embedded_network, fold, range_of},
@@ -217,10 +216,10 @@ struct Over<'a> {
 
 impl<'a> Over<'a> {
     fn new(networks: &'a Networks, gazetteer: &mut Gazetteer) -> Self {
-        let cells = networks.all().iter().map(|network| {
-            let place = network.location?;
-            Some(gazetteer.cells.point(place, Area::default()))
-        });
+        let cells = networks
+            .all()
+            .iter()
+            .map(|network| network.location.map(|place| gazetteer.point(place)));
         Self {
             networks,
             cells: cells.collect(),

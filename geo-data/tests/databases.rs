@@ -190,8 +190,13 @@ fn operator_networks_beat_the_database_and_the_longest_wins() {
     assert_eq!(judge("203.0.113.1"), (None, Some(PopId(1)), 25));
     assert_eq!(judge("203.0.113.130"), (Some(false), Some(PopId(2)), 26));
     assert_eq!(judge("2001:db8::1"), (Some(true), None, 32));
-    let exact = cell(&map, &at(&map, "192.0.2.1")).unwrap().center;
-    assert_eq!((exact.latitude, exact.longitude), PARIS);
+    let exact = cell(&map, &at(&map, "192.0.2.1")).unwrap();
+    assert_eq!((exact.center.latitude, exact.center.longitude), PARIS);
+    // The operator names no country; the nearest town does.
+    assert_eq!(
+        (exact.country, exact.continent),
+        (Some(*b"FR"), Some(*b"EU"))
+    );
 }
 
 #[test]

@@ -26,8 +26,8 @@ const PLACES: [(&str, f64, f64); 5] = [
     ("DE", 48.85, 2.35),
 ];
 
-/// Places of operator networks.
-const SITES: [(f64, f64); 2] = [(10.0, 20.0), (-30.0, 140.0)];
+/// Places of operator networks, far from any town: no country.
+const SITES: [(f64, f64); 2] = [(0.0, -30.0), (-50.0, 100.0)];
 
 /// What an address is judged to be: country of the database or place of the network; pin.
 type Judgement = (Option<(String, i64, i64)>, Option<PopId>);
