@@ -6,8 +6,9 @@
 //! * Aliases are followed inside the zone of the question only. What a CNAME points to in another
 //!   zone is that zone's matter, hosted here or not; a resolver asks again, and what it gets then
 //!   carries the right authority.
-//! * A chain ends after [`MAX_CHAIN`] steps or at a name it has been at: the reply holds the chain
-//!   so far with NOERROR, and the resolver, which has limits of its own, goes on from there.
+//! * A chain ends after [`MAX_CHAIN`] steps, at a name it has been at, or at a DNAME that leads
+//!   below itself: the reply holds the chain so far with NOERROR, and the resolver, which has
+//!   limits of its own, goes on from there.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -169,14 +170,16 @@ impl<'z, S: Steer> Ask<'z, S> {
             plan.rcode = rcode::YXDOMAIN;
             return None;
         }
+        let feeds_itself = LowerName::from_wire(target)?.is_at_or_below(owner);
         let target = [front, target].concat();
         let body = Body::Synthesised {
             ttl: rrset.ttl,
             target: target.clone(),
         };
         plan.push(at.wire.clone(), body);
-        // A question for CNAME is answered by the CNAME, as at an alias of the zone file.
-        (self.qtype != rtype::CNAME && self.qtype != rtype::ANY).then_some(target)
+        // A question for CNAME is answered by the CNAME, as at an alias of the zone file. A DNAME
+        // that leads below itself would lengthen the name until it overflows.
+        (self.qtype != rtype::CNAME && !feeds_itself).then_some(target)
     }
 
     fn steered(&self, service: ServiceId, at: &Step<'z>, plan: &mut Plan<'z>) {

@@ -20,10 +20,12 @@ use super::{
 };
 use crate::{
     types::{class, rtype},
-    zone::{LowerName, Rrset, Zone},
+    zone::{Lookup, LowerName, Rrset, Zone},
 };
 use meridian_config::Family;
 
+/// Most optional RRsets that are tried in vain.
+const MAX_LEFT_OUT: usize = 8;
 /// Most targets whose addresses go along with an MX, SRV or NS answer.
 const MAX_TARGETS: usize = 16;
 
@@ -138,41 +140,20 @@ fn write_glue(
     cut: &[u8],
     ns: &Rrset<'_>,
 ) -> Result<(), Full> {
-    let targets = || {
-        ns.rdata().filter_map(|target| {
-            let name = LowerName::from_wire(target)?;
-            let required = name.as_wire().ends_with(cut) && is_at_or_below(&name, cut);
-            Some((target, name, required))
-        })
+    let targets = |in_domain: bool| {
+        let named = |target| Some((target, LowerName::from_wire(target)?));
+        ns.rdata()
+            .filter_map(named)
+            .filter(move |(_, name)| name.is_at_or_below(cut) == in_domain)
     };
-    for (target, name, required) in targets() {
-        if required {
-            write_addresses(writer, zone, target, &name)?;
+    for (target, name) in targets(true) {
+        for rrset in addresses_of(zone, &name) {
+            write_rrset(writer, Section::Additional, target, &rrset)?;
         }
     }
-    for (target, name, required) in targets() {
-        if !required && write_addresses(writer, zone, target, &name).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn is_at_or_below(name: &LowerName, other: &[u8]) -> bool {
-    (0..=name.labels()).any(|skip| name.suffix(skip) == other)
-}
-
-/// A and AAAA of a name as the zone has them, glue included.
-fn write_addresses(
-    writer: &mut Writer<'_>,
-    zone: &Zone,
-    owner: &[u8],
-    name: &LowerName,
-) -> Result<(), Full> {
-    for rtype in [rtype::A, rtype::AAAA] {
-        if let Some(rrset) = zone.exact(name.as_wire(), rtype) {
-            write_rrset(writer, Section::Additional, owner, &rrset)?;
-        }
+    let mut left_out = 0;
+    for (target, name) in targets(false) {
+        write_optional(writer, zone, target, &name, &mut left_out);
     }
     Ok(())
 }
@@ -187,18 +168,54 @@ fn write_additional(writer: &mut Writer<'_>, zone: &Zone, rrset: &Rrset<'_>) {
         _ => return,
     };
     let mut seen: ArrayVec<LowerName, MAX_TARGETS> = ArrayVec::new();
-    for rdata in rrset.rdata() {
-        let Some(target) = rdata.get(skip..) else {
-            continue;
-        };
+    let mut left_out = 0;
+    for target in rrset.rdata().filter_map(|rdata| rdata.get(skip..)) {
         let Some(name) = LowerName::from_wire(target) else {
             continue;
         };
         if seen.iter().any(|other| other.as_wire() == name.as_wire()) {
             continue;
         }
-        if write_addresses(writer, zone, target, &name).is_err() || seen.try_push(name).is_err() {
+        write_optional(writer, zone, target, &name, &mut left_out);
+        if seen.try_push(name).is_err() {
             return;
         }
     }
+}
+
+/// Writes the addresses of one name that fit. What does not fit costs time too, so that nothing
+/// more is tried after [`MAX_LEFT_OUT`] of them.
+fn write_optional(
+    writer: &mut Writer<'_>,
+    zone: &Zone,
+    owner: &[u8],
+    name: &LowerName,
+    left_out: &mut usize,
+) {
+    if *left_out >= MAX_LEFT_OUT {
+        return;
+    }
+    for rrset in addresses_of(zone, name) {
+        if write_rrset(writer, Section::Additional, owner, &rrset).is_err() {
+            *left_out += 1;
+        }
+    }
+}
+
+/// A and AAAA of a name as the zone has them: glue, its own data, or what a wildcard gives.
+fn addresses_of<'z>(zone: &'z Zone, name: &LowerName) -> impl Iterator<Item = Rrset<'z>> + use<'z> {
+    let find = |rtype| {
+        // Glue first: below a cut a lookup would end in the referral.
+        let exact = zone.exact(name.as_wire(), rtype);
+        exact.or_else(|| match zone.lookup(name, rtype) {
+            Lookup::Answer(rrset) => Some(rrset),
+            _ => None,
+        })
+    };
+    let found = if zone.contains(name) {
+        [find(rtype::A), find(rtype::AAAA)]
+    } else {
+        [None, None]
+    };
+    found.into_iter().flatten()
 }

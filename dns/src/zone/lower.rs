@@ -79,6 +79,11 @@ impl LowerName {
         self.octets.get(start..self.len).unwrap_or(&[0])
     }
 
+    /// Whether this name is `other` (lower-cased wire form) or below it.
+    pub fn is_at_or_below(&self, other: &[u8]) -> bool {
+        self.as_wire().ends_with(other) && (0..=self.labels).any(|skip| self.suffix(skip) == other)
+    }
+
     /// The labels in front of the suffix that `skip` leaves, without a root.
     pub fn prefix(&self, skip: usize) -> &[u8] {
         let end = self.len.saturating_sub(self.suffix(skip).len());

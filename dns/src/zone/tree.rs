@@ -99,6 +99,12 @@ impl Zone {
         &self.apex
     }
 
+    /// Whether a name is at or below the apex.
+    pub fn contains(&self, name: &LowerName) -> bool {
+        let skip = name.labels().checked_sub(self.apex_labels);
+        skip.is_some_and(|skip| name.suffix(skip) == self.name_of(self.apex_node))
+    }
+
     /// Number of names, empty non-terminals included.
     pub fn len(&self) -> usize {
         self.nodes.len()

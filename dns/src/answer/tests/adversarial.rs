@@ -91,6 +91,8 @@ fn row_11_long_chains_and_loops_end() {
          b CNAME a
          *.loop CNAME x.loop
          up DNAME up.up
+         ping DNAME a.pong
+         pong DNAME a.ping
          one DNAME two
          two DNAME one"
     );
@@ -106,7 +108,12 @@ fn row_11_long_chains_and_loops_end() {
     assert_eq!(answers("self"), 1);
     assert_eq!(answers("a"), 2);
     assert_eq!(answers("y.loop"), 2);
-    assert_eq!(answers("x.up"), 1 + MAX_CHAIN);
+    assert_eq!(answers("x.up"), 2, "a DNAME that leads below itself");
+    assert_eq!(
+        answers("x.ping"),
+        2 + MAX_CHAIN,
+        "two that lead below each other"
+    );
     assert_eq!(answers("x.one"), 4);
 }
 

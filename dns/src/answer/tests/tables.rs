@@ -320,6 +320,18 @@ fn rfc_1035_3_3_9_addresses_of_mail_and_service_hosts() {
 }
 
 #[test]
+fn a_wildcard_gives_addresses_of_targets_in_its_zone_only() {
+    let lines = "@ MX 10 x.hosts\n@ MX 20 x.elsewhere.test.\n@ MX 30 y.sub\n\
+                 * A 192.0.2.1\n*.hosts A 192.0.2.2\nsub NS y.sub\n*.sub A 192.0.2.3";
+    let world = World::new(ZoneSet::new([zone("example.com", lines)]));
+    let reply = world.ask(&Ask::new("example.com", rtype::MX));
+    assert_eq!(
+        Reply::lines(&reply.additional),
+        ["A 300 x.hosts.example.com."]
+    );
+}
+
+#[test]
 fn steered_answers_and_their_summary() {
     let world = world();
     let reply = world.ask(&Ask::new("svc.example.com", A));
