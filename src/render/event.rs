@@ -1,6 +1,6 @@
 //! One line for one event.
 
-use super::{Paint, Style, clean};
+use super::{Paint, Style, one_line};
 use crate::runtime::events::{Event, EventKind};
 
 /// `2026-11-20T23:04:05Z  failover  fra: …`, without a newline.
@@ -11,14 +11,8 @@ pub(crate) fn event(event: &Event, style: Style) -> String {
         "{}  {}  {}",
         style.paint(Paint::Dim, &time),
         style.paint(paint(event), &kind),
-        sentence(&event.message)
+        one_line(&event.message)
     )
-}
-
-/// A message of several lines (the mistakes of a refused reload) in one.
-fn sentence(message: &str) -> String {
-    let lines: Vec<_> = message.lines().map(clean).collect();
-    lines.join("; ")
 }
 
 fn paint(event: &Event) -> Paint {

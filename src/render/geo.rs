@@ -95,3 +95,88 @@ fn code(code: [u8; 2]) -> String {
 fn coordinates(at: Coordinates) -> String {
     format!("{:.2}, {:.2}", at.latitude, at.longitude)
 }
+
+#[cfg(test)]
+mod tests {
+    use meridian_geo_data::{Cell as Area, CellId, Fold};
+
+    use super::*;
+
+    fn description() -> Description {
+        let at = Coordinates {
+            latitude: 35.6,
+            longitude: 139.7,
+        };
+        Description {
+            address: "64:ff9b::850b:1".parse().unwrap(),
+            fold: Fold::Nat64,
+            judged: "133.11.0.1".parse().unwrap(),
+            source: Source::Database("city.mmdb".to_owned()),
+            prefix: "64:ff9b::850b:0/112".parse().unwrap(),
+            cell: Some(CellId(7)),
+            cell_data: Some(Area {
+                center: at,
+                country: Some(*b"JP"),
+                continent: Some(*b"AS"),
+            }),
+            location: Some(at),
+            city: Some("Tokyo\u{1b}[2J".to_owned()),
+            asn: Some(2501),
+            as_name: Some("The University of Tokyo".to_owned()),
+            pinned: None,
+        }
+    }
+
+    #[test]
+    fn golden() {
+        let near = |pop: &str, distance_km| Near {
+            pop: pop.to_owned(),
+            distance_km,
+        };
+        let found = Lookup {
+            description: description(),
+            pinned_pop: Some("nrt".to_owned()),
+            nearest: vec![near("nrt", 65.4), near("syd", 7800.0)],
+        };
+        let expected = "\
+address   64:ff9b::850b:1
+judged as 133.11.0.1
+prefix    64:ff9b::850b:0/112
+source    city.mmdb
+country   JP, AS
+city      Tokyo\\u{1b}[2J
+location  35.60, 139.70
+cell      7 at 35.60, 139.70
+network   AS2501 The University of Tokyo
+pinned to nrt
+
+NEAREST    KM
+nrt        65
+syd      7800
+";
+        assert_eq!(lookup(&found, Style::PLAIN), expected);
+    }
+
+    #[test]
+    fn nothing_known_is_said() {
+        let found = Lookup {
+            description: Description {
+                source: Source::Nothing,
+                cell: None,
+                cell_data: None,
+                location: None,
+                city: None,
+                asn: None,
+                as_name: None,
+                ..description()
+            },
+            pinned_pop: None,
+            nearest: Vec::new(),
+        };
+        let shown = lookup(&found, Style::PLAIN);
+        assert!(
+            shown.ends_with("source    nothing is known of this address\n"),
+            "{shown}"
+        );
+    }
+}

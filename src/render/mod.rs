@@ -120,6 +120,13 @@ pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Clean text in one line: the lines of a message (the mistakes of a refused reload, a reason
+/// that somebody wrote over the API) are joined, so that none can pass for a line of its own.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(clean).collect();
+    lines.join("; ")
+}
+
 fn is_hostile(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -164,6 +171,15 @@ mod tests {
         assert_eq!(clean("plain ümlaut"), "plain ümlaut");
         assert_eq!(clean("\x1b]0;owned\x07\n"), "\\u{1b}]0;owned\\u{7}\\u{a}");
         assert_eq!(clean("a\u{202e}b\u{9b}c"), "a\\u{202e}b\\u{9b}c");
+    }
+
+    #[test]
+    fn class_15_no_text_forges_a_line() {
+        assert_eq!(
+            one_line("a\nINFO forged\r\x1b[2J"),
+            "a; INFO forged\\u{d}\\u{1b}[2J"
+        );
+        assert_eq!(one_line("a\u{85}b\u{2028}c"), "a\\u{85}b\\u{2028}c");
     }
 
     #[test]

@@ -4,14 +4,14 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Cell, Paint, Style, Table, clean, span};
+use super::{Cell, Paint, Style, Table, clean, one_line, span};
 use crate::runtime::status::{PopStatus, Status};
 
 /// The whole page. `now` is when the answer was received.
 pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
     let mut out = heading(status, now, style);
     for alarm in &status.alarms {
-        let text = format!("ALARM  {}", clean(alarm));
+        let text = format!("ALARM  {}", one_line(alarm));
         let _ = writeln!(out, "{}", style.paint(Paint::Bad, &text));
     }
     out.push('\n');
@@ -48,16 +48,10 @@ fn heading(status: &Status, now: Timestamp, style: Style) -> String {
     }
     if !config.last_reload_successful {
         let why = config.refused.as_deref().unwrap_or("");
-        let text = format!("The newest reload was refused: {}", lines(why));
+        let text = format!("The newest reload was refused: {}", one_line(why));
         let _ = writeln!(out, "{}", style.paint(Paint::Bad, &text));
     }
     out
-}
-
-/// Several lines in one, for a reason that was rendered elsewhere.
-fn lines(text: &str) -> String {
-    let parts: Vec<_> = text.lines().map(clean).collect();
-    parts.join("; ")
 }
 
 fn pops(pops: &[PopStatus], now: Timestamp) -> Table {

@@ -197,14 +197,16 @@ fn write_log(event: &Event) {
         event.endpoint.as_deref(),
         event.service.as_deref(),
     );
+    // Reasons come from operators and from probed hosts: no line of the log may be theirs alone.
+    let message = crate::render::one_line(&event.message);
     match event.kind {
         EventKind::Alarm | EventKind::ReloadRefused => {
-            tracing::error!(kind, pop, endpoint, service, "{}", event.message);
+            tracing::error!(kind, pop, endpoint, service, "{message}");
         }
         EventKind::Endpoint | EventKind::Pop | EventKind::Failover | EventKind::Steering => {
-            tracing::warn!(kind, pop, endpoint, service, "{}", event.message);
+            tracing::warn!(kind, pop, endpoint, service, "{message}");
         }
-        _ => tracing::info!(kind, pop, endpoint, service, "{}", event.message),
+        _ => tracing::info!(kind, pop, endpoint, service, "{message}"),
     }
 }
 

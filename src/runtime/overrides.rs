@@ -112,9 +112,9 @@ impl Runtime {
             Ok(())
         })?;
         self.0.prober.set_overrides(all);
-        let end = until
-            .and_then(timestamp)
-            .map_or(String::new(), |t| format!(" until {t}"));
+        let end = until.and_then(timestamp).map_or(String::new(), |t| {
+            t.strftime(" until %Y-%m-%dT%H:%M:%SZ").to_string()
+        });
         let why = if new.reason.is_empty() {
             String::new()
         } else {

@@ -227,6 +227,46 @@ fn a_running_server_is_asked_and_steered() {
 }
 
 #[test]
+fn class_15_hostile_text_stays_text_in_every_sink() {
+    // A quote, a backslash, ESC, a line feed and markup in an owner name, and in a reason.
+    let hostile = r#"name = 'w\"\\\027\010<b>'"#;
+    let config = CONFIG.replace("name = \"www\"", hostile);
+    let server = Server::start(options(&config));
+    let question = r#"w\"\\\027\010<b>.example.com."#;
+    let explain = ["explain", question, "--client", TOKYO];
+    let shown = server.command(&explain);
+    assert!(shown.status.success(), "{}", err(&shown));
+    let reason = "x\nERROR forged\u{1b}[2J";
+    let drained = server.command(&["drain", "fra", "--reason", reason]);
+    assert!(drained.status.success(), "{}", err(&drained));
+    let texts = [
+        out(&shown),
+        out(&server.command(&["status"])),
+        out(&server.command(&["events"])),
+        server.process.log(),
+        server.metrics(),
+    ];
+    for text in texts {
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert!(
+            !text.lines().any(|line| line.starts_with("ERROR forged")),
+            "{text}"
+        );
+    }
+    let status = json(&server.command(&["status", "--json"]));
+    assert_eq!(status["pops"][0]["override"]["reason"], reason);
+    // Each sample of the metrics is still one line that ends with a number.
+    for line in server
+        .metrics()
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+    {
+        let value = line.rsplit_once(' ').expect("a value").1;
+        assert!(value.parse::<f64>().is_ok(), "{line}");
+    }
+}
+
+#[test]
 fn events_follow_until_the_server_stops() {
     let mut server = Server::start(options(CONFIG));
     let mut command = Command::new(meridian());
