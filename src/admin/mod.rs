@@ -18,7 +18,13 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use axum::{Extension, Router};
@@ -27,7 +33,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use meridian_config::Admin;
+use meridian_config::{Admin, Diagnostic};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -62,22 +68,44 @@ pub(crate) enum AdminError {
     #[error("admin.listen: {0}")]
     Socket(#[from] io::Error),
     /// `admin.token_file`.
-    #[error("admin.token_file: cannot read {file}: {source}")]
+    #[error("admin.token_file: cannot read {}: {source}", file.display())]
     Token {
         /// The file.
-        file: String,
+        file: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// An empty token would let everybody in who sends one.
-    #[error("admin.token_file: {0} holds fewer than 16 characters")]
-    ShortToken(String),
+    #[error("admin.token_file: {} holds fewer than 16 characters", .0.display())]
+    ShortToken(PathBuf),
     /// `admin.tls`.
     #[error("{0}")]
     Tls(#[from] TlsError),
     /// Neither token nor client certificate on an address that others reach.
     #[error("admin.listen: {0} is not loopback, so token_file or tls.client_ca is needed")]
     Unprotected(SocketAddr),
+}
+
+impl AdminError {
+    /// The same as a mistake about a file, for `check`; its key is found by
+    /// [`meridian_config::Config::blame`].
+    pub(crate) fn mistake(&self) -> Diagnostic {
+        let readable = "check the path and its permissions";
+        match self {
+            Self::Token { file, source } | Self::Tls(TlsError::Read { file, source, .. }) => {
+                Diagnostic::of_file(file, format!("cannot be read: {source}"), readable)
+            }
+            Self::ShortToken(file) => {
+                let help = "make one with `head -c 24 /dev/urandom | base64`";
+                Diagnostic::of_file(file, "holds fewer than 16 characters", help)
+            }
+            Self::Tls(TlsError::Pem { file, what, .. }) => {
+                let message = format!("holds no usable PEM {what}");
+                Diagnostic::of_file(file, message, "")
+            }
+            other => Diagnostic::of_file("", other.to_string(), ""),
+        }
+    }
 }
 
 /// A listener that is bound and has read its files, not yet serving.
@@ -128,15 +156,14 @@ impl Secrets {
     }
 }
 
-fn read_token(file: &std::path::Path) -> Result<Token, AdminError> {
-    let name = || file.display().to_string();
+fn read_token(file: &Path) -> Result<Token, AdminError> {
     let text = std::fs::read_to_string(file).map_err(|source| AdminError::Token {
-        file: name(),
+        file: file.to_owned(),
         source,
     })?;
     let token = text.trim();
     if token.len() < 16 {
-        return Err(AdminError::ShortToken(name()));
+        return Err(AdminError::ShortToken(file.to_owned()));
     }
     Ok(Token(token.as_bytes().to_vec()))
 }

@@ -1,6 +1,10 @@
 //! TLS of the admin listener, and what is read from a verified client certificate.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use meridian_config::AdminTls;
 use rustls::{
@@ -16,22 +20,22 @@ use webpki::EndEntityCert;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TlsError {
     /// A file cannot be read.
-    #[error("{key}: cannot read {file}: {source}")]
+    #[error("{key}: cannot read {}: {source}", file.display())]
     Read {
         /// Key of the configuration.
         key: &'static str,
         /// The file.
-        file: String,
+        file: PathBuf,
         /// Why.
         source: io::Error,
     },
     /// A file holds something else.
-    #[error("{key}: {file} holds no usable PEM {what}")]
+    #[error("{key}: {} holds no usable PEM {what}", file.display())]
     Pem {
         /// Key of the configuration.
         key: &'static str,
         /// The file.
-        file: String,
+        file: PathBuf,
         /// What was looked for.
         what: &'static str,
     },
@@ -89,7 +93,7 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(TlsError::Pem {
             key,
-            file: file.display().to_string(),
+            file: file.to_owned(),
             what: "certificate",
         }),
     }
@@ -100,7 +104,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = read(key, file)?;
     PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
         key,
-        file: file.display().to_string(),
+        file: file.to_owned(),
         what: "private key",
     })
 }
@@ -108,7 +112,7 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
 fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(file).map_err(|source| TlsError::Read {
         key,
-        file: file.display().to_string(),
+        file: file.to_owned(),
         source,
     })
 }

@@ -9,7 +9,10 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Failure, args::Check};
-use crate::render::{print, print_json};
+use crate::{
+    admin::{AdminError, Secrets},
+    render::{print, print_json},
+};
 
 /// What was read, in numbers.
 #[derive(Debug, Serialize)]
@@ -38,7 +41,7 @@ struct Mistake<'a> {
 
 /// Runs the command.
 pub(crate) fn run(args: &Check) -> Result<(), Failure> {
-    let checked = read(&args.config).and_then(|(config, built)| {
+    let checked = read(&args.config, admin_files).and_then(|(config, built)| {
         let failed = steer::run_tests(&config, &built.steering);
         if failed.is_empty() {
             Ok(summary(&config, &built))
@@ -64,12 +67,16 @@ pub(crate) fn run(args: &Check) -> Result<(), Failure> {
 }
 
 /// Reads a configuration with everything that it names, as the server does at start. Mistakes in
-/// zones, checks and geo data are reported together.
-pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
+/// zones, checks and geo data are reported together with `more` of them.
+pub(crate) fn read(
+    path: &Path,
+    more: impl FnOnce(&Config) -> Diagnostics,
+) -> Result<(Config, Built), Diagnostics> {
     let config = meridian_config::load(path)?;
     let mut mistakes = meridian_health_prober::validate(&config)
         .err()
         .unwrap_or_default();
+    mistakes.extend(more(&config));
     let clients = match ClientMap::open(&config.geo) {
         Ok(clients) => Some(clients),
         Err(more) => {
@@ -90,6 +97,12 @@ pub(crate) fn read(path: &Path) -> Result<(Config, Built), Diagnostics> {
         _ => {}
     }
     Err(config.blame(mistakes))
+}
+
+/// Token and certificates. Only `check` wants them: they are often readable by root alone.
+fn admin_files(config: &Config) -> Diagnostics {
+    let read = Secrets::read(&config.admin);
+    Diagnostics(read.err().iter().map(AdminError::mistake).collect())
 }
 
 fn summary(config: &Config, built: &Built) -> Summary {

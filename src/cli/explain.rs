@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ipnet::IpNet;
-use meridian_config::{Family, Name};
+use meridian_config::{Diagnostics, Family, Name};
 use meridian_dns::{
     client::{Client as Asker, Origin},
     steer::{self, Steering, View},
@@ -71,7 +71,7 @@ async fn online(args: &Explain) -> Result<serde_json::Value, Failure> {
 
 /// Works from the files; nothing is known of health, so every PoP counts as usable.
 fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value, Failure> {
-    let (config, built) = check::read(path)?;
+    let (config, built) = check::read(path, |_| Diagnostics::default())?;
     let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
     let family = match args.rtype {
         AddressType::A => Family::V4,

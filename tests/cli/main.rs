@@ -155,6 +155,7 @@ fn check_says_all_mistakes_at_once_and_explain_and_geo_work_from_files() {
     }
     let refused = run(&["check", "--config", file, "--json"]);
     assert_eq!(refused.status.code(), Some(1));
+
     assert!(
         json(&refused)["mistakes"]
             .as_array()
