@@ -1,6 +1,7 @@
 //! The parameters of SVCB and HTTPS (RFC 9460, RFC 9461, RFC 9540).
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
@@ -60,7 +61,7 @@ fn read_key(text: &[u8]) -> Option<u16> {
 /// Reads the parameters, in any order, and appends them in rising order of their keys
 /// (RFC 9460 §2.2).
 pub(super) fn read(input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
-    let mut params: Vec<(u16, Vec<u8>)> = Vec::new();
+    let mut params = BTreeMap::new();
     while input.peek().is_some() {
         let (token, text) = input.next(Expected::SvcParam)?;
         if token.quoted {
@@ -70,7 +71,7 @@ pub(super) fn read(input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), Fault
         let fault = |problem| Fault::new(token.span(), Problem::SvcParam(problem));
         let key =
             read_key(name).ok_or_else(|| fault(SvcParamProblem::UnknownKey(Shown::new(name))))?;
-        if params.iter().any(|(other, _)| *other == key) {
+        if params.contains_key(&key) {
             return Err(fault(SvcParamProblem::Twice(Shown::new(name))));
         }
         let generic = name.starts_with(b"key");
@@ -82,9 +83,8 @@ pub(super) fn read(input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), Fault
                 return Err(fault(SvcParamProblem::NoValue(name)));
             }
         };
-        params.push((key, wire));
+        params.insert(key, wire);
     }
-    params.sort_by_key(|(key, _)| *key);
     for (key, value) in params {
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         out.extend(key.to_be_bytes());
@@ -222,7 +222,7 @@ pub(super) fn check(rdata: &[u8]) -> Result<(), SvcbError> {
     let (listed, _) = mandatory.as_chunks();
     if listed
         .iter()
-        .any(|&key| !keys.contains(&u16::from_be_bytes(key)))
+        .any(|&key| keys.binary_search(&u16::from_be_bytes(key)).is_err())
     {
         return Err(SvcbError::MandatoryAbsent);
     }

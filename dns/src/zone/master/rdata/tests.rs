@@ -2,6 +2,8 @@
 
 #![allow(clippy::panic)]
 
+use std::path::Path;
+
 use meridian_config::Name;
 use proptest::{collection::vec, prelude::*};
 
@@ -648,6 +650,21 @@ fn compressible_names_stand_where_the_fields_say() {
     }
     assert_eq!(names_at(DNAME), NamesAt::default());
     assert_eq!(names_at(SRV), NamesAt::default());
+}
+
+/// The documentation lists the types that have a text form here, all of them and no other.
+#[test]
+fn documented_types() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/zone-files.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let (_, list) = page.split_once("## Types\n\n").unwrap();
+    let (list, _) = list.split_once(';').unwrap();
+    let mut known: Vec<_> = (0..=u16::MAX)
+        .filter(|&rtype| fields(rtype).is_some())
+        .map(|rtype| type_name(rtype).to_string())
+        .collect();
+    known.sort();
+    assert_eq!(list.split_whitespace().collect::<Vec<_>>(), known);
 }
 
 fn name_wire() -> impl Strategy<Value = Vec<u8>> {
