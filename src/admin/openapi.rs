@@ -32,6 +32,15 @@ mod tests {
             .collect();
         let routed: BTreeSet<&str> = super::super::routes::paths().into_iter().collect();
         assert_eq!(documented, routed);
+        let page = include_str!("../../docs/api.md");
+        for path in documented {
+            let start = format!(" {path}");
+            let shown = page.match_indices(&start).any(|(at, _)| {
+                let next = page[at + start.len()..].chars().next();
+                matches!(next, Some('`' | '?'))
+            });
+            assert!(shown, "docs/api.md does not list {path}");
+        }
     }
 
     #[test]

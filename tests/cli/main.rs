@@ -1,4 +1,4 @@
-//! The command line against real files and a real server: exit codes, text and JSON, tokens, TLS,
+//! The command line and the documentation against real files and a real server: exit codes, text and JSON, tokens, TLS,
 //! signals, and what systemd is told.
 
 use std::{
@@ -9,6 +9,7 @@ use std::{
 
 use meridian_tests::{
     PATIENCE, Running, Server, ServerOptions, dns, eventually, free_port, meridian, scratch,
+    workspace,
 };
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -415,4 +416,93 @@ fn systemd_is_told_what_happens() {
     process.signal(Signal::SIGTERM);
     assert_eq!(next().trim_end(), "STOPPING=1");
     assert!(process.wait(PATIENCE + Duration::from_secs(5)).success());
+}
+
+fn document(name: &str) -> String {
+    std::fs::read_to_string(workspace().join(name)).expect("a document")
+}
+
+/// The text of the first fenced block in `language` after `mark`.
+fn block<'a>(text: &'a str, mark: &str, language: &str) -> &'a str {
+    let (_, after) = text
+        .split_once(mark)
+        .unwrap_or_else(|| panic!("no {mark:?}"));
+    let (_, start) = after
+        .split_once(&format!("```{language}\n"))
+        .expect("a block");
+    start.split_once("```").expect("an end").0
+}
+
+#[test]
+fn the_first_zone_of_the_readme_is_fine_and_has_ten_lines() {
+    let folder = scratch();
+    let readme = document("README.md");
+    let toml = block(&readme, "## Your first zone", "toml");
+    assert!(toml.lines().count() <= 10);
+    let path = folder.path().join("meridian.toml");
+    std::fs::write(&path, toml).expect("a file");
+    std::fs::write(folder.path().join("example.com.zone"), ZONE).expect("a file");
+    let fine = run(&["check", "--config", path.to_str().expect("text")]);
+    assert!(fine.status.success(), "{}", err(&fine));
+}
+
+#[test]
+fn the_tutorial_shows_what_happens() {
+    let folder = scratch();
+    let tutorial = document("docs/tutorial.md");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    };
+    let meridian = |line: &str| {
+        let arguments = line
+            .strip_prefix("$ meridian ")
+            .expect("a command")
+            .split(' ');
+        let mut command = Command::new(meridian());
+        let output = command.args(arguments).current_dir(folder.path()).output();
+        let output = output.expect("meridian runs");
+        out(&output) + &err(&output)
+    };
+    let zone = block(&tutorial, "## 2.", "text");
+    let toml = block(&tutorial, "There is no `www` in it", "toml");
+    // The first line of each block only names the file.
+    let (_, zone) = zone.split_once('\n').expect("lines");
+    let (_, toml) = toml.split_once('\n').expect("lines");
+    write("example.com.zone", zone);
+    write("meridian.toml", toml);
+    let shows = |mark: &str| {
+        let shown = block(&tutorial, mark, "console");
+        let (command, expected) = shown.split_once('\n').expect("output");
+        assert_eq!(meridian(command).trim_end(), expected.trim_end(), "{mark}");
+    };
+    shows("There is a mistake in it");
+    let toml = toml.replace("\"nrd\"", "\"nrt\"");
+    write("meridian.toml", &toml);
+    shows("Mend it, and ask again");
+    shows("Where would a client in Tokyo go");
+    let tests = block(&tutorial, "Suppose you believe", "toml");
+    let with_tests = format!("{toml}\n{tests}");
+    write("meridian.toml", &with_tests);
+    shows("Suppose you believe");
+    write(
+        "meridian.toml",
+        &with_tests.replace("expect = \"iad\"", "expect = \"fra\""),
+    );
+    shows("Across the pole");
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let server = Server::start(options(CONFIG));
+    let page = document("docs/metrics.md");
+    for line in server.metrics().lines() {
+        let Some(name) = line.strip_prefix("# TYPE meridian_") else {
+            continue;
+        };
+        let name = name.split(' ').next().unwrap_or(name);
+        assert!(
+            page.contains(&format!("| `{name}` |")),
+            "{name} is not documented"
+        );
+    }
 }
