@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::server::overlap;
 use crate::{
     Admin, AdminTls, Log, LogFormat, Server,
     walk::{Table, Value},
@@ -55,7 +56,7 @@ fn read_tls(table: Table<'_>) -> Option<AdminTls> {
 
 fn judge_listen(listen: &Value<'_>, admin: &Admin, server: &Server, tls: bool, token: bool) {
     let address = admin.listen;
-    if address.port() != 0 && server.listen.contains(&address) {
+    if server.listen.iter().any(|dns| overlap(*dns, address)) {
         listen.mistake(
             format!("{address} is already taken by `server.listen`"),
             "give the admin interface a port of its own, such as 9153",

@@ -81,16 +81,28 @@ fn read_listen(value: &Value<'_>) -> Vec<SocketAddr> {
         let Some(socket) = entry.socket() else {
             continue;
         };
-        // Port 0 asks the kernel for any free port, each time another one.
-        if socket.port() != 0 && all.contains(&socket) {
-            entry.mistake(
-                format!("{socket} stands twice in `listen`"),
-                "remove one of them",
-            );
+        if let Some(other) = all.iter().find(|other| overlap(**other, socket)) {
+            let message = if *other == socket {
+                format!("{socket} stands twice in `listen`")
+            } else {
+                format!("{socket} and {other} overlap")
+            };
+            entry.mistake(message, "remove one of them");
         }
         all.push(socket);
     }
     all
+}
+
+/// Whether two sockets would want the same address and port; an unspecified address is every
+/// address of its family.
+pub(super) fn overlap(one: SocketAddr, two: SocketAddr) -> bool {
+    let whole = one.ip().is_unspecified() || two.ip().is_unspecified();
+    // Port 0 asks the kernel for any free port, each time another one.
+    one.port() == two.port()
+        && one.port() != 0
+        && one.is_ipv4() == two.is_ipv4()
+        && (whole || one.ip() == two.ip())
 }
 
 fn read_chaos(table: Table<'_>, chaos: &mut Chaos) {
