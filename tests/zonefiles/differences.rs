@@ -204,6 +204,30 @@ const DIFFERENCES: &[(&str, Peer, &str)] = &[
     ),
 ];
 
+/// Parts of messages of which only one of BIND and us has the like, with the reasons.
+pub(crate) const ACCIDENTS: &[(&str, &str)] = &[
+    (
+        "is not inside the zone",
+        "it ignores such records with a warning; nearly always a dot is missing or too much",
+    ),
+    (
+        "the digest is",
+        "it does not compare the digest with its algorithm; such a record never matches",
+    ),
+    (
+        "the flags are not made of letters and digits",
+        "RFC 3403 section 4.1 has A-Z and 0-9",
+    ),
+    (
+        "is not the length of the data in octets",
+        "RFC 3597 section 5: \\# is special in front of all data, also of text",
+    ),
+    (
+        "has no address records",
+        "it judges whether name servers inside the zone have addresses; a service may give them",
+    ),
+];
+
 /// The reason why a peer differs from us on a zone of the corpus.
 pub(crate) fn difference(name: &str, peer: Peer) -> Option<&'static str> {
     DIFFERENCES

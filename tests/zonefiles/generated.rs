@@ -1,9 +1,13 @@
 //! Random zones that every reader should take.
 
 /// A small generator (xorshift), so that a seed names a zone for ever.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -11,11 +15,11 @@ impl Random {
         self.0
     }
 
-    fn below(&mut self, most: u64) -> u64 {
+    pub(crate) fn below(&mut self, most: u64) -> u64 {
         self.next() % most
     }
 
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
+    pub(crate) fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
         from[self.below(from.len() as u64) as usize]
     }
 
@@ -28,7 +32,7 @@ impl Random {
 
 /// The text of the zone `example.com` for a seed.
 pub(crate) fn zone(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let mut text = String::from(
         "$TTL 1h\n@ IN SOA ns1 admin.example.com. ( 1 2h ; refresh\n 15m 2w 300 )\n@ NS ns.example.net.\n",
     );

@@ -7,6 +7,7 @@
 
 mod differences;
 mod generated;
+mod mutated;
 mod peers;
 
 use std::{
@@ -18,7 +19,7 @@ use meridian_config::Name;
 use meridian_dns::zone::master::{self, MasterFile, rdata};
 use meridian_tests::workspace;
 
-use differences::difference;
+use differences::{ACCIDENTS, difference};
 use peers::Peer;
 
 fn apex() -> Name {
@@ -201,4 +202,36 @@ fn peers_read_what_we_write() {
         "{}",
         wrong[..wrong.len().min(40)].join("\n")
     );
+}
+
+/// One small accident in a good zone: both refuse it, or both read the same; else for one of the
+/// reasons in [`differences::ACCIDENTS`].
+#[test]
+fn accidents_are_judged_alike() {
+    let peer = Peer::Bind;
+    if Peer::installed().all(|other| other != peer) {
+        return;
+    }
+    let folder = meridian_tests::scratch();
+    let path = folder.path().join("zone");
+    let (mut both, mut wrong) = (0, Vec::new());
+    for seed in 0..200 {
+        let text = mutated::mutate(&generated::zone(seed), seed);
+        std::fs::write(&path, &text).unwrap();
+        let what = match (master::read(&path, &apex()), peer.compile(&path)) {
+            (Ok(ours), Ok(_)) => {
+                both += 1;
+                compare_good(peer, &path, &ours).err()
+            }
+            (Err(_), Err(_)) => None,
+            (Ok(_), Err(said)) => Some(format!("they refuse: {said}")),
+            (Err(told), Ok(_)) => Some(format!("we refuse: {told}")),
+        };
+        let known = |what: &String| ACCIDENTS.iter().any(|(part, _)| what.contains(part));
+        if let Some(what) = what.filter(|what| !known(what)) {
+            wrong.push(format!("seed {seed}: {what}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    println!("200 zones with an accident: {both} read alike, the others refused by both");
 }

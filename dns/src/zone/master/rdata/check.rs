@@ -30,6 +30,9 @@ pub enum RdataError {
     /// RFC 3403 §4.1.
     #[error("the flags are not made of letters and digits")]
     Flags,
+    /// RFC 3402 §3.2.
+    #[error("the regular expression does not have the form !EXPRESSION!REPLACEMENT!")]
+    Regexp,
     /// RFC 4034 §4.1.2.
     #[error("the type bitmap is malformed")]
     Bitmap,
@@ -84,6 +87,9 @@ impl RdataError {
             Self::Empty => "give it at least one octet",
             Self::Tag => "use a tag such as issue, issuewild or iodef",
             Self::Flags => "use flags such as S, A, U or P",
+            Self::Regexp => {
+                "write it as !^.*$!sip:info@example.com!, or as \"\" where a replacement is given"
+            }
             Self::Bitmap => "list each type once, in windows of rising order",
             Self::Location => {
                 "latitudes end at 90 degrees, longitudes at 180, sizes at 90000000 metres"
@@ -127,7 +133,7 @@ pub fn check(rtype: u16, rdata: &[u8]) -> Result<(), RdataError> {
     match rtype {
         DS | CDS | DLV | TA | SSHFP | TLSA | SMIMEA | ZONEMD => digest(rtype, rdata),
         SVCB | HTTPS => svcb::check(rdata).map_err(RdataError::Svcb),
-        NAPTR => flags(rdata),
+        NAPTR => naptr(rdata),
         _ => Ok(()),
     }
 }
@@ -316,12 +322,41 @@ fn digest(rtype: u16, rdata: &[u8]) -> Result<(), RdataError> {
 }
 
 /// RFC 3403 §4.1: "Flags are single characters from the set A-Z and 0-9."
-fn flags(rdata: &[u8]) -> Result<(), RdataError> {
+fn naptr(rdata: &[u8]) -> Result<(), RdataError> {
     let mut wire = Wire(rdata);
     wire.take(4)?;
-    if wire.counted()?.iter().all(u8::is_ascii_alphanumeric) {
-        Ok(())
-    } else {
-        Err(RdataError::Flags)
+    if !wire.counted()?.iter().all(u8::is_ascii_alphanumeric) {
+        return Err(RdataError::Flags);
     }
+    wire.counted()?;
+    match wire.counted()? {
+        [] => Ok(()),
+        regexp if is_substitution(regexp) => Ok(()),
+        _ => Err(RdataError::Regexp),
+    }
+}
+
+/// RFC 3402 §3.2: `subst-expr = delim-char ere delim-char repl delim-char *flags`; the delimiter
+/// is "any octet not in 'POS-DIGIT' or 'flags'", and the only flag is `i`.
+fn is_substitution(regexp: &[u8]) -> bool {
+    let Some((&delimiter, mut rest)) = regexp.split_first() else {
+        return false;
+    };
+    if matches!(delimiter, 0 | b'1'..=b'9' | b'i' | b'\\') {
+        return false;
+    }
+    let mut left = 2;
+    while let Some((&octet, tail)) = rest.split_first() {
+        rest = match octet {
+            b'\\' => tail.get(1..).unwrap_or_default(),
+            _ => tail,
+        };
+        if octet == delimiter {
+            left -= 1;
+            if left == 0 {
+                return rest.iter().all(|&flag| flag == b'i');
+            }
+        }
+    }
+    false
 }

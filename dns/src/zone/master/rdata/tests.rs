@@ -96,6 +96,11 @@ const GOOD: &[(&str, &str, &str)] = &[
         "100 10 \"u\" \"E2U+sip\" \"!^.*$!sip:i@example.com!\" .",
     ),
     ("CAA", "0 issue \"ca.example.net; policy=ev\"", ""),
+    (
+        "NAPTR",
+        "1 1 u x \"!a\\\\!b!c\\\\1!i\" .",
+        "1 1 \"u\" \"x\" \"!a\\\\!b!c\\\\1!i\" .",
+    ),
     ("CAA", "128 tbs Unknown", "128 tbs \"Unknown\""),
     ("CAA", "0 iodef \"\"", ""),
     ("URI", "10 1 \"ftp://ftp1.example.com/public\"", ""),
@@ -349,6 +354,16 @@ const BAD: &[(&str, &str, &str)] = &[
         "NAPTR",
         "1 1 \"!\" \"\" \"\" .",
         "the NAPTR data is wrong: the flags are not made of letters and digits",
+    ),
+    (
+        "NAPTR",
+        "1 1 u x !^.*$!missing .",
+        "the NAPTR data is wrong: the regular expression does not have the form !EXPRESSION!REPLACEMENT!",
+    ),
+    (
+        "NAPTR",
+        "1 1 u x \"!a\\\\!b!c!d\" .",
+        "the NAPTR data is wrong: the regular expression does not have the form !EXPRESSION!REPLACEMENT!",
     ),
     (
         "SSHFP",
