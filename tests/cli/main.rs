@@ -8,7 +8,7 @@ use std::{
 };
 
 use meridian_tests::{
-    PATIENCE, Running, Server, ServerOptions, dns, eventually, free_port, meridian, scratch,
+    PATIENCE, Running, Server, ServerOptions, dns, eventually, free_port, http, meridian, scratch,
     workspace,
 };
 use nix::sys::signal::Signal;
@@ -347,7 +347,7 @@ fn a_token_over_tls() {
         .file("cert.pem", certificate)
         .file("key.pem", key)
         .file("ca.pem", ca.pem());
-    let server = Server::spawn(options);
+    let mut server = Server::spawn(options);
     server.process.wait_for_log("ready");
     let file = |name: &str| server.folder().join(name).display().to_string();
     let url = format!("https://{}", server.admin);
@@ -356,6 +356,15 @@ fn a_token_over_tls() {
 
     let fine = status(&["--ca-file", &ca, "--token-file", &token]);
     assert!(fine.status.success(), "{}", err(&fine));
+
+    // A new token is in force after a reload, the old one no longer.
+    std::fs::write(&token, "fedcba9876543210\n").expect("a file");
+    server.process.signal(Signal::SIGHUP);
+    let new = || status(&["--ca-file", &ca, "--token-file", &token]);
+    eventually("the new token opens", PATIENCE, || {
+        new().status.success().then_some(())
+    });
+    std::fs::write(&wrong, "0123456789abcdef\n").expect("a file");
     for (more, part) in [
         (&["--ca-file", &*ca][..], "a token is needed"),
         (
@@ -489,6 +498,102 @@ fn the_tutorial_shows_what_happens() {
         &with_tests.replace("expect = \"iad\"", "expect = \"fra\""),
     );
     shows("Across the pole");
+}
+
+/// Whether a reply is what its schema says: types, required keys, and no key that it does not name.
+fn fits(document: &Value, schema: &Value, value: &Value, at: &str) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let pointer = reference.trim_start_matches('#');
+        let target = document.pointer(pointer).expect("a schema");
+        return fits(document, target, value, at);
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let types = match &schema["type"] {
+        Value::Array(types) => types.clone(),
+        one => vec![one.clone()],
+    };
+    let fitting = |t: &Value| t == kind || (t == "number" && kind == "integer");
+    assert!(types.iter().any(fitting), "{at}: {value} is not {types:?}");
+    if let Some(allowed) = schema["enum"].as_array() {
+        assert!(allowed.contains(value), "{at}: {value}");
+    }
+    for required in schema["required"].as_array().into_iter().flatten() {
+        let key = required.as_str().expect("a key");
+        assert!(value.get(key).is_some(), "{at}: {key} is missing");
+    }
+    for (i, item) in value.as_array().into_iter().flatten().enumerate() {
+        fits(document, &schema["items"], item, &format!("{at}[{i}]"));
+    }
+    if schema["properties"].is_object() {
+        for (key, item) in value.as_object().into_iter().flatten() {
+            let known = &schema["properties"][key];
+            assert!(known.is_object(), "{at}.{key} is not documented");
+            fits(document, known, item, &format!("{at}.{key}"));
+        }
+    }
+}
+
+#[test]
+fn replies_are_what_the_openapi_document_says() {
+    let server = Server::start(options(CONFIG));
+    let ask = |method: &str, path: &str, body: &str| {
+        http::request(server.admin, method, path, body).expect("a reply")
+    };
+    let document = ask("GET", "/api/v1/openapi.json", "").json();
+    for (method, path, query, body, status) in [
+        (
+            "PUT",
+            "/api/v1/pops/{pop}/drain",
+            "",
+            r#"{"reason": "r", "for": "2h"}"#,
+            "200",
+        ),
+        ("GET", "/api/v1/status", "", "", "200"),
+        ("GET", "/api/v1/pops", "", "", "200"),
+        ("GET", "/api/v1/pops/{pop}", "", "", "200"),
+        ("DELETE", "/api/v1/pops/{pop}/drain", "", "", "200"),
+        ("DELETE", "/api/v1/pops/{pop}/drain", "", "", "409"),
+        (
+            "GET",
+            "/api/v1/explain",
+            "?name=www.example.com&client=::1",
+            "",
+            "200",
+        ),
+        (
+            "GET",
+            "/api/v1/explain",
+            "?name=x.example.com&client=::1",
+            "",
+            "404",
+        ),
+        ("POST", "/api/v1/reload", "", "", "200"),
+        ("GET", "/api/v1/events", "?follow=false", "", "200"),
+        ("GET", "/api/v1/events", "?follow=no", "", "400"),
+        ("GET", "/api/v1/openapi.json", "", "", "200"),
+    ] {
+        let reply = ask(method, &(path.replace("{pop}", "fra") + query), body);
+        assert_eq!(reply.status.to_string(), status, "{path}: {}", reply.body);
+        let mut described = &document["paths"][path][method.to_lowercase()]["responses"][status];
+        if let Some(reference) = described["$ref"].as_str() {
+            let pointer = reference.trim_start_matches('#');
+            described = document.pointer(pointer).expect("a response");
+        }
+        let schema = &described["content"]["application/json"]["schema"];
+        assert!(
+            schema.is_object(),
+            "{method} {path} {status} is not documented"
+        );
+        fits(&document, schema, &reply.json(), path);
+    }
 }
 
 #[test]
