@@ -23,8 +23,8 @@ use std::{
 
 use meridian_geo_data::CellId;
 
-/// PoPs kept in an order, at least.
-pub(super) const KEPT: usize = 16;
+/// PoPs kept in an order, at least. Few in tests, so that they run out often.
+pub(super) const KEPT: usize = if cfg!(test) { 2 } else { 16 };
 /// Octets that all kept orders together may take.
 pub(super) const BUDGET: usize = 256 << 20;
 /// Cells in one chunk of slots; a chunk is made when one of its cells is first asked for.
