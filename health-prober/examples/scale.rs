@@ -2,7 +2,7 @@
 //! time and the sockets of the prober alone.
 //!
 //! ```text
-//! cargo run --release -p meridian-health-prober --example scale -- [TARGETS] [SECONDS] [tcp|http]
+//! cargo run --release -p meridian-health-prober --example scale -- [TARGETS] [SECONDS] [tcp|http|https]
 //! ```
 //!
 //! The targets live in a child process, so that their own cost is not counted.
@@ -10,26 +10,31 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use meridian_health_prober::{Prober, Verdict};
+use rustls_pki_types::PrivateKeyDer;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
 };
+use tokio_rustls::TlsAcceptor;
 
 /// Endpoints of a PoP.
 const PER_POP: usize = 50;
+/// Server name of https targets.
+const NAME: &str = "edge.example";
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let first = arguments.next().unwrap_or_else(|| "10000".into());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     if first == "--serve" {
-        runtime.block_on(serve());
+        runtime.block_on(serve(arguments.next().map(Into::into)));
         return;
     }
     let number = |text: String| text.parse().expect("a number");
@@ -39,20 +44,44 @@ fn main() {
     runtime.block_on(measure(targets, Duration::from_secs(seconds as u64), &kind));
 }
 
-/// The targets: one listener for all of 127.0.0.0/8.
-async fn serve() {
+/// The targets: one listener for all of 127.0.0.0/8. Over TLS where there is a path; the
+/// certificate to trust is written to it.
+async fn serve(ca: Option<PathBuf>) {
+    let tls = ca.map(|path| acceptor(&path));
     let listener = TcpListener::bind("0.0.0.0:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound address");
     println!("{}", address.port());
     std::io::stdout().flush().expect("a reader");
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream));
-        }
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        match tls.clone() {
+            None => tokio::spawn(answer(stream)),
+            Some(tls) => tokio::spawn(async move {
+                if let Ok(stream) = tls.accept(stream).await {
+                    answer(stream).await;
+                }
+            }),
+        };
     }
 }
 
-async fn answer(mut stream: TcpStream) {
+fn acceptor(ca: &Path) -> TlsAcceptor {
+    let issued = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    fs::write(ca, issued.cert.pem()).expect("a file");
+    let key = PrivateKeyDer::try_from(issued.signing_key.serialize_der()).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| {
+            let builder = builder.with_no_client_auth();
+            builder.with_single_cert(vec![issued.cert.der().clone()], key)
+        });
+    TlsAcceptor::from(Arc::new(config.expect("a server configuration")))
+}
+
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let mut request = [0; 1024];
     while let Ok(length @ 1..) = stream.read(&mut request).await {
         let whole = request[..length].ends_with(b"\r\n\r\n");
@@ -70,10 +99,11 @@ struct Targets {
 }
 
 impl Targets {
-    fn start() -> Self {
+    fn start(ca: Option<&Path>) -> Self {
         let program = std::env::current_exe().expect("this program");
         let mut child = Command::new(program)
             .arg("--serve")
+            .args(ca)
             .stdout(Stdio::piped())
             .spawn()
             .expect("a child process");
@@ -96,8 +126,9 @@ impl Drop for Targets {
 
 #[allow(clippy::disallowed_methods)] // it measures
 async fn measure(count: usize, duration: Duration, kind: &str) {
-    let targets = Targets::start();
     let directory = tempfile::tempdir().expect("a directory");
+    let ca = directory.path().join("ca.pem");
+    let targets = Targets::start((kind == "https").then_some(ca.as_path()));
     let path = directory.path().join("meridian.toml");
     fs::write(directory.path().join("zone"), "").expect("a file");
     fs::write(&path, configuration(count, targets.port, kind)).expect("a file");
@@ -139,8 +170,12 @@ async fn measure(count: usize, duration: Duration, kind: &str) {
 }
 
 fn configuration(count: usize, port: u16, kind: &str) -> String {
+    let tls = match kind {
+        "https" => format!("server_name = \"{NAME}\"\nca_file = \"ca.pem\"\n"),
+        _ => String::new(),
+    };
     let mut text = format!(
-        "[check.edge]\ntype = \"{kind}\"\nport = {port}\n[[zone]]\nname = \"example.com\"\nfile = \"zone\"\n"
+        "[check.edge]\ntype = \"{kind}\"\nport = {port}\n{tls}[[zone]]\nname = \"example.com\"\nfile = \"zone\"\n"
     );
     let mut names = Vec::new();
     for (n, first) in (0..count).step_by(PER_POP).enumerate() {

@@ -86,9 +86,11 @@ impl Pace {
     pub(crate) fn bound(&self) -> Duration {
         let after_first = match self.fall {
             0 | 1 => Duration::ZERO,
-            fall => self.patience() + self.fast * (fall - 2),
+            fall => self
+                .patience()
+                .saturating_add(self.fast.saturating_mul(fall - 2)),
         };
-        self.interval + after_first + self.deadline
+        after_first.saturating_add(self.interval + self.deadline)
     }
 
     /// When a new target is probed for the first time.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use edge::{Edge, Identity, Manner};
+use jiff::Timestamp;
 use meridian_tests::{
     PATIENCE, Server, ServerOptions, dns, eventually,
     http::{self, sample},
@@ -87,8 +88,8 @@ impl World {
         });
     }
 
-    /// Waits for a verdict of the first PoP in the events, with this in its text.
-    fn wait_for_event(&self, kind: &str, text: &str) {
+    /// Waits for a verdict of the first PoP in the events, with this in its text; when it was.
+    fn wait_for_event(&self, kind: &str, text: &str) -> Timestamp {
         eventually(
             &format!("an event {kind} of fra with {text:?}"),
             PATIENCE,
@@ -97,14 +98,14 @@ impl World {
                 let Value::Array(events) = reply.json() else {
                     return None;
                 };
-                let found = events.iter().any(|event| {
+                let found = events.iter().rfind(|event| {
                     event["kind"] == kind
                         && event["pop"] == "fra"
                         && event["message"].as_str().is_some_and(|m| m.contains(text))
                 });
-                found.then_some(())
+                found?["time"].as_str()?.parse().ok()
             },
-        );
+        )
     }
 
     /// After the first edge has fallen ill: everything that must be seen, until it is healed.
@@ -116,6 +117,7 @@ impl World {
         heal: impl Fn(&mut Edge),
     ) {
         let took = self.wait_for_answer(1);
+        let changed = Timestamp::now();
         eprintln!("{what}: out of answers after {took:.2?}");
         let endpoint = self.edges[0].address;
         self.wait_for_metric("meridian_pop_up{pop=\"fra\"}", 0.0);
@@ -129,7 +131,11 @@ impl World {
             sample(&self.server.metrics(), &series).filter(|&count| count >= 3.0)
         });
         self.wait_for_event("endpoint", reason);
-        self.wait_for_event("pop", reason);
+        let verdict = self.wait_for_event("pop", reason);
+        eprintln!(
+            "{what}: first changed answer seen {} ms after the verdict",
+            changed.duration_since(verdict).as_millis()
+        );
         assert_eq!(
             sample(&self.server.metrics(), "meridian_pop_up{pop=\"iad\"}"),
             Some(1.0)
