@@ -186,6 +186,8 @@ pub(super) enum Problem {
     GenericLength(usize, usize),
     #[error("the data is {0} octets long; 65535 is the most")]
     TooLong(usize),
+    #[error("{problem}")]
+    Field { rtype: u16, problem: Box<Problem> },
     #[error("the {} data is wrong: {error}", type_name(*.rtype))]
     Data { rtype: u16, error: RdataError },
     #[error("{0}")]

@@ -1,12 +1,17 @@
 //! The remedy of each [`Problem`].
 
-use super::problem::{Expected, Problem, SvcParamProblem};
+use super::{
+    problem::{Expected, Problem, SvcParamProblem},
+    rdata::form,
+};
+use crate::types::rtype::type_name;
 
 /// What would be right.
 pub(super) fn remedy(problem: &Problem) -> String {
     match problem {
         Problem::Not(_, expected) | Problem::Missing(expected) => expectation(*expected).into(),
         Problem::Generated(_, inner) => remedy(inner),
+        Problem::Field { rtype, problem } => field(*rtype, problem),
         Problem::Data { error, .. } => error.remedy().into(),
         Problem::SvcParam(problem) => parameter(problem).into(),
         Problem::NoTextForm(rtype) => {
@@ -16,6 +21,22 @@ pub(super) fn remedy(problem: &Problem) -> String {
              write a dot inside a label as \\."
             .into(),
         other => fixed(other).into(),
+    }
+}
+
+/// A field that is there but wrong is told how it is written itself, where that is worth a word;
+/// everything else is told what fields there are.
+fn field(rtype: u16, problem: &Problem) -> String {
+    match problem {
+        Problem::Not(
+            _,
+            Expected::Number(_) | Expected::Tag | Expected::Name | Expected::SvcParam,
+        )
+        | Problem::Missing(_)
+        | Problem::Extra(_) => {
+            format!("{} data is written {}", type_name(rtype), form(rtype))
+        }
+        other => remedy(other),
     }
 }
 

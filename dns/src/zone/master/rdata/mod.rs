@@ -11,6 +11,7 @@
 
 mod check;
 mod encoding;
+mod forms;
 mod loc;
 mod read;
 mod schema;
@@ -19,6 +20,7 @@ mod write;
 
 pub(super) use check::folded;
 pub use check::{RdataError, SvcbError, check};
+pub(super) use forms::form;
 pub(super) use read::{Input, period, read};
 pub use write::to_text;
 

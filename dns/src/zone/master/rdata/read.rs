@@ -48,18 +48,28 @@ pub(in crate::zone::master) fn read(
         let Some(fields) = fields(rtype) else {
             return Err(Fault::new(place, Problem::NoTextForm(rtype)));
         };
-        for &field in fields {
-            input.field(field, out)?;
-        }
-    }
-    if let Some(extra) = input.peek() {
-        let shown = Shown::new(extra.text(input.text));
-        return Err(Fault::new(extra.span(), Problem::Extra(shown)));
+        known(fields, input, out).map_err(|fault| {
+            let problem = Box::new(fault.problem);
+            Fault::new(fault.span, Problem::Field { rtype, problem })
+        })?;
     }
     if out.len() > usize::from(u16::MAX) {
         return Err(Fault::new(place, Problem::TooLong(out.len())));
     }
     check(rtype, out).map_err(|error| Fault::new(place, Problem::Data { rtype, error }))
+}
+
+fn known(fields: &[Field], input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<(), Fault> {
+    for &field in fields {
+        input.field(field, out)?;
+    }
+    match input.peek() {
+        None => Ok(()),
+        Some(extra) => {
+            let shown = Shown::new(extra.text(input.text));
+            Err(Fault::new(extra.span(), Problem::Extra(shown)))
+        }
+    }
 }
 
 /// RFC 3597 §5: `\# LENGTH HEX`, for known types as well.

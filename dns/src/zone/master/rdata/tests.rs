@@ -667,6 +667,13 @@ fn compressible_names_stand_where_the_fields_say() {
     assert_eq!(names_at(SRV), NamesAt::default());
 }
 
+#[test]
+fn every_type_says_how_it_is_written() {
+    for rtype in 0..=u16::MAX {
+        assert_eq!(form(rtype).is_empty(), fields(rtype).is_none(), "{rtype}");
+    }
+}
+
 /// The documentation lists the types that have a text form here, all of them and no other.
 #[test]
 fn documented_types() {
