@@ -145,8 +145,14 @@ impl Control for Handle {
     }
 
     fn reload(&self, who: String) -> Boxed<'_, Result<serde_json::Value, Diagnostics>> {
+        // A task of its own: a client that goes away, or the limit on a request's time, must not
+        // stop a reload half-way.
+        let runtime = self.0.clone();
+        let task = tokio::spawn(async move { runtime.reload(Cause::Api(who)).await });
         Box::pin(async move {
-            let reloaded = self.0.reload(Cause::Api(who)).await?;
+            let reloaded = task
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
             Ok(serde_json::to_value(reloaded).unwrap_or_default())
         })
     }

@@ -5,7 +5,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, args::Serve, live::Live, logging};
-use crate::runtime::Cause;
+use crate::runtime::{Cause, Runtime};
 
 /// Runs until told to stop.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
@@ -18,7 +18,10 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     logging::start(config.as_ref().map_or(&default, |config| &config.log));
     super::threads()?.block_on(async {
         let mut signals = Signals::new()?;
-        let live = Live::start(&args.config, config.as_ref()).await?;
+        let live = tokio::select! {
+            live = Live::start(&args.config, config.as_ref()) => live?,
+            () = signals.stop() => return Ok(()),
+        };
         tracing::info!(admin = %live.admin, "ready");
         tell(&[NotifyState::Ready]);
         wait(&live, &mut signals).await;
@@ -55,6 +58,11 @@ impl Signals {
         })
     }
 
+    /// Ends when a signal asks to stop.
+    pub(crate) async fn stop(&mut self) {
+        while self.next().await != Asked::Stop {}
+    }
+
     /// The next one.
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
@@ -74,17 +82,20 @@ async fn wait(live: &Live, signals: &mut Signals) {
         };
         match asked {
             Asked::Stop => return,
-            Asked::Reload => {
-                // sd_notify(3): with Type=notify-reload both fields stand in one message.
-                if let Ok(now) = NotifyState::monotonic_usec_now() {
-                    tell(&[NotifyState::Reloading, now]);
-                }
-                // What was wrong is in the log, in the events and in `status`.
-                let _ = live.runtime.reload(Cause::Signal).await;
-                tell(&[NotifyState::Ready]);
-            }
+            // A task of its own, so that SIGTERM need not wait for a long reload.
+            Asked::Reload => drop(tokio::spawn(reload(live.runtime.clone()))),
         }
     }
+}
+
+async fn reload(runtime: Runtime) {
+    // sd_notify(3): with Type=notify-reload both fields stand in one message.
+    if let Ok(now) = NotifyState::monotonic_usec_now() {
+        tell(&[NotifyState::Reloading, now]);
+    }
+    // What was wrong is in the log, in the events and in `status`.
+    let _ = runtime.reload(Cause::Signal).await;
+    tell(&[NotifyState::Ready]);
 }
 
 /// Tells systemd; without its socket nothing happens.

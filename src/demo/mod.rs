@@ -79,7 +79,7 @@ async fn demo(args: &Demo) -> Result<(), Failure> {
         () = told => {}
         () = script(&edges, &args.fail, &args.heal) => {}
         () = over => {}
-        _ = signals.next() => print("\n"),
+        () = signals.stop() => print("\n"),
     }
     live.stop().await;
     print("The demo is over, everything has stopped.\n");

@@ -147,11 +147,14 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
-/// Prints to standard output. A reader that went away (`meridian events | head`) is no error.
+/// Prints to standard output. When its reader went away (`meridian events --follow | head`) nobody
+/// is left to work for, and the process ends.
 pub(crate) fn print(text: &str) {
     let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes());
-    let _ = out.flush();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if written.is_err_and(|error| error.kind() == io::ErrorKind::BrokenPipe) {
+        std::process::exit(0);
+    }
 }
 
 /// Prints a value as indented JSON with a final newline.
