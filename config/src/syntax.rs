@@ -47,7 +47,12 @@ fn drop_consequences(file: &SourceFile, all: &mut Vec<Diagnostic>) {
             .text
             .get(..start)
             .map_or(0, |t| t.rfind('\n').map_or(0, |i| i + 1));
-        if duplicate && file.text.get(line..).is_some_and(|t| t.trim_start().starts_with('[')) {
+        if duplicate
+            && file
+                .text
+                .get(line..)
+                .is_some_and(|t| t.trim_start().starts_with('['))
+        {
             let rest = file.text.get(start..).unwrap_or("");
             header_until = rest.find("\n[").map_or(file.text.len(), |i| start + i);
         }

@@ -1,11 +1,13 @@
 //! The checked model: what the rest of Meridian works with. Every reference is resolved to an
 //! index, every quantity has a type, every default is filled in.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    path::PathBuf,
-    time::Duration,
-};
+mod check;
+mod server;
+
+pub use check::*;
+pub use server::*;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
 use serde::Serialize;
@@ -147,85 +149,6 @@ pub struct NamedFile {
     pub at: Place,
 }
 
-/// `[server]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Server {
-    /// UDP and TCP on each. Default `0.0.0.0:53` and `[::]:53`.
-    pub listen: Vec<SocketAddr>,
-    /// UDP sockets and tasks for each listen address; 0 = one a core.
-    pub workers: usize,
-    /// Name server identifier (RFC 5001), also the answer to `id.server`.
-    pub nsid: Option<String>,
-    /// Overrides and the last good state are kept here. Default `/var/lib/meridian`.
-    pub state_directory: PathBuf,
-    /// User to become after binding, when started as root.
-    pub user: Option<String>,
-    /// Answers in class CHAOS.
-    pub chaos: Chaos,
-    /// `tcp = { connections, idle_timeout, in_flight }`
-    pub tcp: TcpLimits,
-}
-
-/// Class CHAOS TXT answers (RFC 4892); `None` is REFUSED.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Chaos {
-    /// `version.bind` and `version.server`. Default `meridian` without a number.
-    pub version: Option<String>,
-    /// `hostname.bind` and `id.server`. Default: the NSID.
-    pub hostname: Option<String>,
-}
-
-/// Limits of DNS over TCP.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TcpLimits {
-    /// Connections open at once, all listen addresses together. Default 1024.
-    pub connections: usize,
-    /// A connection without a query for this long is closed. Default 10 s (RFC 7766 §6.2.3).
-    pub idle_timeout: Duration,
-    /// Answers of one connection that may wait to be sent. Default 64.
-    pub in_flight: usize,
-}
-
-/// `[admin]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Admin {
-    /// Address of metrics and API. Default `127.0.0.1:9153`.
-    pub listen: SocketAddr,
-    /// File with the bearer token; required when `listen` is not loopback.
-    pub token_file: Option<PathBuf>,
-    /// TLS; required when `listen` is not loopback.
-    pub tls: Option<AdminTls>,
-}
-
-/// `[admin] tls = { certificate, key, client_ca }`
-#[derive(Clone, Debug, PartialEq)]
-pub struct AdminTls {
-    /// PEM certificate chain.
-    pub certificate: PathBuf,
-    /// PEM private key.
-    pub key: PathBuf,
-    /// Client certificates signed by this CA are accepted in place of a token.
-    pub client_ca: Option<PathBuf>,
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    /// `text` (default) or `json`.
-    pub format: LogFormat,
-    /// A tracing filter such as `info` or `meridian_dns=debug`. Default `info`.
-    pub level: String,
-}
-
-/// How a log line is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
-
 /// `[geo]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Geo {
@@ -288,99 +211,6 @@ pub struct ScopeMax {
     pub ipv4: u8,
     /// 1..=128
     pub ipv6: u8,
-}
-
-/// `[check.NAME]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Check {
-    /// The key under `[check]`.
-    pub name: String,
-    /// What is tested.
-    pub kind: CheckKind,
-    /// Port of the target. Default 80 for http, 443 for https; required for tcp.
-    pub port: u16,
-    /// Time between probes of one target. Default 5 s.
-    pub interval: Duration,
-    /// A probe that takes longer fails. Default 2 s.
-    pub timeout: Duration,
-    /// Consecutive failures until Down. Default 3.
-    pub fall: u32,
-    /// Consecutive passes until Up. Default 2.
-    pub rise: u32,
-    /// A pass that took longer than this is a failure.
-    pub max_latency: Option<Duration>,
-}
-
-impl Check {
-    /// The PEM roots that it reads.
-    pub fn ca_file(&self) -> Option<&PathBuf> {
-        match &self.kind {
-            CheckKind::Https(_, tls) => tls.ca_file.as_ref(),
-            CheckKind::Http(_) | CheckKind::Tcp => None,
-        }
-    }
-
-    pub(crate) fn ca_file_mut(&mut self) -> Option<&mut PathBuf> {
-        match &mut self.kind {
-            CheckKind::Https(_, tls) => tls.ca_file.as_mut(),
-            CheckKind::Http(_) | CheckKind::Tcp => None,
-        }
-    }
-}
-
-/// The kind of a check with the keys that belong to it.
-#[derive(Clone, Debug, PartialEq)]
-pub enum CheckKind {
-    /// Plain HTTP/1.1.
-    Http(HttpCheck),
-    /// HTTP/1.1 over TLS, certificate and name verified.
-    Https(HttpCheck, TlsCheck),
-    /// The connection is accepted.
-    Tcp,
-}
-
-/// The HTTP part of a check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HttpCheck {
-    /// `GET` (default) or `HEAD`.
-    pub method: HttpMethod,
-    /// Path and query. Default `/`.
-    pub path: String,
-    /// `Host` header. Default: the endpoint's address.
-    pub host: Option<String>,
-    /// Status codes that pass. Default 200..=299 as one range.
-    pub status: Vec<StatusRange>,
-    /// The first 64 KiB of the body must contain this.
-    pub body: Option<String>,
-}
-
-/// Request method of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpMethod {
-    /// GET
-    Get,
-    /// HEAD
-    Head,
-}
-
-/// Inclusive range of status codes: `200` or `"200-299"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StatusRange {
-    /// First code that passes.
-    pub first: u16,
-    /// Last code that passes.
-    pub last: u16,
-}
-
-/// The TLS part of a check.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TlsCheck {
-    /// Server name for SNI and verification. Default: `host`, else the endpoint's address.
-    pub server_name: Option<String>,
-    /// PEM roots. Default: the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Accept any certificate. Only by this key.
-    pub insecure: bool,
 }
 
 /// `[[pop]]`
