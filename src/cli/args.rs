@@ -217,8 +217,15 @@ impl AddressType {
     }
 }
 
+const STATUS_HELP: &str = "\
+Examples:
+  meridian status
+  meridian status --json | jq '.pops[] | select(.state != \"up\")'
+  meridian status --admin https://ns1.example.com:9153 --token-file admin.token";
+
 /// `meridian status`
 #[derive(Args, Debug)]
+#[command(after_help = STATUS_HELP)]
 pub(crate) struct Status {
     #[command(flatten)]
     pub(crate) target: Target,
@@ -259,8 +266,14 @@ pub(crate) struct Undrain {
     pub(crate) target: Target,
 }
 
+const EVENTS_HELP: &str = "\
+Examples:
+  meridian events                 the last 1000 at most, oldest first
+  meridian events --follow        the same, then what happens from now on";
+
 /// `meridian events`
 #[derive(Args, Debug)]
+#[command(after_help = EVENTS_HELP)]
 pub(crate) struct Events {
     /// Stay, and print what happens as it happens
     #[arg(short, long)]
