@@ -414,8 +414,8 @@ impl<'a> Case<'a> {
 
     /// The scope of the answer; see the module's text in `steer`.
     fn scope(&self, reason: Reason, drawn: bool) -> u8 {
-        // RFC 7871 §7.2.1: "If the SOURCE PREFIX-LENGTH is 0 … the response MUST have SCOPE
-        // PREFIX-LENGTH 0": such an answer is kept apart by resolvers (§7.3.1).
+        // RFC 7871 §7.3.1: what is cached "because of a query's SOURCE PREFIX-LENGTH of 0" is "only
+        // … used for other /0 queries", so this scope tells nobody that the answer is for everyone.
         if self.client.origin == Origin::OptOut {
             return 0;
         }

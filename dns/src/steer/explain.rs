@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meridian_config::{Family, Policy};
+use meridian_config::{Family, Policy, Ratio};
 use meridian_geo_data::Description;
 use meridian_health_prober::{Override, Verdict};
 use serde::Serialize;
@@ -36,6 +36,8 @@ pub struct Explanation {
     pub tolerance_ms: f32,
     /// Addresses per answer.
     pub answers: usize,
+    /// Share of a PoP's endpoints that must be usable.
+    pub min_health: Ratio,
     /// Configured weights of the score's terms.
     pub weights: TermWeights,
     /// Terms that nothing measures yet; their weights have no say.
@@ -137,7 +139,9 @@ pub fn explain(
     let case = Case::new(steering, view, service, client, family)?;
     let decision = case.decide();
     let candidates = candidates(&case, &decision);
-    let location = steering.clients.describe(case.block.first);
+    // Described in the client's own family, so that it shows how the address was folded.
+    let block = case.block.net(client.address);
+    let location = steering.clients.describe(block.addr());
     let service = case.service;
     let of_family = |address: &&IpAddr| Family::of(**address) == family;
     Some(Explanation {
@@ -149,10 +153,11 @@ pub fn explain(
         policy: service.policy,
         tolerance_ms: service.tolerance_ms,
         answers: service.answers,
+        min_health: service.min_health,
         weights: service.weights,
         not_measured: vec!["latency", "load"],
         client: *client,
-        block: case.block.net(client.address),
+        block,
         pinned: case
             .pinned
             .and_then(|pinned| case.pop(pinned))

@@ -144,6 +144,13 @@ fn obstacle(case: &Case<'_>, one: &Candidate) -> Option<String> {
         };
         return Some(format!("drained by an operator{said}"));
     }
+    if !one.usable && one.verdict.is_usable() {
+        let asked = case.service.min_health.0 * 100.0;
+        let told = &one.verdict_reason;
+        return Some(format!(
+            "down: {told}, and this service asks for {asked} % of its endpoints"
+        ));
+    }
     if !one.usable {
         return Some(format!("down: {}", one.verdict_reason));
     }

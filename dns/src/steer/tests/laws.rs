@@ -100,7 +100,7 @@ proptest! {
         }
     }
 
-    /// RFC 7871 §7.2.1 and §11.1: opting out changes the scope, not the answer.
+    /// RFC 7871 §7.1.2: opting out changes the scope, not the answer.
     #[test]
     fn opting_out_is_answered_by_source_with_scope_0(world in world(), address in some_address()) {
         for (service, _) in services(&world) {

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use meridian_config::{Config, Family, Fence, Policy, PopId, SteeringTest, Weight};
+use meridian_config::{Config, Family, Fence, Policy, PopId, Ratio, SteeringTest, Weight};
 use meridian_health_prober::HealthSnapshot;
 
 use super::{
@@ -217,9 +217,15 @@ fn weight_zero_is_for_when_nothing_else_is_left() {
 #[test]
 fn bias_draws_clients_from_farther_away() {
     let mut config = three();
+    config.pops[1].bias_ms = 65.0;
+    let world = over(config.clone(), up());
+    assert_eq!(
+        told(&world, PARIS),
+        ("iad".into(), Reason::Nearest, Level::Geo, 24)
+    );
     config.pops[1].bias_ms = 58.0;
     let world = over(config, up());
-    assert_eq!(told(&world, PARIS).0, "iad", "61.9 − 58 beats 4.8");
+    assert_eq!(told(&world, PARIS).1, Reason::WeightShared, "3.86 and 4.81");
 }
 
 #[test]
@@ -375,6 +381,33 @@ fn a_view_of_another_configuration_is_survived() {
         Family::V4,
     );
     assert!(none.addresses.is_empty());
+}
+
+/// The prober's verdict is under `[steering] min_health`; a service may ask for more.
+#[test]
+fn a_service_with_a_min_health_of_its_own() {
+    let mut config = three();
+    let failed = health(&config, &[(0, vec![false, true])], &[]);
+    let world = over(config.clone(), failed.clone());
+    assert_eq!(
+        told(&world, PARIS).0,
+        "fra",
+        "one of two is enough by default"
+    );
+    config.zones[0].services[0].steering.min_health = Ratio(0.8);
+    let world = over(config, failed);
+    assert_eq!(told(&world, PARIS).1, Reason::FailedOver);
+    let why = explain(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V4,
+    );
+    assert_eq!(
+        why.unwrap().candidates[0].why,
+        "down: tested, and this service asks for 80 % of its endpoints"
+    );
 }
 
 fn test(name: &str, client: &str, down: &[u16], expect: u16) -> SteeringTest {

@@ -168,7 +168,7 @@ proptest! {
         }
     }
 
-    /// RFC 7871 §7.1.2 and §7.2.1: opted out, so the resolver's own address, and scope 0.
+    /// RFC 7871 §7.1.2: opted out, so the resolver's own address, and scope 0.
     #[test]
     fn an_opt_out_is_answered_by_source(world in world(), source in some_address()) {
         let snapshot = snapshot(&world);
