@@ -196,12 +196,18 @@ fn open_clients(
         }
         Err(mistakes) => mistakes,
     };
-    let copies = last_good.and_then(|l| l.restore().ok().flatten());
-    let clients = copies
-        .and_then(|copies| ClientMap::open(&copied(&config.geo, &copies)).ok())
-        .ok_or_else(|| mistakes.clone())?;
+    // The databases in force, when they are the same ones; else their last good copies.
+    let in_force = before.filter(|before| before.config.geo == config.geo);
+    let clients = match in_force {
+        Some(before) => before.clients.clone(),
+        None => {
+            let copies = last_good.and_then(|l| l.restore().ok().flatten());
+            let opened = copies.and_then(|c| ClientMap::open(&copied(&config.geo, &c)).ok());
+            Arc::new(opened.ok_or_else(|| mistakes.clone())?)
+        }
+    };
     Ok(Opened {
-        clients: Arc::new(clients),
+        clients,
         broken: Some(mistakes.to_string()),
         signature,
     })

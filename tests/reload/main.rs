@@ -3,6 +3,7 @@
 //! The service `www.example.com` answers with the first PoP of its pool, so the address tells which
 //! configuration an answer was made from.
 
+mod geo;
 mod load;
 
 use std::{
