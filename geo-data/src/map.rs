@@ -171,8 +171,8 @@ impl ClientMap {
         let open = databases.city.iter().chain(&databases.asn);
         let infos = open.map(|database| database.info.clone()).collect();
         Self {
-            v4: Table::new(v4),
-            v6: Table::new(v6),
+            v4: Table::new(&v4),
+            v6: Table::new(&v6),
             cells: gazetteer.cells.finish(),
             pins,
             networks,
@@ -264,7 +264,7 @@ fn embedded() -> Ranges<u128> {
 
 fn mistake(file: PathBuf, key: &str, index: usize, error: &MmdbError) -> Diagnostic {
     let help = match error {
-        MmdbError::Io(_) => "check the path and its permissions",
+        MmdbError::Io(_) | MmdbError::NoFile => "check the path and its permissions",
         MmdbError::Useless { .. } if key == "asn" => {
             "give an ASN database here; a city or country database goes to `geo.city`"
         }

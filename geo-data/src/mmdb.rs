@@ -5,7 +5,9 @@
 //! nodes shared until 2^128 paths lead through them) must be refused, not followed.
 
 use std::{
-    fmt, fs, io,
+    fmt,
+    fs::{self, File},
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
     sync::Arc,
@@ -28,8 +30,10 @@ const MAX_VISITS_PER_NODE: u64 = 4;
 pub(crate) enum MmdbError {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it has {0} octets, more than {MAX_FILE_BYTES}")]
-    TooLarge(u64),
+    #[error("it is no regular file")]
+    NoFile,
+    #[error("it is larger than {} GiB", MAX_FILE_BYTES >> 30)]
+    TooLarge,
     #[error("it is no MaxMind DB file, or is damaged: {0}")]
     Format(String),
     #[error("its search tree is damaged: {0}")]
@@ -114,11 +118,23 @@ pub(crate) fn low(bits: u128) -> u32 {
 impl Mmdb {
     /// Reads a file and checks its metadata and layout.
     pub(crate) fn open(path: &Path) -> Result<Self, MmdbError> {
-        let size = fs::metadata(path)?.len();
-        if size > MAX_FILE_BYTES {
-            return Err(MmdbError::TooLarge(size));
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        let metadata = fs::metadata(path)?;
+        if !metadata.is_file() {
+            return Err(MmdbError::NoFile);
         }
-        Self::from_bytes(fs::read(path)?)
+        if metadata.len() > MAX_FILE_BYTES {
+            return Err(MmdbError::TooLarge);
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // It may have grown since.
+        File::open(path)?
+            .take(MAX_FILE_BYTES + 1)
+            .read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(MmdbError::TooLarge);
+        }
+        Self::from_bytes(bytes)
     }
 
     /// The same for a file that is already in memory.

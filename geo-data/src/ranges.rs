@@ -199,16 +199,25 @@ impl<A: Address> Builder<A> {
 /// [`Ranges`] with an index over the leading bits, so that a lookup searches a few neighbours
 /// instead of the whole space.
 #[derive(Debug)]
-pub(crate) struct Table<A> {
-    ranges: Ranges<A>,
+pub(crate) struct Table<A: Copy> {
+    entries: Box<[Entry<A>]>,
     /// For every value of the leading `index_bits` bits: the range with its first address.
     index: Vec<u32>,
     index_bits: u8,
 }
 
+/// First address and value of a range, side by side in memory: a lookup mostly waits for memory.
+/// Packed, because an IPv6 address would be padded by 12 octets.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, packed(4))]
+struct Entry<A: Copy> {
+    start: A,
+    value: u32,
+}
+
 impl<A: Address> Table<A> {
     /// Indexes `ranges`: about one slot a range, between 2^8 and 2^20.
-    pub(crate) fn new(ranges: Ranges<A>) -> Self {
+    pub(crate) fn new(ranges: &Ranges<A>) -> Self {
         let wanted = usize::BITS - ranges.len().leading_zeros();
         let index_bits = u8::try_from(wanted.clamp(8, 20)).unwrap_or(8);
         let mut index = Vec::with_capacity(1 << index_bits);
@@ -225,8 +234,12 @@ impl<A: Address> Table<A> {
         }
         let last = u32::try_from(ranges.len().saturating_sub(1)).unwrap_or(u32::MAX);
         index.resize(1 << index_bits, last);
+        let entries = ranges
+            .iter()
+            .map(|(start, value)| Entry { start, value })
+            .collect();
         Self {
-            ranges,
+            entries,
             index,
             index_bits,
         }
@@ -236,32 +249,32 @@ impl<A: Address> Table<A> {
     /// Total; no allocation.
     pub(crate) fn lookup(&self, address: A) -> (u32, u8) {
         let slot = address.leading(self.index_bits);
-        let first = self.index.get(slot).map_or(0, |at| *at as usize);
+        let begin = |slot: usize| self.index.get(slot).map(|at| *at as usize);
+        let first = begin(slot).unwrap_or(0);
         // The range with the slot's last address is the one with the next slot's first, or before.
-        let last = self
-            .index
-            .get(slot + 1)
-            .map_or(self.ranges.len(), |at| *at as usize + 1);
-        let starts = self.ranges.starts.get(first..last).unwrap_or(&[]);
-        let at = first
-            + starts
-                .partition_point(|start| *start <= address)
-                .saturating_sub(1);
-        let value = self.ranges.values.get(at).copied().unwrap_or(NOTHING);
-        let lower = self
-            .ranges
-            .starts
-            .get(at)
-            .and_then(|start| start.previous());
-        let upper = self.ranges.starts.get(at + 1).copied();
+        let last = begin(slot + 1).map_or(self.entries.len(), |at| at + 1);
+        let among = self.entries.get(first..last).unwrap_or(&[]);
+        let before = among.partition_point(|entry| entry.start() <= address);
+        let at = first + before.saturating_sub(1);
+        let Some(found) = self.entries.get(at) else {
+            return (NOTHING, 0);
+        };
+        let lower = found.start().previous();
+        let upper = self.entries.get(at + 1).map(Entry::start);
         // A prefix must be one bit longer than what it has in common with a neighbour outside.
         let beyond = |other: Option<A>| other.map_or(0, |other| address.common(other) + 1);
-        (value, beyond(lower).max(beyond(upper)))
+        (found.value, beyond(lower).max(beyond(upper)))
     }
 
     /// Number of ranges.
     pub(crate) fn len(&self) -> usize {
-        self.ranges.len()
+        self.entries.len()
+    }
+}
+
+impl<A: Copy> Entry<A> {
+    fn start(&self) -> A {
+        self.start
     }
 }
 
@@ -323,7 +336,7 @@ mod tests {
 
     #[test]
     fn prefix_of_the_whole_space_is_zero() {
-        let table = Table::new(Ranges::<u128>::filled(7));
+        let table = Table::new(&Ranges::<u128>::filled(7));
         assert_eq!(table.lookup(0), (7, 0));
         assert_eq!(table.lookup(u128::MAX), (7, 0));
     }
@@ -332,7 +345,7 @@ mod tests {
         #[test]
         fn lookup_finds_the_value_and_the_widest_prefix(cuts in cuts(), extra: Vec<u32>) {
             let ranges = build(&cuts);
-            let table = Table::new(ranges.clone());
+            let table = Table::new(&ranges);
             for address in probes(&[&ranges], &extra) {
                 let (value, len) = table.lookup(address);
                 prop_assert_eq!(value, ranges.get(address));

@@ -4,7 +4,7 @@ use std::{net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
 use meridian_config::{Coordinates, PopId};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 /// Index of a cell in the [`ClientMap`](crate::ClientMap) that gave it out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -16,9 +16,17 @@ pub struct Cell {
     /// Its centre.
     pub center: Coordinates,
     /// ISO 3166-1 alpha-2, upper case; `None` when the data does not say.
+    #[serde(serialize_with = "as_text")]
     pub country: Option<[u8; 2]>,
     /// AF AN AS EU NA OC SA; `None` when neither data nor country says.
+    #[serde(serialize_with = "as_text")]
     pub continent: Option<[u8; 2]>,
+}
+
+/// Writes a code as people and scripts expect it: `"JP"`.
+fn as_text<S: Serializer>(code: &Option<[u8; 2]>, to: S) -> Result<S::Ok, S::Error> {
+    code.map(|code| String::from_utf8_lossy(&code).into_owned())
+        .serialize(to)
 }
 
 /// What is known of one address. Every address in the same family that shares its first
@@ -118,4 +126,26 @@ pub struct DatabaseInfo {
     pub ip_version: u16,
     /// `city` or `country` level, or `asn`.
     pub level: &'static str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_text_in_json() {
+        let center = Coordinates {
+            latitude: 35.5,
+            longitude: 139.5,
+        };
+        let cell = Cell {
+            center,
+            country: Some(*b"JP"),
+            continent: None,
+        };
+        let text = serde_json::to_string(&cell).unwrap();
+        let expect =
+            r#"{"center":{"latitude":35.5,"longitude":139.5},"country":"JP","continent":null}"#;
+        assert_eq!(text, expect);
+    }
 }

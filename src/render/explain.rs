@@ -52,7 +52,7 @@ struct Coordinates {
 
 #[derive(Debug, Deserialize)]
 struct Area {
-    country: Option<[u8; 2]>,
+    country: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -144,8 +144,7 @@ fn scope(e: &Explained) -> String {
 fn location(l: &Location) -> String {
     let mut parts = Vec::new();
     parts.extend(l.city.clone());
-    let country = l.cell_data.as_ref().and_then(|area| area.country);
-    parts.extend(country.map(|c| String::from_utf8_lossy(&c).into_owned()));
+    parts.extend(l.cell_data.as_ref().and_then(|area| area.country.clone()));
     if let Some(at) = &l.location {
         parts.push(format!("{:.2} {:.2}", at.latitude, at.longitude));
     }
@@ -205,7 +204,7 @@ mod tests {
             "client": {"address": "133.11.0.0", "source_len": 24, "origin": "ecs"},
             "block": "133.11.0.0/24",
             "location": {"city": "Tokyo\u{1b}", "location": {"latitude": 35.6, "longitude": 139.7},
-                "cell_data": {"country": [74, 80]}, "source": {"kind": "database", "of": "bundled"}},
+                "cell_data": {"country": "JP"}, "source": {"kind": "database", "of": "bundled"}},
             "candidates": [candidate("nrt", 290.4, "best score"), candidate("fra", 9320.0, "drained")],
             "addresses": ["192.0.2.30"], "chosen": "nrt", "why": "nrt is nearest",
             "level_number": 1, "ttl": 30, "scope": 8, "scope_why": "8: as wide as the geo data says"
