@@ -51,6 +51,14 @@ pub(super) fn parts(config: &Config, cells: usize) -> Parts {
 }
 
 fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
+    let has = |family: &Family| {
+        let mut pops = pool.pops.iter().map(|pop| config.pop(*pop));
+        pops.any(|pop| {
+            pop.endpoints
+                .iter()
+                .any(|address| Family::of(*address) == *family)
+        })
+    };
     let fences = || pool.pops.iter().map(|pop| &config.pop(*pop).serves);
     Pool {
         name: pool.name.as_str().into(),
@@ -59,6 +67,7 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
             .map(|check| config.check(check).name.as_str().into()),
         members: pool.pops.as_slice().into(),
         fallback: pool.fallback.as_slice().into(),
+        families: [Family::V4, Family::V6].into_iter().filter(has).collect(),
         fenced: fences().any(|fence| !fence.is_open()),
         configured: configured_order(config, pool),
     }

@@ -178,6 +178,8 @@ pub(super) struct Pool {
     pub(super) check: Option<Box<str>>,
     pub(super) members: Box<[PopId]>,
     pub(super) fallback: Box<[IpAddr]>,
+    /// Families of which its PoPs have endpoints at all.
+    pub(super) families: Vec<Family>,
     /// Whether any of its PoPs is fenced.
     pub(super) fenced: bool,
     /// The operator's order, for clients of whom nothing is known.

@@ -110,14 +110,19 @@ impl View {
         }
     }
 
-    /// What a service rests on at best: the value of its `steering_level`.
+    /// What a service rests on: the value of its `steering_level`. Last resort as soon as one of
+    /// the families that its PoPs have has nothing usable left.
     pub fn level(&self, steering: &Steering, service: ServiceId) -> Level {
         let Some(service) = steering.service(service) else {
             return Level::LastResort;
         };
-        let any = self.any.get(service.roster).copied().unwrap_or_default();
+        let families = steering
+            .pools
+            .get(service.pool.index())
+            .map_or(&[][..], |p| &p.families);
+        let gone = |family: &Family| !self.any(service.roster, *family);
         match service.policy {
-            _ if !any.v4 && !any.v6 => Level::LastResort,
+            _ if families.is_empty() || families.iter().any(gone) => Level::LastResort,
             Policy::Failover => Level::ConfiguredOrder,
             Policy::Score => Level::Geo,
         }

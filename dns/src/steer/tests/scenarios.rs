@@ -473,6 +473,13 @@ fn the_level_of_a_service() {
     let mut config = three();
     let world = over(config.clone(), up());
     assert_eq!(world.view.level(&world.steering, model::id(0)), Level::Geo);
+    let every_v6 = (0..3).map(|at| (at, vec![false, true])).collect::<Vec<_>>();
+    let no_v6 = over(config.clone(), health(&config, &every_v6, &[]));
+    assert_eq!(
+        no_v6.view.level(&no_v6.steering, model::id(0)),
+        Level::LastResort,
+        "AAAA is"
+    );
     config.zones[0].services[0].steering.policy = Policy::Failover;
     let world = over(config, up());
     assert_eq!(
