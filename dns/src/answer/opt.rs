@@ -29,7 +29,7 @@ pub(super) enum Ede {
     Prohibited,
     /// INFO-CODE 20: no zone of ours.
     NotAuthoritative,
-    /// INFO-CODE 30 (RFC 9824 §3.5).
+    /// INFO-CODE 30 (RFC 9824).
     InvalidQueryType,
 }
 

@@ -144,8 +144,7 @@ impl<'z, S: Steer> Ask<'z, S> {
             }
             Lookup::NoData => plan.authority = Authority::Negative,
             Lookup::NxDomain => {
-                // RFC 6604 §3: "When an xNAME chain is followed, … the RCODE … MUST be set based
-                // on the final query cycle".
+                // RFC 6604 §3: the response code is that of the last name of a chain.
                 plan.rcode = rcode::NXDOMAIN;
                 plan.authority = Authority::Negative;
             }

@@ -130,7 +130,7 @@ fn refused_type(qtype: u16) -> Option<Bare> {
     match qtype {
         // Records of a message, not of a zone (RFC 6891 §6.1.1, RFC 8945 §4.2, RFC 2930 §2).
         rtype::OPT | rtype::TSIG | rtype::TKEY => Some(Bare::new(rcode::FORMERR, None)),
-        // RFC 9824 §3.5: "explicit queries for the NXNAME RR type" are answered FORMERR.
+        // RFC 9824: a question for NXNAME, which only marks denials, is answered FORMERR.
         rtype::NXNAME => Some(Bare::new(rcode::FORMERR, Some(Ede::InvalidQueryType))),
         // RFC 1035 §3.2.3 calls MAILA obsolete, and MAILB never came to be used.
         rtype::MAILA | rtype::MAILB => Some(Bare::new(rcode::NOTIMP, None)),

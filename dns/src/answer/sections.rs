@@ -113,7 +113,7 @@ fn write_rrset(
     writer.rrset(section, &head, rrset.rdata())
 }
 
-/// RFC 2308 §3: the SOA of the zone; §5: "the TTL of this record is set from the minimum of the
+/// RFC 2308 §3: the SOA of the zone; "the TTL of this record is set from the minimum of the
 /// MINIMUM field of the SOA record and the TTL of the SOA itself".
 fn write_soa(writer: &mut Writer<'_>, zone: &Zone) -> Result<(), Full> {
     let Some(soa) = zone.soa() else {
@@ -130,10 +130,8 @@ fn write_soa(writer: &mut Writer<'_>, zone: &Zone) -> Result<(), Full> {
 
 /// Addresses of a cut's name servers that the zone knows.
 ///
-/// RFC 9471 §3.1: "all available glue records for in-domain name servers MUST be included, and if
-/// message size constraints prevent the inclusion of all glue records for in-domain name servers,
-/// the server MUST set the TC (Truncated) flag". What else the zone knows comes after it and may
-/// be left out (§3.2).
+/// RFC 9471 §3.1: all glue of in-domain name servers goes along, or TC is set. What else the zone
+/// knows comes after it and may be left out (§3.2).
 fn write_glue(
     writer: &mut Writer<'_>,
     zone: &Zone,

@@ -128,8 +128,8 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// RFC 3597 §4: "name compression … MUST NOT be used" in the RDATA of types that RFC 1035 does
-    /// not define.
+    /// RFC 3597 §4: "servers MUST NOT compress domain names embedded in the RDATA of types that are
+    /// class-specific or not well-known"; the well-known ones are those of RFC 1035.
     fn rdata(&mut self, rtype: u16, rdata: &[u8]) {
         let (fixed, names) = match rtype {
             rtype::NS

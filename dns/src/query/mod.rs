@@ -14,6 +14,13 @@
 //!   the last record, or of which there are two, is a format error (RFC 8945 §5.1).
 //! * SIG(0) (RFC 2931 §3) may be ignored by a server that does not need it, and is.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod edns;
 mod wire;
 

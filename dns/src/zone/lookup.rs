@@ -5,6 +5,13 @@
 //! name that exists is in the table (empty non-terminals are), so at most 7 probes find the longest
 //! suffix that exists, and one more the wildcard. Nothing depends on the size of the zone.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use super::{
     lower::LowerName,
     tree::{Cover, NodeId, Rrset, Zone},
@@ -59,8 +66,8 @@ impl Zone {
             Cover::Open if node.has_dname => return self.dname(id),
             Cover::Open => {}
         }
-        // RFC 4592 §3.3.1: "If the source of synthesis does not exist (having checked the closest
-        // encloser's wildcard), … there will be no wildcard expansion".
+        // RFC 4592 §3.3.1: only the wildcard right below the closest encloser can be the source of
+        // synthesis; where it does not exist there is none, and no other one is looked for.
         let source = node
             .wildcard_child
             .then(|| LowerName::concat(b"\x01*", name.suffix(encloser)))
@@ -94,13 +101,12 @@ impl Zone {
         match node.cover {
             Cover::Open => {}
             // RFC 4035 §3.1.4.1: the DS RRset is the one that the parent's side of a cut answers
-            // with authority, "rather than … a referral".
+            // with authority, without a referral.
             Cover::Cut(cut) if cut == id && qtype == rtype::DS => {
                 return self.rrset(id, qtype).map_or(Lookup::NoData, Lookup::Answer);
             }
             Cover::Cut(cut) => return self.referral(cut),
-            // RFC 6672 §2.4: names below a DNAME are redirected; §2.3 "the DNAME RR redirects
-            // names … the owner name of the DNAME record is not redirected itself".
+            // RFC 6672 §2.3, §2.4: names below a DNAME are redirected, its owner is not.
             Cover::Dname(dname) => return self.dname(dname),
         }
         match (node.service, qtype) {
@@ -114,7 +120,7 @@ impl Zone {
         }
     }
 
-    /// RFC 8482 §4.1: "A DNS responder that receives an ANY query MAY decline to provide a
+    /// RFC 8482 §4: "A DNS responder that receives an ANY query MAY decline to provide a
     /// conventional ANY response or MAY instead send a response with a single RRset (or a larger
     /// subset of available RRsets) in the answer section." Ours is the RRset of the lowest type:
     /// real data, and the same one every time.

@@ -1,5 +1,12 @@
 //! A name being looked up: lower-cased once, its suffixes at hand without allocation.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use meridian_config::Name;
 
 /// Longest name in wire form, in octets (RFC 1035 §2.3.4).

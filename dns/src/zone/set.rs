@@ -1,5 +1,12 @@
 //! All zones of a server: the one that is closest to a name answers for it.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use std::sync::Arc;
 
 use super::{

@@ -1,6 +1,13 @@
 //! An open-addressing index from names to numbers. Built once, then only read: a probe costs one
 //! hash of the name and, at half load, between one and two slots, hit or miss.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A slot: part of the hash, and the number plus one (0 is empty).

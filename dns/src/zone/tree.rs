@@ -4,6 +4,13 @@
 //! What a lookup would otherwise find by walking down from the apex stands at each name already:
 //! the topmost cut or DNAME that covers it, and whether it has a wildcard child.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 use meridian_config::Name;
 
 use super::{lower::LowerName, table::Table};
@@ -120,8 +127,8 @@ impl Zone {
         self.rrset(self.apex_node, rtype::SOA)
     }
 
-    /// TTL of a negative answer, in seconds. RFC 2308 §5: "the minimum of the SOA.MINIMUM field and
-    /// SOA's TTL".
+    /// TTL of a negative answer, in seconds: the lower of the SOA's MINIMUM and its TTL (RFC 2308
+    /// §3).
     pub fn negative_ttl(&self) -> u32 {
         self.negative_ttl
     }
