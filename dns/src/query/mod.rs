@@ -226,4 +226,5 @@ fn count_fields(octets: [u8; 8]) -> [u16; 4] {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)]
 mod tests;
