@@ -19,6 +19,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -30,12 +31,16 @@ use tempfile::TempDir;
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The binary under test: `MERIDIAN_BIN`, else the one beside this test's own target directory,
-/// which is built when it is missing. `tests/run` always builds it first; after a change of the
-/// server alone run `cargo build`, or set `MERIDIAN_BUILD=1`.
+/// which is built when it is missing or older than what it is made of.
 ///
 /// # Panics
 /// When it cannot be built.
 pub fn meridian() -> PathBuf {
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    FOUND.get_or_init(find_or_build).clone()
+}
+
+fn find_or_build() -> PathBuf {
     if let Some(given) = std::env::var_os("MERIDIAN_BIN") {
         return given.into();
     }
@@ -45,7 +50,7 @@ pub fn meridian() -> PathBuf {
         .nth(2)
         .expect("tests run in target/PROFILE/deps");
     let binary = profile.join("meridian");
-    if !binary.exists() || std::env::var_os("MERIDIAN_BUILD").is_some() {
+    if is_stale(&binary) {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         build
             .args(["build", "--quiet", "--bin", "meridian"])
@@ -60,6 +65,25 @@ pub fn meridian() -> PathBuf {
         assert!(status.success(), "cargo build --bin meridian failed");
     }
     binary
+}
+
+/// Whether the binary is older than a source file that cargo noted beside it, or comes from another
+/// tree.
+fn is_stale(binary: &Path) -> bool {
+    let modified = |path: &Path| std::fs::metadata(path).and_then(|m| m.modified()).ok();
+    let (Some(built), Ok(noted), Ok(tree)) = (
+        modified(binary),
+        std::fs::read_to_string(binary.with_extension("d")),
+        workspace().canonicalize(),
+    ) else {
+        return true;
+    };
+    let sources = noted.split_once(": ").map_or("", |(_, sources)| sources);
+    let mut sources = sources.split_whitespace().map(Path::new).peekable();
+    sources.peek().is_none()
+        || sources.any(|source| {
+            !source.starts_with(&tree) || modified(source).is_none_or(|changed| changed > built)
+        })
 }
 
 /// The root of the source tree.
