@@ -23,16 +23,13 @@
 use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
-use meridian_config::{Family, Policy, PopId};
+use meridian_config::{Family, Policy};
 
 use super::{
     Steering, View,
-    block::Block,
-    hash::bid,
+    case::{Case, Need},
     ranking::{Class, Ranked, Ranking, group_end},
-    steering::{Pool, Pop, Roster, Service, Tested},
     types::{Decision, Level, MAX_ANSWERS, Reason},
-    view::State,
 };
 use crate::{
     client::{Client, Origin},
@@ -60,17 +57,6 @@ pub fn decide(
             scope: 0,
         },
     }
-}
-
-/// Which PoPs a step lets in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Need {
-    /// Usable, with a usable endpoint of the family.
-    Usable,
-    /// Not drained; every endpoint of the family.
-    NotDrained,
-    /// Every endpoint of the family.
-    Nothing,
 }
 
 /// One rung of the ladder.
@@ -104,22 +90,6 @@ const LADDER: [Step; 13] = {
     ]
 };
 
-/// One question with everything looked up that it needs.
-#[derive(Debug)]
-pub(super) struct Case<'a> {
-    pub(super) steering: &'a Steering,
-    pub(super) view: &'a View,
-    pub(super) service: &'a Service,
-    pub(super) pool: &'a Pool,
-    pub(super) roster: &'a Roster,
-    pub(super) client: Client,
-    pub(super) family: Family,
-    pub(super) block: Block,
-    octets: [u8; 16],
-    /// Place of the pinned PoP in the pool's list.
-    pub(super) pinned: Option<u16>,
-}
-
 /// What the ladder has found so far.
 #[derive(Clone, Debug, Default)]
 struct Picked {
@@ -137,34 +107,7 @@ struct Picked {
 /// The kept part of an order has run out.
 struct RanOut;
 
-impl<'a> Case<'a> {
-    pub(super) fn new(
-        steering: &'a Steering,
-        view: &'a View,
-        service: ServiceId,
-        client: &Client,
-        family: Family,
-    ) -> Option<Self> {
-        let service = steering.service(service)?;
-        let pool = steering.pools.get(service.pool.index())?;
-        let roster = steering.rosters.get(service.roster)?;
-        let block = Block::of(&steering.clients, client.address, service.scope_max);
-        let place = |pop: PopId| pool.members.iter().position(|member| *member == pop);
-        let pinned = block.located.pinned.and_then(place);
-        Some(Self {
-            steering,
-            view,
-            service,
-            pool,
-            roster,
-            client: *client,
-            family,
-            block,
-            octets: block.octets(),
-            pinned: pinned.and_then(|at| u16::try_from(at).ok()),
-        })
-    }
-
+impl Case<'_> {
     pub(super) fn decide(&self) -> Decision {
         let cell = self.block.located.cell;
         let kept = self.steering.order(self.service, cell);
@@ -311,12 +254,6 @@ impl<'a> Case<'a> {
         best
     }
 
-    /// The bid of a PoP for the client's block.
-    pub(super) fn bid(&self, member: u16) -> f64 {
-        self.pop(member)
-            .map_or(0.0, |pop| bid(&self.octets, pop.seed, pop.weight))
-    }
-
     /// Adds the endpoints of one PoP. An address that two PoPs share is given once.
     fn push(&self, member: u16, need: Need, drawn: bool, picked: &mut Picked) {
         let (Some(pop), Some(tested)) = (self.pop(member), self.tested(member)) else {
@@ -348,45 +285,6 @@ impl<'a> Case<'a> {
         picked.addresses.len() >= self.service.answers.clamp(1, MAX_ANSWERS)
     }
 
-    /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
-    fn is_candidate(&self, member: u16) -> bool {
-        self.pinned != Some(member) && self.has_family(member)
-    }
-
-    pub(super) fn has_family(&self, member: u16) -> bool {
-        self.pop(member).is_some_and(|pop| pop.has(self.family))
-    }
-
-    /// Whether a PoP that has the family meets the need.
-    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
-        let state = self.state(member);
-        match need {
-            Need::Usable => state.answers(self.family),
-            Need::NotDrained => !state.drained,
-            Need::Nothing => true,
-        }
-    }
-
-    pub(super) fn state(&self, member: u16) -> State {
-        let tested = self.roster.tested.get(usize::from(member));
-        tested
-            .map(|tested| self.view.state(*tested))
-            .unwrap_or_default()
-    }
-
-    pub(super) fn tested(&self, member: u16) -> Option<&'a Tested> {
-        let tested = self.roster.tested.get(usize::from(member))?;
-        self.steering.tested.get(*tested as usize)
-    }
-
-    pub(super) fn pop(&self, member: u16) -> Option<&'a Pop> {
-        self.steering.member(self.pool, member)
-    }
-
-    pub(super) fn pop_id(&self, member: u16) -> Option<PopId> {
-        self.pool.members.get(usize::from(member)).copied()
-    }
-
     /// Why the first address is what it is, on the first two rungs.
     fn reason(&self, picked: &Picked) -> Reason {
         let known = self.block.located.cell.is_some();
@@ -405,7 +303,6 @@ impl<'a> Case<'a> {
         let by_distance = self.service.policy == Policy::Score && self.block.located.cell.is_some();
         match reason {
             _ if reason.is_last_resort() => Level::LastResort,
-            Reason::NoAddressOfFamily => Level::LastResort,
             Reason::Pinned => Level::Geo,
             _ if by_distance => Level::Geo,
             _ => Level::ConfiguredOrder,

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     Decision, Level, Reason, Steering, TermWeights, Terms, View,
-    decide::{Case, Need},
+    case::{Case, Need},
     ranking::{Class, Ranked, group_end},
     words,
 };

@@ -11,6 +11,7 @@
 //! * `ranking` — the order of a pool for a cell, kept;
 //! * `hash` — weighted rendezvous within a group of PoPs of about the same score;
 //! * `view` — verdicts and overrides as bits;
+//! * `case` — one question with everything looked up for it;
 //! * `decide` — the ladder from order and view to addresses;
 //! * `explain` — the same decision with everything that led to it;
 //! * `check` — the operator's `[[test]]` tables.
@@ -19,6 +20,7 @@
 
 mod block;
 mod build;
+mod case;
 mod check;
 mod decide;
 mod explain;

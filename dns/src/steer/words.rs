@@ -2,7 +2,7 @@
 
 use meridian_config::{Family, Policy};
 
-use super::{Decision, Reason, decide::Case, explain::Candidate};
+use super::{Decision, Reason, case::Case, explain::Candidate};
 use crate::client::Origin;
 
 /// Why the decision is what it is.
