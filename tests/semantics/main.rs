@@ -10,6 +10,7 @@ mod generate;
 mod message;
 mod peers;
 mod random;
+mod resolver;
 
 use std::collections::BTreeMap;
 

@@ -44,17 +44,7 @@ impl Ours {
         }
         let path = folder.join("meridian.toml");
         std::fs::write(&path, text).expect("a configuration is written");
-        let config = meridian_config::load(&path).expect("a configuration");
-        let clients = Arc::new(ClientMap::open(&config.geo).expect("the bundled database"));
-        let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
-        let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
-        Self(Snapshot {
-            generation: 1,
-            zones: built.zones,
-            steering: built.steering,
-            view: Arc::new(view),
-            identity: built.identity,
-        })
+        Self(snapshot(&path))
     }
 
     pub(crate) fn ask(&self, query: &Query) -> Vec<u8> {
@@ -74,6 +64,21 @@ impl Ours {
             Outcome::Reply(_) => out,
             Outcome::Drop(reason) => panic!("{query} dropped: {reason:?}"),
         }
+    }
+}
+
+/// What answers are made from, for a configuration file.
+pub(crate) fn snapshot(path: &Path) -> Snapshot {
+    let config = meridian_config::load(path).unwrap_or_else(|error| panic!("{error}"));
+    let clients = Arc::new(ClientMap::open(&config.geo).expect("the bundled database"));
+    let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
+    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    Snapshot {
+        generation: 1,
+        zones: built.zones,
+        steering: built.steering,
+        view: Arc::new(view),
+        identity: built.identity,
     }
 }
 
