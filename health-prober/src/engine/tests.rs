@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // any instant serves as the start of simulated time
 
 use meridian_config::Config;
+use proptest::prelude::*;
 
 use super::*;
 use crate::{GroupKey, OverrideKind, PopHealth, Reason, testing};
@@ -54,7 +55,8 @@ impl Simulation {
     }
 
     fn run_until(&mut self, end: Duration, world: &World<'_>) {
-        loop {
+        for round in 0.. {
+            assert!(round < 1_000_000, "time stands still at {:?}", self.at);
             for action in self.engine.poll(self.now()) {
                 match action {
                     Action::Start(job) => {
@@ -75,11 +77,11 @@ impl Simulation {
             let wake = self.engine.next_wake(self.now().instant);
             let wake = wake.map(|w| w.saturating_duration_since(self.zero.instant).max(self.at));
             let ended = self.under_way.first().map(|(end, ..)| *end);
-            let next = wake.into_iter().chain(ended).min().unwrap_or(end);
-            if next > end {
+            let next = wake.into_iter().chain(ended).min();
+            let Some(next) = next.filter(|next| *next <= end) else {
                 self.at = end;
                 return;
-            }
+            };
             self.at = next;
             if ended == Some(next) {
                 let (_, job, outcome) = self.under_way.remove(0);
@@ -470,4 +472,110 @@ fn an_override_ends_by_itself_and_that_is_told_and_published() {
         |(_, event)| matches!(event, HealthEvent::OverrideEnded { pop, .. } if pop == "fra"),
     );
     assert_eq!(ended.count(), 1);
+}
+
+/// One step of a random life.
+#[derive(Clone, Debug)]
+enum Step {
+    /// Time passes while every endpoint of a PoP does one thing.
+    Pass { seconds: u64, manners: [u8; 3] },
+    /// A reload: which PoPs there are, and the check's port.
+    Reload { pops: [bool; 3], port: u16 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1_u64..40, prop::array::uniform3(0_u8..5))
+            .prop_map(|(seconds, manners)| Step::Pass { seconds, manners }),
+        1 => (prop::array::uniform3(any::<bool>()), 80_u16..82)
+            .prop_map(|(pops, port)| Step::Reload { pops, port }),
+    ]
+}
+
+fn life_config(pops: [bool; 3], port: u16) -> Config {
+    let mut config = testing::config(&[("fra", 2), ("iad", 1), ("nrt", 3)]);
+    config.checks[0].port = port;
+    let mut kept = pops.iter();
+    config.pools[0].pops.retain(|_| *kept.next().unwrap());
+    config
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens, in whatever order: the laws that hold at every moment.
+    #[test]
+    fn a_random_life_obeys_the_laws(steps in prop::collection::vec(step(), 1..12)) {
+        let mut simulation = Simulation::new(&life_config([true; 3], 80), usize::MAX);
+        for step in steps {
+            match step {
+                Step::Reload { pops, port } => simulation.reload(&life_config(pops, port)),
+                Step::Pass { seconds, manners } => {
+                    let names = ["fra", "iad", "nrt"];
+                    let world = |target: &Target, _| {
+                        let pop = names.iter().position(|n| *n == target.group.pop).unwrap();
+                        match manners[pop] {
+                            0 => pass(),
+                            1 => refuse(),
+                            2 => vanish(),
+                            3 if target.place == 0 => refuse(),
+                            3 => pass(),
+                            _ => (Outcome::Pass { rtt: millis(1500) }, millis(1500)),
+                        }
+                    };
+                    let end = simulation.at + secs(seconds);
+                    simulation.run_until(end, &world);
+                }
+            }
+            laws(&simulation)?;
+        }
+        // Whatever was, everything comes back when everything is well, and that is published.
+        let end = simulation.at + secs(30);
+        simulation.run_until(end, &|_, _| pass());
+        let published = simulation.latest();
+        prop_assert!(published.groups.values().all(|pop| pop.verdict == Verdict::Up));
+        let verdicts = |groups: &BTreeMap<GroupKey, PopHealth>| -> Vec<_> {
+            groups.iter().map(|(key, pop)| (key.clone(), pop.verdict)).collect()
+        };
+        prop_assert_eq!(verdicts(&published.groups), verdicts(simulation.engine.groups.all()));
+        // Nobody waits longer than the interval for the next probe.
+        let mut last: HashMap<TargetId, Duration> = HashMap::new();
+        for &(at, id) in &simulation.starts {
+            let before = last.insert(id, at).unwrap_or(at);
+            prop_assert!(at - before <= secs(5), "{:?} after {:?}", at, before);
+        }
+    }
+}
+
+fn laws(simulation: &Simulation) -> Result<(), TestCaseError> {
+    let engine = &simulation.engine;
+    prop_assert_eq!(engine.in_flight(), simulation.under_way.len());
+    let of_targets: u32 = engine
+        .targets
+        .values()
+        .map(|tracked| tracked.in_flight)
+        .sum();
+    prop_assert!(of_targets as usize <= engine.in_flight());
+    for tracked in engine.targets.values() {
+        prop_assert!(tracked.in_flight <= 3, "no more than fall");
+        let endpoint = engine.groups.endpoint(&tracked.target).unwrap();
+        prop_assert_eq!(endpoint.address, tracked.target.address);
+        prop_assert_eq!(endpoint.verdict, tracked.machine.verdict());
+    }
+    for pop in engine.groups.all().values() {
+        let endpoints = pop.endpoints.iter().map(|endpoint| endpoint.verdict);
+        prop_assert_eq!(pop.verdict, crate::pop_verdict(endpoints, Ratio(0.5)));
+    }
+    let generations = simulation
+        .published
+        .iter()
+        .map(|(_, snapshot)| snapshot.generation);
+    prop_assert!(
+        generations
+            .clone()
+            .zip(generations.skip(1))
+            .all(|(a, b)| a < b)
+    );
+    prop_assert!(engine.queue.len() <= 8 * engine.targets.len());
+    Ok(())
 }

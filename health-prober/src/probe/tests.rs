@@ -137,6 +137,27 @@ async fn tcp_times_out_where_the_queue_is_full() {
 }
 
 #[tokio::test]
+async fn ipv6_endpoints_are_probed_too() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        eprintln!("SKIP no IPv6 on this machine's loopback");
+        return;
+    };
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let request = read_request(&mut stream).await.unwrap();
+            assert!(
+                request.contains(&format!("host: {address}\r\n")),
+                "{request}"
+            );
+            let _ = stream.write_all(OK.as_bytes()).await;
+        }
+    });
+    let outcome = probe(address, "type = \"http\"", AMPLE).await;
+    assert!(passed(&outcome), "{outcome}");
+}
+
+#[tokio::test]
 async fn http_status_is_judged_by_the_set() {
     let sorry = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n";
     let moved = "HTTP/1.1 301 Moved\r\nLocation: /\r\nContent-Length: 0\r\n\r\n";

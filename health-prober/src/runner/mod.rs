@@ -1,6 +1,9 @@
 //! Feeds the engine with time, outcomes and requests, and carries out its actions. One task, and
 //! one short task per probe under way.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -239,7 +242,3 @@ fn log(event: &HealthEvent) {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "runner_tests.rs"]
-mod tests;
