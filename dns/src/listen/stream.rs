@@ -76,6 +76,8 @@ pub(super) struct Stream {
     frame_since: Option<Instant>,
     /// Everything queued up to here must be sent by then.
     promise: Option<(Instant, u64)>,
+    /// The peer sends nothing more.
+    peer_ended: bool,
     /// Nothing more will be read.
     ended: bool,
     /// Nothing more will be answered.
@@ -97,6 +99,7 @@ impl Stream {
             idle_since: now,
             frame_since: None,
             promise: None,
+            peer_ended: false,
             ended: false,
             broken: false,
             finish_by: None,
@@ -183,7 +186,13 @@ impl Stream {
 
     /// The peer will send nothing more.
     pub(super) fn end(&mut self) {
+        self.peer_ended = true;
         self.ended = true;
+    }
+
+    /// Whether the peer has said that it sends nothing more.
+    pub(super) fn has_peer_ended(&self) -> bool {
+        self.peer_ended
     }
 
     /// Answer what has come, write it, and be done by `deadline`.

@@ -13,7 +13,7 @@
 
 use std::{
     io::{self, Read},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
@@ -44,6 +44,8 @@ use crate::{
 
 /// After an error of accept that concerns the whole process (no file descriptors, no memory).
 const PAUSE: Duration = Duration::from_millis(100);
+/// For the client to see the end of a connection that we end.
+const FAREWELL: Duration = Duration::from_millis(200);
 /// Beyond the drain, for the last tasks to end.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -167,6 +169,9 @@ async fn converse<S: Respond>(
             if stream.is_broken() {
                 context.block.count_drop(Dropped::BadFrame);
             }
+            if !stream.has_peer_ended() {
+                farewell(socket).await;
+            }
             return Ok(());
         }
         let (deadline, expiry) = stream.deadline();
@@ -266,6 +271,27 @@ fn read_all(socket: &TcpStream, stream: &mut Stream) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Says that nothing more will come, and takes what the client still sends for a moment: to close
+/// with octets unread resets the connection, and the last answers would be lost on their way.
+async fn farewell(socket: &TcpStream) {
+    let discard = async {
+        let mut buffer = [0; 4096];
+        loop {
+            socket.readable().await?;
+            match socket.try_read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(_) => coop::consume_budget().await,
+                Err(problem) if problem.kind() == io::ErrorKind::WouldBlock => {}
+                Err(problem) => return Err(problem),
+            }
+        }
+    };
+    if SockRef::from(socket).shutdown(Shutdown::Write).is_ok() {
+        // Whether it ends by the client or by time, the connection is closed next.
+        let _ = tokio::time::timeout(FAREWELL, discard).await;
+    }
 }
 
 fn interest(stream: &Stream) -> Interest {

@@ -200,6 +200,21 @@ async fn garbage_and_empty_frames_end_only_their_own_connection() {
 }
 
 #[tokio::test]
+async fn answers_arrive_although_the_client_goes_on_after_garbage() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    for _ in 0..50 {
+        let mut stream = TcpStream::connect(server.addresses[0]).await.unwrap();
+        let asked: Vec<u8> = (0..20).flat_map(|id| frame(&query(id))).collect();
+        let rest = vec![0; 20_000];
+        let all = [asked, frame(b"no"), rest].concat();
+        stream.write_all(&all).await.unwrap();
+        for id in 0..20 {
+            assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+        }
+    }
+}
+
+#[tokio::test]
 async fn idle_connections_and_half_frames_are_closed() {
     let mut config = config(&["127.0.0.1:0"], 1);
     config.tcp.idle_timeout = Duration::from_millis(100);
