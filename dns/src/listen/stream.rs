@@ -159,6 +159,12 @@ impl Stream {
         taken
     }
 
+    /// Whether [`Self::answer_ready`] would take a query that has come already, without anything
+    /// more being read or written.
+    pub(super) fn has_ready(&self) -> bool {
+        !self.broken && self.has_room() && split_frame(&self.input).is_some()
+    }
+
     /// What waits to be written.
     pub(super) fn unsent(&self) -> &[u8] {
         self.output.get(self.written..).unwrap_or_default()
@@ -309,11 +315,12 @@ mod tests {
         let all: Vec<u8> = (0..6).flat_map(query).collect();
         stream.input().extend_from_slice(&all);
         assert_eq!(run(&mut stream, now), 4);
-        assert!(!stream.wants_read());
+        assert!(!stream.wants_read() && !stream.has_ready());
         assert_eq!(run(&mut stream, now), 0);
         stream.wrote(query(0).len() * 2, now);
-        assert!(stream.wants_read());
+        assert!(stream.wants_read() && stream.has_ready());
         assert_eq!(run(&mut stream, now), 2);
+        assert!(!stream.has_ready());
         assert_eq!(stream.unsent(), &all[query(0).len() * 2..]);
     }
 

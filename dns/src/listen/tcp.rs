@@ -174,6 +174,12 @@ async fn converse<S: Respond>(
             }
             return Ok(());
         }
+        // Room came with what was written, for queries that wait in the input: no event of the socket
+        // would tell of them.
+        if stream.has_ready() {
+            coop::consume_budget().await;
+            continue;
+        }
         let (deadline, expiry) = stream.deadline();
         // A deadline usually moves away; the timer follows when it fires.
         if timer.deadline() > deadline.into() {

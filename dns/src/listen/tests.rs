@@ -174,6 +174,17 @@ async fn a_hundred_queries_in_one_write_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn far_more_queries_in_one_write_than_may_be_in_flight_are_all_answered() {
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let mut stream = TcpStream::connect(server.addresses[0]).await.unwrap();
+    let all: Vec<u8> = (0..2000).flat_map(|id| frame(&query(id))).collect();
+    stream.write_all(&all).await.unwrap();
+    for id in 0..2000 {
+        assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+    }
+}
+
+#[tokio::test]
 async fn garbage_and_empty_frames_end_only_their_own_connection() {
     let server = Running::start(&config(&["127.0.0.1:0"], 1));
     let address = server.addresses[0];
