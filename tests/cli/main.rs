@@ -611,3 +611,39 @@ fn every_metric_is_documented() {
         );
     }
 }
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let docs = workspace().join("docs");
+    let pages = std::fs::read_dir(&docs).expect("a folder");
+    let pages = pages.map(|page| page.expect("a page").path());
+    let pages = pages.chain([
+        workspace().join("README.md"),
+        workspace().join("CONTRIBUTING.md"),
+    ]);
+    for page in pages.filter(|page| page.extension().is_some_and(|e| e == "md")) {
+        let text = std::fs::read_to_string(&page).expect("text");
+        for link in text.split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let found = page.parent().expect("a folder").join(target);
+            assert!(found.exists(), "{}: {target}", page.display());
+        }
+    }
+    let summary = document("docs/SUMMARY.md");
+    for page in std::fs::read_dir(&docs).expect("a folder") {
+        let name = page
+            .expect("a page")
+            .file_name()
+            .into_string()
+            .expect("text");
+        if name.ends_with(".md") && name != "SUMMARY.md" {
+            assert!(
+                summary.contains(&format!("({name})")),
+                "{name} is not in SUMMARY.md"
+            );
+        }
+    }
+}
