@@ -8,7 +8,7 @@
 //! All of that happens once, at load:
 //!
 //! ```text
-//! files    mmdb → record (fields → place, country) → cells ┐
+//! files    mmdb → fields → record (place, country) → cells ┐
 //! bundled  bundled, countries ─────────────────────→ cells ┼→ ranges → map (table per family)
 //! TOML     networks (country by places) ───────────→ cells ┘
 //! ```
@@ -25,6 +25,7 @@ mod countries;
 mod database;
 mod describe;
 pub mod distance;
+mod fields;
 mod fold;
 mod map;
 mod mmdb;

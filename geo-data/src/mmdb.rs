@@ -16,7 +16,10 @@ use std::{
 use ipnet::IpNet;
 use maxminddb::{MaxMindDbError, Reader};
 
-use crate::record::{Fields, Record, RecordError};
+use crate::{
+    fields::Fields,
+    record::{Record, RecordError},
+};
 
 /// Larger files are refused: the largest city databases sold have a tenth of this.
 const MAX_FILE_BYTES: u64 = 4 << 30;

@@ -9,15 +9,12 @@
 //! | city | `city.names.en` | `city` | `city` |
 //! | AS | `autonomous_system_number`, `_organization` | the same | `asn` (`AS123`), `as_name` or `name` |
 
-use std::fmt;
-
 use meridian_config::Coordinates;
-use serde::{
-    Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
 
-use crate::cells::Area;
+use crate::{
+    cells::Area,
+    fields::{Field, Fields},
+};
 
 /// What a record says, checked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -57,49 +54,6 @@ pub(crate) enum RecordError {
     },
 }
 
-/// The fields of a record that matter, as they stand in the file.
-#[derive(Debug, Default)]
-pub(crate) struct Fields {
-    location: Field,
-    latitude: Field,
-    longitude: Field,
-    loc: Field,
-    country: Field,
-    registered_country: Field,
-    country_code: Field,
-    continent: Field,
-    continent_code: Field,
-    city: Field,
-    asn: Field,
-    as_name: Field,
-    /// Keys at the top of the record that mean nothing here, for the message when no record has
-    /// anything that does.
-    pub(crate) other: Vec<String>,
-}
-
-/// One value of a record.
-#[derive(Debug, Default)]
-enum Field {
-    #[default]
-    Missing,
-    Number(f64),
-    Text(String),
-    Nested(Box<Nested>),
-    /// A list, a truth value or octets.
-    Other(&'static str),
-}
-
-/// The fields of a nested map that matter.
-#[derive(Debug, Default)]
-struct Nested {
-    latitude: Field,
-    longitude: Field,
-    /// `iso_code` or `code`.
-    code: Field,
-    /// `names.en`, or `name`.
-    name: Field,
-}
-
 impl Fields {
     /// Checks the fields.
     ///
@@ -124,7 +78,7 @@ impl Fields {
         };
         Ok(Record {
             place: self.place()?,
-            area: crate::cells::Area { country, continent },
+            area: Area { country, continent },
             city: self.city.name("city")?,
             asn: self.asn.number_of_as()?,
             as_name: self.as_name.name("as_name")?,
@@ -322,106 +276,6 @@ fn two_letters(text: &str) -> Option<[u8; 2]> {
 fn continent_code(text: &str) -> Option<[u8; 2]> {
     let code = two_letters(text)?;
     matches!(&code, b"AF" | b"AN" | b"AS" | b"EU" | b"NA" | b"OC" | b"SA").then_some(code)
-}
-
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Top;
-        impl<'de> Visitor<'de> for Top {
-            type Value = Fields;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a record that is a map")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    let slot = match key.as_str() {
-                        "location" => &mut fields.location,
-                        "latitude" | "lat" => &mut fields.latitude,
-                        "longitude" | "lng" | "lon" => &mut fields.longitude,
-                        "loc" => &mut fields.loc,
-                        "country" => &mut fields.country,
-                        "registered_country" => &mut fields.registered_country,
-                        "country_code" => &mut fields.country_code,
-                        "continent" => &mut fields.continent,
-                        "continent_code" => &mut fields.continent_code,
-                        "city" => &mut fields.city,
-                        "asn" | "autonomous_system_number" | "as_number" => &mut fields.asn,
-                        "as_name" | "name" | "autonomous_system_organization" => {
-                            &mut fields.as_name
-                        }
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                            if fields.other.len() < 8 {
-                                fields.other.push(key);
-                            }
-                            continue;
-                        }
-                    };
-                    *slot = map.next_value()?;
-                }
-                Ok(fields)
-            }
-        }
-        from.deserialize_map(Top)
-    }
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Field;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-                Ok(Field::Text(text.to_owned()))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Field, E> {
-                Ok(Field::Number(number))
-            }
-            // Only coordinates and AS numbers are read as numbers; larger ones may lose digits.
-            #[allow(clippy::cast_precision_loss)]
-            fn visit_u64<E>(self, number: u64) -> Result<Field, E> {
-                Ok(Field::Number(number as f64))
-            }
-            #[allow(clippy::cast_precision_loss)]
-            fn visit_i64<E>(self, number: i64) -> Result<Field, E> {
-                Ok(Field::Number(number as f64))
-            }
-            fn visit_u128<E>(self, _: u128) -> Result<Field, E> {
-                Ok(Field::Other("a 128-bit number"))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
-                Ok(Field::Other("a truth value"))
-            }
-            fn visit_bytes<E>(self, _: &[u8]) -> Result<Field, E> {
-                Ok(Field::Other("octets"))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Field::Other("a list"))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-                let mut nested = Nested::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "latitude" => nested.latitude = map.next_value()?,
-                        "longitude" => nested.longitude = map.next_value()?,
-                        "iso_code" | "code" => nested.code = map.next_value()?,
-                        // `names` is a map whose English entry is `en`.
-                        "names" | "name" | "en" => nested.name = map.next_value()?,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(Field::Nested(Box::new(nested)))
-            }
-        }
-        from.deserialize_any(Any)
-    }
 }
 
 #[cfg(test)]
