@@ -64,7 +64,7 @@ impl Prober {
             stats: stats.clone(),
         };
         let runner = Runner::new(engine, probe.clone(), inbox.clone(), outputs);
-        let task = Mutex::new(Some(tokio::spawn(runner.run())));
+        let task = Mutex::new(Some(tokio::spawn(watched(runner.run()))));
         Self(Arc::new(Shared {
             inbox,
             probe,
@@ -126,6 +126,14 @@ impl Prober {
             // It ends by itself; a panic in it has been reported by the runtime.
             let _ = task.await;
         }
+    }
+}
+
+/// Says so if probing ends by a defect: verdicts then stay as they are, which must not go unnoticed.
+/// Receivers of snapshots see their channel closed.
+async fn watched(run: impl Future<Output = ()> + Send + 'static) {
+    if tokio::spawn(run).await.is_err() {
+        tracing::error!("the prober has ended by a defect; verdicts stay as they are");
     }
 }
 

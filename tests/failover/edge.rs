@@ -70,6 +70,20 @@ impl Edge {
         }
     }
 
+    /// Freezes it or lets it go on: the kernel still accepts connections, nobody answers.
+    pub(crate) fn freeze(&mut self, frozen: bool) {
+        let running = self.running.as_mut().expect("a running nginx");
+        let signal = if frozen {
+            Signal::SIGSTOP
+        } else {
+            Signal::SIGCONT
+        };
+        for worker in children(running.pid()) {
+            kill(worker, signal).expect("a running worker");
+        }
+        running.signal(signal);
+    }
+
     /// Starts it again as it was configured last.
     pub(crate) fn launch(&mut self) {
         let mut command = Command::new(&self.program);
@@ -140,6 +154,11 @@ impl Drop for Edge {
             return;
         };
         let workers = children(running.pid());
+        // A test that failed may have left it frozen.
+        for worker in &workers {
+            let _ = kill(*worker, Signal::SIGCONT);
+        }
+        running.signal(Signal::SIGCONT);
         running.signal(Signal::SIGTERM);
         for _ in 0..500 {
             if running.exit_status().is_some() {

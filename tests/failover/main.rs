@@ -23,6 +23,8 @@ const POPS: [&str; 3] = ["fra", "iad", "nrt"];
 struct World {
     server: Server,
     edges: Vec<Edge>,
+    /// The last event of earlier failovers.
+    last_event: u64,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
         let mut world = Self {
             server: Server::start(options),
             edges,
+            last_event: 0,
         };
         for name in POPS {
             world.wait_for_metric(&format!("meridian_pop_up{{pop=\"{name}\"}}"), 1.0);
@@ -88,19 +91,25 @@ impl World {
         });
     }
 
+    fn events(&self) -> Vec<Value> {
+        let reply = http::get(self.server.admin, "/api/v1/events?follow=false").expect("events");
+        match reply.json() {
+            Value::Array(events) => events,
+            other => panic!("no list of events: {other}"),
+        }
+    }
+
     /// Waits for a verdict of the first PoP in the events, with this in its text; when it was.
     fn wait_for_event(&self, kind: &str, text: &str) -> Timestamp {
         eventually(
             &format!("an event {kind} of fra with {text:?}"),
             PATIENCE,
             || {
-                let reply = http::get(self.server.admin, "/api/v1/events?follow=false").ok()?;
-                let Value::Array(events) = reply.json() else {
-                    return None;
-                };
+                let events = self.events();
                 let found = events.iter().rfind(|event| {
                     event["kind"] == kind
                         && event["pop"] == "fra"
+                        && event["id"].as_u64() > Some(self.last_event)
                         && event["message"].as_str().is_some_and(|m| m.contains(text))
                 });
                 found?["time"].as_str()?.parse().ok()
@@ -141,6 +150,8 @@ impl World {
             Some(1.0)
         );
 
+        let newest = self.events().last().and_then(|event| event["id"].as_u64());
+        self.last_event = newest.unwrap_or_default();
         heal(&mut self.edges[0]);
         let took = self.wait_for_answer(0);
         eprintln!("{what}: back after {took:.2?}");
@@ -149,7 +160,7 @@ impl World {
 }
 
 #[test]
-fn killed_503_and_slow_edges_leave_the_answers_and_come_back() {
+fn killed_503_slow_and_frozen_edges_leave_the_answers_and_come_back() {
     let Some(mut world) = World::start("type = \"http\"", None, None) else {
         return;
     };
@@ -161,7 +172,11 @@ fn killed_503_and_slow_edges_leave_the_answers_and_come_back() {
     world.fails_over_and_back("503", "status", "503", heal);
 
     world.edges[0].change(Manner::Slow, None);
-    world.fails_over_and_back("slow", "timeout", "timeout", heal);
+    world.fails_over_and_back("slow", "timeout", "timeout (headers)", heal);
+
+    world.edges[0].freeze(true);
+    let thaw = |edge: &mut Edge| edge.freeze(false);
+    world.fails_over_and_back("frozen", "timeout", "timeout (headers)", thaw);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use meridian_config::Config;
@@ -23,6 +23,9 @@ use crate::{
     metrics::{EndpointStats, Stats},
     probe::Probe,
 };
+
+/// Trouble of our own is logged at most this often.
+const TROUBLE_GAP: Duration = Duration::from_secs(10);
 
 /// Requests to the runner. The latest of each kind wins, so nothing can pile up.
 #[derive(Default)]
@@ -86,6 +89,8 @@ pub(crate) struct Runner<P> {
     probes: JoinSet<Outcome>,
     jobs: HashMap<task::Id, Job>,
     stats: HashMap<TargetId, Arc<EndpointStats>>,
+    /// When trouble of our own was last logged.
+    told_trouble: Option<std::time::Instant>,
 }
 
 impl<P: Probe> Runner<P> {
@@ -99,6 +104,7 @@ impl<P: Probe> Runner<P> {
             probes: JoinSet::new(),
             jobs: HashMap::new(),
             stats: HashMap::new(),
+            told_trouble: None,
         };
         runner.follow_targets();
         runner
@@ -182,7 +188,23 @@ impl<P: Probe> Runner<P> {
         if let Some(stats) = self.stats.get(&job.id) {
             stats.count(&outcome, now.instant.duration_since(job.started));
         }
+        if let Outcome::Inconclusive { reason } = &outcome {
+            self.tell_trouble(&job, reason, now.instant);
+        }
         self.engine.finish(&job, &outcome, now);
+    }
+
+    /// Trouble of our own is for the log, but thousands of probes may meet the same.
+    fn tell_trouble(&mut self, job: &Job, reason: &LocalReason, now: std::time::Instant) {
+        if self
+            .told_trouble
+            .is_none_or(|told| now.duration_since(told) >= TROUBLE_GAP)
+        {
+            self.told_trouble = Some(now);
+            let (group, address) = (&job.target.group, job.target.address);
+            tracing::error!(pop = %group.pop, check = %group.check, %address, %reason,
+                "probes cannot be carried out; verdicts stay as they are");
+        }
     }
 
     fn carry_out(&mut self, action: Action) {
