@@ -171,6 +171,10 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let bad = || TlsError::CaFile {
         path: path.display().to_string(),
     };
+    // Looked at before it is opened: a pipe would wait for its writer, a device never end.
+    if !path.metadata().is_ok_and(|about| about.is_file()) {
+        return Err(bad());
+    }
     for certificate in CertificateDer::pem_file_iter(path).map_err(|_| bad())? {
         let certificate = certificate.map_err(|_| bad())?;
         roots.add(certificate).map_err(|_| bad())?;

@@ -1,8 +1,8 @@
 //! Files of a zone: read whole, and kept inside the folder of the zone file.
 
 use std::{
-    fs::File,
-    io::Read as _,
+    fs::{self, File},
+    io::{self, Read as _},
     path::{Component, Path, PathBuf},
 };
 
@@ -45,7 +45,7 @@ impl Folder {
             .real
             .join(relative)
             .canonicalize()
-            .map_err(|error| Problem::IncludeUnreadable(shown(), error.kind().to_string()))?;
+            .map_err(|error| Problem::IncludeUnreadable(shown(), reason(&error)))?;
         // A symbolic link may lead out of the folder even where the name does not.
         if !real.starts_with(&self.real) {
             return Err(Problem::IncludeOutside(shown()));
@@ -59,22 +59,33 @@ impl Folder {
 /// # Errors
 /// The reason, as a sentence.
 pub(super) fn octets(path: &Path, limit: usize) -> Result<Vec<u8>, String> {
-    let reason = |error: std::io::Error| format!("the file cannot be read: {}", error.kind());
-    let file = File::open(path).map_err(reason)?;
-    let about = file.metadata().map_err(reason)?;
+    let told = |error| reason(&error);
+    // Looked at before it is opened: opening a pipe would wait for its writer, for ever.
+    let about = fs::metadata(path).map_err(told)?;
     if !about.is_file() {
         return Err("this is not a regular file".into());
     }
     let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
     let expected = usize::try_from(about.len().min(limit_u64)).unwrap_or(0);
     let mut octets = Vec::with_capacity(expected + 1);
-    file.take(limit_u64.saturating_add(1))
-        .read_to_end(&mut octets)
-        .map_err(reason)?;
+    File::open(path)
+        .and_then(|file| {
+            file.take(limit_u64.saturating_add(1))
+                .read_to_end(&mut octets)
+        })
+        .map_err(told)?;
     if octets.len() > limit {
         return Err(format!(
             "the texts of the zone have more than {limit} octets"
         ));
     }
     Ok(octets)
+}
+
+/// Why a file could not be read, in the words of an operator.
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".into(),
+        kind => kind.to_string(),
+    }
 }

@@ -137,8 +137,10 @@ fn boundary(text: &str, at: usize) -> usize {
 /// Every mistake found, up to 100, in the order of the files; nothing of the zone is kept then.
 pub fn read(path: &Path, apex: &Name) -> Result<MasterFile, Diagnostics> {
     let limits = Limits::FILES;
-    let octets = include::octets(path, limits.octets)
-        .map_err(|reason| Diagnostic::of_file(path, reason, "name a readable master file"))?;
+    let octets = include::octets(path, limits.octets).map_err(|reason| {
+        let message = format!("the zone file cannot be read: {reason}");
+        Diagnostic::of_file(path, message, "name a readable master file")
+    })?;
     let folder = Folder::of(path);
     let mut reader = Reader::new(apex, folder, limits);
     reader.whole(path, SourceText::new(octets));

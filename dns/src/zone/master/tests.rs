@@ -273,16 +273,24 @@ fn symbolic_links_may_stay_inside_the_folder() {
 #[test]
 fn files_that_are_none() {
     let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    // Without a writer, whoever opens it waits.
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
     for (path, right) in [
-        (
-            folder.path().join("nowhere"),
-            "the file cannot be read: entity not found",
-        ),
+        (folder.path().join("nowhere"), "there is no such file"),
         (folder.path().to_path_buf(), "this is not a regular file"),
+        (pipe, "this is not a regular file"),
     ] {
         let told = read(&path, &apex()).unwrap_err();
-        assert_eq!(told.0[0].message, right);
+        let whole = format!("the zone file cannot be read: {right}");
+        assert_eq!(told.0[0].message, whole);
     }
+    let told = with_files("$INCLUDE nowhere", &[]).unwrap_err();
+    assert!(
+        told.contains("`nowhere` cannot be read: there is no such file"),
+        "{told}"
+    );
 }
 
 proptest! {
