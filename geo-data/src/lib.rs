@@ -19,6 +19,13 @@
 //!
 //! [`ClientMap`] is immutable and swapped whole. `maxminddb` is named in one file only.
 
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
 mod bundled;
 mod cells;
 mod countries;

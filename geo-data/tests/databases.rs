@@ -356,6 +356,38 @@ fn a_network_of_embedded_addresses_is_refused() {
     assert_eq!(shown, expect);
 }
 
+/// Pointers of every length, in a data section of more than half a megabyte.
+#[test]
+fn texts_that_repeat_are_read_wherever_they_stand() {
+    let mut writer = Writer::new(4, "Test-City");
+    let long = |n: u32| Value::text(&format!("{n:05}{}", "x".repeat(400)));
+    for n in 0..1500_u32 {
+        let record = Value::map([
+            ("filler", long(n)),
+            ("country_code", Value::text("JP")),
+            ("again", long(n.saturating_sub(1))),
+            (
+                "city",
+                Value::text(if n == 1400 { "Paris in Texas" } else { "Tokyo" }),
+            ),
+        ]);
+        let net = ipnet::Ipv4Net::new(Ipv4Addr::from_bits(0x0a00_0000 + (n << 8)), 24).unwrap();
+        writer.insert(net.into(), &record);
+    }
+    let map = Files::new().city(writer.finish()).open().unwrap();
+    for (address, city) in [
+        ("10.0.1.1", "Tokyo"),
+        ("10.5.120.1", "Paris in Texas"),
+        ("10.5.219.1", "Tokyo"),
+    ] {
+        assert_eq!(country(&map, address), "JP");
+        assert_eq!(
+            map.describe(address.parse().unwrap()).city.as_deref(),
+            Some(city)
+        );
+    }
+}
+
 /// A file with a tree written by hand, and one record that says France.
 fn by_hand(ip_version: u16, nodes: &[(u32, u32)]) -> Vec<u8> {
     let mut file = Vec::new();

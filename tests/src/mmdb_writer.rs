@@ -1,5 +1,6 @@
 //! Writes small and large MaxMind DB files, so that tests have databases of every schema without
-//! shipping anybody's data. Follows the MaxMind DB file format, version 2.0.
+//! shipping anybody's data. Follows the MaxMind DB file format, version 2.0. Texts that repeat are
+//! written once and pointed to, as in real files.
 //!
 //! Networks may nest; a network inserted later beats what it overlaps.
 
@@ -70,9 +71,20 @@ impl Value {
         ])
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the value. Where `known` is given, `out` is the data section, and a text that
+    /// stands there already is written as a pointer to it.
+    fn encode(&self, out: &mut Vec<u8>, known: &mut Option<Texts>) {
         match self {
             Self::Text(text) => {
+                if let Some(known) = known {
+                    if let Some(at) = known.get(text) {
+                        return pointer(out, *at);
+                    }
+                    // A pointer to less would be longer than the text.
+                    if text.len() > 4 {
+                        known.insert(text.clone(), out.len() as u32);
+                    }
+                }
                 control(out, 2, text.len());
                 out.extend_from_slice(text.as_bytes());
             }
@@ -91,18 +103,35 @@ impl Value {
             Self::Map(entries) => {
                 control(out, 7, entries.len());
                 for (key, value) in entries {
-                    Self::text(key).encode(out);
-                    value.encode(out);
+                    Self::text(key).encode(out, known);
+                    value.encode(out, known);
                 }
             }
             Self::List(values) => {
                 control(out, 11, values.len());
                 for value in values {
-                    value.encode(out);
+                    value.encode(out, known);
                 }
             }
         }
     }
+}
+
+/// Where a text stands in the data section.
+type Texts = HashMap<String, u32>;
+
+/// A pointer into the data section: the more octets, the higher its range begins.
+fn pointer(out: &mut Vec<u8>, to: u32) {
+    let (size, rest, low): (u8, u32, usize) = match to {
+        0..2048 => (0, to, 1),
+        2048..526_336 => (1, to - 2048, 2),
+        526_336..134_744_064 => (2, to - 526_336, 3),
+        _ => (3, to, 4),
+    };
+    let octets = rest.to_be_bytes();
+    let top = if size == 3 { 0 } else { octets[3 - low] };
+    out.push(1 << 5 | size << 3 | top);
+    out.extend_from_slice(&octets[4 - low..]);
 }
 
 /// Control octets: type and size.
@@ -146,6 +175,7 @@ pub struct Writer {
     nodes: Vec<[Slot; 2]>,
     data: Vec<u8>,
     offsets: HashMap<Vec<u8>, u32>,
+    texts: Option<Texts>,
 }
 
 impl Writer {
@@ -159,6 +189,7 @@ impl Writer {
             nodes: vec![[Slot::Empty; 2]],
             data: Vec::new(),
             offsets: HashMap::new(),
+            texts: Some(Texts::new()),
         }
     }
 
@@ -255,19 +286,19 @@ impl Writer {
             ("node_count", Value::U32(count as u32)),
             ("record_size", Value::U16(bits)),
         ]);
-        metadata.encode(&mut out);
+        metadata.encode(&mut out, &mut None);
         out
     }
 
     /// Offset of a record in the data section; equal records share one.
     fn offset(&mut self, record: &Value) -> u32 {
         let mut encoded = Vec::new();
-        record.encode(&mut encoded);
+        record.encode(&mut encoded, &mut None);
         if let Some(known) = self.offsets.get(&encoded) {
             return *known;
         }
         let offset = self.data.len() as u32;
-        self.data.extend_from_slice(&encoded);
+        record.encode(&mut self.data, &mut self.texts);
         self.offsets.insert(encoded, offset);
         offset
     }
