@@ -25,8 +25,8 @@ use meridian_geo_data::CellId;
 
 /// PoPs kept in an order, at least. Few in tests, so that they run out often.
 pub(super) const KEPT: usize = if cfg!(test) { 2 } else { 16 };
-/// Octets that all kept orders together may take.
-pub(super) const BUDGET: usize = 256 << 20;
+/// Octets that all kept orders together may take. Few in tests, so that it runs out in some worlds.
+pub(super) const BUDGET: usize = if cfg!(test) { 2 << 10 } else { 256 << 20 };
 /// Cells in one chunk of slots; a chunk is made when one of its cells is first asked for.
 const CHUNK: usize = 64;
 

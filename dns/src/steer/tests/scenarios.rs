@@ -383,6 +383,35 @@ fn a_view_of_another_configuration_is_survived() {
     assert!(none.addresses.is_empty());
 }
 
+/// Orders fill in from any thread, past the budget too, and never differ.
+#[test]
+fn many_threads_find_the_same_orders() {
+    let mut config = three();
+    for n in 0..200_u8 {
+        let place = (f64::from(n) / 3.0, f64::from(n) - 90.0);
+        config
+            .geo
+            .networks
+            .push(network(&format!("10.0.{n}.0/24"), Some(place), None));
+    }
+    let world = over(config, up());
+    let all = || -> Vec<Decision> {
+        (0..200)
+            .map(|n| ask(&world, &format!("10.0.{n}.0")))
+            .collect()
+    };
+    let found: Vec<Vec<Decision>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(all)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .collect()
+    });
+    assert!(found.iter().all(|one| *one == all()));
+    let used = world.steering.kept_octets();
+    assert!(used > 0 && used <= super::super::ranking::BUDGET, "{used}");
+}
+
 /// The prober's verdict is under `[steering] min_health`; a service may ask for more.
 #[test]
 fn a_service_with_a_min_health_of_its_own() {
