@@ -7,7 +7,7 @@ use meridian_config::{CheckId, Config, Family, Name, Policy, PoolId, PopId, Rati
 
 use super::{
     ranking::{Class, Ranked, Ranking, Slots},
-    steering::{Pool, Pop, Profile, Roster, Service, Tested, is_inside},
+    steering::{Lot, Pool, Pop, Profile, Roster, Service, Tested, is_inside},
     types::TermWeights,
 };
 use crate::types::ServiceId;
@@ -66,6 +66,11 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
             .check
             .map(|check| config.check(check).name.as_str().into()),
         members: pool.pops.as_slice().into(),
+        lots: pool
+            .pops
+            .iter()
+            .map(|pop| Lot::new(config.pop(*pop)))
+            .collect(),
         fallback: pool.fallback.as_slice().into(),
         families: [Family::V4, Family::V6].into_iter().filter(has).collect(),
         fenced: fences().any(|fence| !fence.is_open()),

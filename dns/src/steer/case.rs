@@ -74,8 +74,8 @@ impl<'a> Case<'a> {
 
     /// The bid of a PoP for the client's block.
     pub(super) fn bid(&self, member: u16) -> f64 {
-        self.pop(member)
-            .map_or(0.0, |pop| bid(&self.octets, pop.seed, pop.weight))
+        let lot = self.pool.lots.get(usize::from(member));
+        lot.map_or(0.0, |lot| bid(&self.octets, lot.seed, lot.weight))
     }
 
     /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
@@ -84,7 +84,8 @@ impl<'a> Case<'a> {
     }
 
     pub(super) fn has_family(&self, member: u16) -> bool {
-        self.pop(member).is_some_and(|pop| pop.has(self.family))
+        let lot = self.pool.lots.get(usize::from(member));
+        lot.is_some_and(|lot| lot.has(self.family))
     }
 
     /// Whether a PoP that has the family meets the need.

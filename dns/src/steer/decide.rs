@@ -199,55 +199,72 @@ impl Case<'_> {
 
     /// Those of one group in the order of their bids.
     fn group(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
-        let candidates = || group.iter().filter(|one| self.is_candidate(one.member));
-        let having = candidates().count();
-        let admitted = candidates()
-            .filter(|one| self.admits(one.member, need))
-            .count();
-        if admitted == 0 {
-            picked.passed_over |= having > 0 && picked.first.is_none();
-            return;
-        }
-        let drawn = admitted > 1;
-        let Some(mut next) = self.next(group, Some(need), None) else {
+        let field = self.field(group, need);
+        let Some(mut next) = field.first else {
+            picked.passed_over |= field.wanted.is_some() && picked.first.is_none();
             return;
         };
-        if picked.first.is_none() && having > admitted {
-            let wanted = self.next(group, None, None);
-            picked.passed_over |= wanted.is_some_and(|wanted| wanted.at != next.at);
+        if picked.first.is_none() {
+            picked.passed_over |= field.wanted.is_some_and(|wanted| wanted.at != next.at);
         }
+        let drawn = field.admitted > 1;
         picked.drawn |= drawn;
         loop {
             self.push(next.member, need, drawn, picked);
-            if self.is_full(picked) {
+            if self.is_full(picked) || !drawn {
                 return;
             }
-            match self.next(group, Some(need), Some(next)) {
+            match self.next(group, need, next) {
                 Some(after) => next = after,
                 None => return,
             }
         }
     }
 
-    /// The candidate with the highest bid below `after`; equal bids stand in the order of the
-    /// group. `need` is `None` for asking as if everyone were let in.
-    fn next(&self, group: &[Ranked], need: Option<Need>, after: Option<Bidder>) -> Option<Bidder> {
-        let single = group.len() == 1;
-        let mut best: Option<Bidder> = None;
+    /// Who bids in a group: one pass over it.
+    fn field(&self, group: &[Ranked], need: Need) -> Field {
+        let mut field = Field::default();
         for (at, one) in group.iter().enumerate() {
-            let let_in = need.is_none_or(|need| self.admits(one.member, need));
-            if !self.is_candidate(one.member) || !let_in {
+            if !self.is_candidate(one.member) {
                 continue;
             }
-            let bid = if single { 1.0 } else { self.bid(one.member) };
+            // Alone in the group: nobody to bid against.
+            let bid = if group.len() == 1 {
+                1.0
+            } else {
+                self.bid(one.member)
+            };
             let bidder = Bidder {
                 bid,
                 at,
                 member: one.member,
             };
-            if after.is_none_or(|after| after.beats(&bidder))
-                && best.is_none_or(|best| bidder.beats(&best))
-            {
+            if field.wanted.is_none_or(|best| bidder.beats(&best)) {
+                field.wanted = Some(bidder);
+            }
+            if self.admits(one.member, need) {
+                field.admitted += 1;
+                if field.first.is_none_or(|best| bidder.beats(&best)) {
+                    field.first = Some(bidder);
+                }
+            }
+        }
+        field
+    }
+
+    /// Who comes after `after`: the highest bid that it beats.
+    fn next(&self, group: &[Ranked], need: Need, after: Bidder) -> Option<Bidder> {
+        let mut best: Option<Bidder> = None;
+        for (at, one) in group.iter().enumerate() {
+            if !self.is_candidate(one.member) || !self.admits(one.member, need) {
+                continue;
+            }
+            let bidder = Bidder {
+                bid: self.bid(one.member),
+                at,
+                member: one.member,
+            };
+            if after.beats(&bidder) && best.is_none_or(|best| bidder.beats(&best)) {
                 best = Some(bidder);
             }
         }
@@ -327,7 +344,18 @@ impl Case<'_> {
     }
 }
 
-/// A candidate with its bid.
+/// Who bids in a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Field {
+    /// PoPs let in.
+    admitted: usize,
+    /// The highest bid of those let in.
+    first: Option<Bidder>,
+    /// The highest bid of all.
+    wanted: Option<Bidder>,
+}
+
+/// A candidate with its bid; equal bids stand in the order of the group.
 #[derive(Clone, Copy, Debug)]
 struct Bidder {
     bid: f64,

@@ -106,42 +106,26 @@ impl Service {
 #[derive(Clone, Debug)]
 pub(super) struct Pop {
     pub(super) name: Box<str>,
-    pub(super) seed: u64,
     pub(super) location: Coordinates,
     pub(super) weight: Weight,
     pub(super) bias_ms: f32,
     pub(super) fence: Fence,
     pub(super) endpoints: Box<[IpAddr]>,
-    /// Whether it has endpoints of the family at all: A, AAAA.
-    has: [bool; 2],
 }
 
 impl Pop {
     pub(super) fn new(pop: &meridian_config::Pop) -> Self {
-        let has = |family| {
-            pop.endpoints
-                .iter()
-                .any(|address| Family::of(*address) == family)
-        };
         // Milliseconds as f32 are exact enough; see Terms::score.
         #[allow(clippy::cast_possible_truncation)]
         let bias_ms = pop.bias_ms as f32;
         Self {
             name: pop.name.as_str().into(),
-            seed: hash::seed(&pop.name),
             location: pop.location,
             weight: pop.weight,
             bias_ms,
             fence: pop.serves.clone(),
             endpoints: pop.endpoints.as_slice().into(),
-            has: [has(Family::V4), has(Family::V6)],
         }
-    }
-
-    /// Whether it has an endpoint of this family, usable or not.
-    pub(super) fn has(&self, family: Family) -> bool {
-        let [v4, v6] = self.has;
-        if family == Family::V4 { v4 } else { v6 }
     }
 
     /// The terms of its score for clients at `from`.
@@ -177,6 +161,8 @@ pub(super) struct Pool {
     pub(super) name: Box<str>,
     pub(super) check: Option<Box<str>>,
     pub(super) members: Box<[PopId]>,
+    /// What drawing lots among them takes, close together in memory.
+    pub(super) lots: Box<[Lot]>,
     pub(super) fallback: Box<[IpAddr]>,
     /// Families of which its PoPs have endpoints at all.
     pub(super) families: Vec<Family>,
@@ -184,6 +170,36 @@ pub(super) struct Pool {
     pub(super) fenced: bool,
     /// The operator's order, for clients of whom nothing is known.
     pub(super) configured: Ranking,
+}
+
+/// A PoP of a pool, as far as a decision looks at every one of a group.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lot {
+    pub(super) seed: u64,
+    pub(super) weight: Weight,
+    /// Whether it has endpoints of the family at all: A, AAAA.
+    has: [bool; 2],
+}
+
+impl Lot {
+    pub(super) fn new(pop: &meridian_config::Pop) -> Self {
+        let has = |family| {
+            pop.endpoints
+                .iter()
+                .any(|address| Family::of(*address) == family)
+        };
+        Self {
+            seed: hash::seed(&pop.name),
+            weight: pop.weight,
+            has: [has(Family::V4), has(Family::V6)],
+        }
+    }
+
+    /// Whether it has an endpoint of this family, usable or not.
+    pub(super) fn has(&self, family: Family) -> bool {
+        let [v4, v6] = self.has;
+        if family == Family::V4 { v4 } else { v6 }
+    }
 }
 
 /// Orders by cell of one pool under one way of scoring.
