@@ -23,6 +23,8 @@ const POPS: [&str; 3] = ["fra", "iad", "nrt"];
 struct World {
     server: Server,
     edges: Vec<Edge>,
+    /// The configuration without `[server]` and `[admin]`.
+    body: String,
     /// The last event of earlier failovers.
     last_event: u64,
 }
@@ -52,6 +54,7 @@ impl World {
         ));
         let zone = "$TTL 60\n@ SOA ns.example.com. admin.example.com. 1 3600 600 86400 60\n\
                     @ NS ns\nns A 127.0.0.1\n";
+        let body = config.clone();
         let mut options = ServerOptions::new(config).file("example.com.zone", zone);
         if let Some(ca) = ca {
             options = options.file("ca.pem", ca);
@@ -59,6 +62,7 @@ impl World {
         let mut world = Self {
             server: Server::start(options),
             edges,
+            body,
             last_event: 0,
         };
         for name in POPS {
@@ -195,6 +199,32 @@ fn when_every_edge_is_dead_answers_go_on_and_the_first_to_return_is_used() {
     world.edges[2].launch();
     let took = world.wait_for_answer(2);
     eprintln!("all dead: the first to return is used after {took:.2?}");
+}
+
+#[test]
+fn a_reload_sends_nobody_to_a_dead_edge() {
+    let Some(mut world) = World::start("type = \"http\"", None, None) else {
+        return;
+    };
+    world.edges[0].kill();
+    world.wait_for_answer(1);
+    let changed = world.body.replace("[check.edge]", "[check.edge]\nrise = 3");
+    let renamed = changed
+        .replace("[check.edge]", "[check.other]")
+        .replace("check = \"edge\"", "check = \"other\"");
+    for body in [&world.body, &changed, &renamed] {
+        let text = world.server.config_with(body);
+        std::fs::write(world.server.config_path(), text).expect("a file");
+        let reply = http::request(world.server.admin, "POST", "/api/v1/reload", "");
+        assert_eq!(reply.expect("a reply").status, 200);
+        // Longer than it takes to probe everything anew.
+        for _ in 0..150 {
+            assert_ne!(world.answer(), world.edges[0].address, "{body}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let series = "meridian_pop_up{pop=\"fra\"}";
+        assert_eq!(sample(&world.server.metrics(), series), Some(0.0), "{body}");
+    }
 }
 
 #[test]

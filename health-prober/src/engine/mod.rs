@@ -88,6 +88,8 @@ enum News {
     None,
     Details,
     Verdicts,
+    /// An operator's act: it never waits.
+    Order,
 }
 
 struct Tracked {
@@ -130,7 +132,7 @@ impl Engine {
     pub(crate) fn set_overrides(&mut self, overrides: BTreeMap<String, Override>) {
         if overrides != self.overrides {
             self.overrides = overrides;
-            self.news = News::Verdicts;
+            self.news = News::Order;
         }
     }
 
@@ -218,6 +220,7 @@ impl Engine {
             News::None => return None,
             News::Details => DETAIL_GAP,
             News::Verdicts => VERDICT_GAP,
+            News::Order => Duration::ZERO,
         };
         Some(self.published + gap)
     }

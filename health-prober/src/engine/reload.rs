@@ -58,7 +58,7 @@ impl Engine {
             .iter()
             .map(|(&id, t)| Reverse((t.due, id)))
             .collect();
-        self.news = News::Verdicts;
+        self.news = News::Order;
     }
 
     fn track(

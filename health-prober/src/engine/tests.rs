@@ -331,6 +331,21 @@ fn details_are_published_once_a_second_and_verdicts_within_20_ms() {
 }
 
 #[test]
+fn what_an_operator_does_is_published_at_once() {
+    let config = testing::config(&[("fra", 1)]);
+    let mut simulation = Simulation::new(&config, usize::MAX);
+    simulation.run_until(secs(10), &|_, _| pass());
+    let other = testing::config(&[("fra", 1), ("iad", 1)]);
+    for config in [&other, &config, &other] {
+        let (at, before) = (simulation.at, simulation.published.len());
+        simulation.reload(config);
+        simulation.run_until(at, &|_, _| pass());
+        let (when, snapshot) = &simulation.published[before];
+        assert_eq!((*when, snapshot.groups.len()), (at, config.pops.len()));
+    }
+}
+
+#[test]
 fn a_reload_keeps_what_has_not_changed() {
     let mut config = testing::config(&[("fra", 2), ("iad", 1)]);
     let mut simulation = Simulation::new(&config, usize::MAX);
