@@ -48,6 +48,11 @@ pub(crate) struct Choice {
 /// All of them, in the order in which they are applied.
 pub(crate) const ALL: &[Choice] = &[
     Choice {
+        name: "aliases-end-at-the-zone",
+        reason: "the chain stays in the zone of the question; the other zone's servers answer for it",
+        applies: without_other_zones,
+    },
+    Choice {
         name: "any-is-one-rrset",
         reason: "RFC 8482 §4.1: one RRset, ours of the lowest type; NSD gives the SOA at an apex",
         applies: |case, ours, theirs| {
@@ -57,11 +62,6 @@ pub(crate) const ALL: &[Choice] = &[
                 only_codes(ours, theirs);
             }
         },
-    },
-    Choice {
-        name: "aliases-end-at-the-zone",
-        reason: "the chain stays in the zone of the question; the other zone's servers answer for it",
-        applies: without_other_zones,
     },
     Choice {
         name: "chains-are-bounded",
@@ -87,6 +87,16 @@ pub(crate) const ALL: &[Choice] = &[
         applies: without_apex_ns,
     },
     Choice {
+        name: "no-synthesis-below-cuts",
+        reason: "a wildcard below a cut is not ours to expand (RFC 4592 §3.3.1 is about the zone's \
+                 own data), so it gives no glue",
+        applies: |case, _, theirs| {
+            theirs
+                .additional
+                .retain(|rrset| !case.is_synthesised_below_a_cut(&rrset.owner));
+        },
+    },
+    Choice {
         name: "addresses-go-along",
         reason: "RFC 1034 §4.3.2 step 6 is optional; as Knot, we add what wildcards give (NSD does \
                  under a wrong owner) and skip only what does not fit, where NSD stops",
@@ -102,16 +112,6 @@ pub(crate) const ALL: &[Choice] = &[
             if theirs.additional.is_subset(&ours.additional) {
                 theirs.additional.clone_from(&ours.additional);
             }
-        },
-    },
-    Choice {
-        name: "no-synthesis-below-cuts",
-        reason: "a wildcard below a cut is not ours to expand (RFC 4592 §3.3.1 is about the zone's \
-                 own data), so it gives no glue",
-        applies: |case, _, theirs| {
-            theirs
-                .additional
-                .retain(|rrset| !case.is_synthesised_below_a_cut(&rrset.owner));
         },
     },
     Choice {

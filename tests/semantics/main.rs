@@ -3,7 +3,7 @@
 //! either a mistake, and fails, or one of the reasoned [`choices`], and is counted.
 //!
 //! Zones come from fixed seeds and from one that is drawn each time and printed;
-//! `MERIDIAN_SEED=N` repeats it.
+//! `MERIDIAN_SEED=N` runs that one alone.
 
 mod choices;
 mod generate;
@@ -35,10 +35,10 @@ fn meridian_answers_as_knot_and_nsd_do() {
     else {
         return;
     };
-    let drawn = drawn_seed();
-    eprintln!("seeds {SEEDS:?} and MERIDIAN_SEED={drawn}");
+    let seeds = seeds();
+    eprintln!("seeds {seeds:?}; MERIDIAN_SEED=N repeats one");
     let mut tally = Tally::default();
-    for seed in SEEDS.into_iter().chain([drawn]) {
+    for seed in seeds {
         let mut random = Random::new(seed);
         let zones = generate::zones(&mut random, ZONES);
         let folder = meridian_tests::scratch();
@@ -65,15 +65,17 @@ fn meridian_answers_as_knot_and_nsd_do() {
     tally.finish();
 }
 
-/// A seed from the environment, or from the clock.
+/// The seed of the environment, or the fixed ones and one from the clock.
 #[allow(clippy::disallowed_methods)] // drawn once, printed, and repeatable
-fn drawn_seed() -> u64 {
+fn seeds() -> Vec<u64> {
     let given = std::env::var("MERIDIAN_SEED").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now();
-        let since = now.duration_since(std::time::UNIX_EPOCH);
-        since.map_or(0, |since| since.as_secs() ^ u64::from(since.subsec_nanos()))
-    })
+    if let Some(seed) = given.and_then(|text| text.parse().ok()) {
+        return vec![seed];
+    }
+    let now = std::time::SystemTime::now();
+    let since = now.duration_since(std::time::UNIX_EPOCH);
+    let drawn = since.map_or(0, |since| since.as_secs() ^ u64::from(since.subsec_nanos()));
+    SEEDS.into_iter().chain([drawn]).collect()
 }
 
 /// What was compared, and what differed.
