@@ -1,5 +1,7 @@
 //! Meridian against gdnsd's geoip plugin: same PoPs, same database, same questions.
 //!
+//! Some clients are in operator networks, some are IPv4 addresses written as IPv6 ones.
+//!
 //! For every question the same PoP must be answered, or one so little farther from the client's
 //! place that the cell explains it. Our scope must hold: every address inside it gets the identical
 //! answer, and that answer is right for the address. Scopes need not be equal: gdnsd
@@ -30,7 +32,7 @@ use meridian_dns::{
 use meridian_geo_data::{ClientMap, distance::haversine_km, fold};
 use meridian_health_prober::HealthSnapshot;
 use meridian_tests::{dns, peer, scratch};
-use world::{Random, World};
+use world::{Random, World, any_of};
 
 /// The zone both serve.
 const ZONE: &str = "oracle.example";
@@ -90,6 +92,12 @@ impl Meridian {
             text.push_str(&format!(
                 "[[pop]]\nname = \"{}\"\nlatitude = {:?}\nlongitude = {:?}\nendpoints = [\"{}\", \"{}\"]\n",
                 pop.name, pop.at.latitude, pop.at.longitude, pop.v4, pop.v6
+            ));
+        }
+        for (net, pop) in &world.pinned {
+            let pop = pops[*pop].name;
+            text.push_str(&format!(
+                "[[geo.network]]\nprefix = \"{net}\"\npop = \"{pop}\"\n"
             ));
         }
         let names: Vec<&str> = pops.iter().map(|pop| pop.name).collect();
@@ -181,7 +189,11 @@ impl Question {
             }
             _ => shortest + random.below(u64::from(longest - shortest) + 1) as u8,
         };
-        let prefix = IpNet::new(address, len).expect("a prefix").trunc();
+        let prefix = match embed(address, random) {
+            Some((v6, offset)) => IpNet::new(v6, (offset + len).min(128)).expect("a prefix"),
+            None => IpNet::new(address, len).expect("a prefix"),
+        };
+        let prefix = prefix.trunc();
         let rtype = if random.below(2) == 0 { "A" } else { "AAAA" };
         Self { prefix, rtype }
     }
@@ -194,12 +206,30 @@ impl Question {
     }
 }
 
+/// One IPv4 address in eight, written in one of the forms that hold it in an IPv6 address, with
+/// the bit at which it stands.
+fn embed(address: IpAddr, random: &mut Random) -> Option<(IpAddr, u8)> {
+    let IpAddr::V4(v4) = address else { return None };
+    if random.below(8) != 0 {
+        return None;
+    }
+    let bits = u128::from(v4.to_bits());
+    let (v6, offset) = match random.below(4) {
+        0 => (0xffff << 32 | bits, 96),
+        1 => (0x0064_ff9b << 96 | bits, 96),
+        2 => (0x2002 << 112 | bits << 80, 16),
+        _ => (0x2001_0000 << 96 | u128::from(!v4.to_bits()), 96),
+    };
+    Some((Ipv6Addr::from_bits(v6).into(), offset))
+}
+
 /// What was seen.
 #[derive(Default)]
 struct Tally {
     same: u64,
     explained: u64,
     unlocated: u64,
+    pinned: u64,
     worst_km: f64,
     wrong: Vec<String>,
     ours: BTreeMap<u8, u64>,
@@ -211,7 +241,7 @@ fn the_same_pop_as_gdnsd_and_no_scope_too_wide() {
     let Some(program) = peer("gdnsd") else { return };
     let folder = scratch();
     let mut random = Random(20_261_120);
-    let world = match std::env::var_os("MERIDIAN_ORACLE_FILES") {
+    let mut world = match std::env::var_os("MERIDIAN_ORACLE_FILES") {
         Some(files) => {
             let files: Vec<PathBuf> = std::env::split_paths(&files).collect();
             World::read(&files, folder.path())
@@ -219,8 +249,9 @@ fn the_same_pop_as_gdnsd_and_no_scope_too_wide() {
         None => World::generate(folder.path(), &mut random),
     };
     let pops = pops();
+    world.pin(pops.len(), &mut random);
     let meridian = Meridian::new(folder.path(), &world, &pops);
-    let gdnsd = Gdnsd::start(&program, folder.path(), &world.merged, &pops);
+    let gdnsd = Gdnsd::start(&program, folder.path(), &world, &pops);
     let queries = std::env::var("MERIDIAN_ORACLE_QUERIES")
         .ok()
         .and_then(|n| n.parse().ok())
@@ -269,6 +300,16 @@ fn compare(
         .entry(scope_class(theirs.scope, v4))
         .or_default() += 1;
     let (mine, other) = (ours.pop(pops), theirs.pop(pops));
+    if let Some(pop) = world.pinned(judged(question.prefix)) {
+        tally.pinned += 1;
+        if mine.name != pops[pop].name || other.name != mine.name {
+            tally.wrong.push(format!(
+                "{}: {} and {} for a client pinned to {}",
+                question.prefix, mine.name, other.name, pops[pop].name
+            ));
+        }
+        return;
+    }
     let Some(place) = world.place(judged(question.prefix)) else {
         // Both answer in configured order.
         tally.unlocated += 1;
@@ -322,6 +363,15 @@ fn judge_scope(
                 question.prefix
             ));
         }
+        if let Some(pop) = world.pinned(judged(exact.prefix)) {
+            if ours.pop(pops).name != pops[pop].name {
+                tally.wrong.push(format!(
+                    "{address} in scope {scope} is pinned to {}",
+                    pops[pop].name
+                ));
+            }
+            continue;
+        }
         let Some(place) = world.place(judged(exact.prefix)) else {
             continue;
         };
@@ -341,17 +391,10 @@ fn judge_scope(
 
 /// An address of `network`: the first, the last, then any.
 fn inside(network: IpNet, sample: usize, random: &mut Random) -> IpAddr {
-    match (sample, network) {
-        (0, net) => net.network(),
-        (1, net) => net.broadcast(),
-        (_, IpNet::V4(net)) => {
-            let host = u32::MAX.checked_shr(net.prefix_len().into()).unwrap_or(0);
-            Ipv4Addr::from_bits(net.network().to_bits() | random.next() as u32 & host).into()
-        }
-        (_, IpNet::V6(net)) => {
-            let host = u128::MAX.checked_shr(net.prefix_len().into()).unwrap_or(0);
-            Ipv6Addr::from_bits(net.network().to_bits() | random.wide() & host).into()
-        }
+    match sample {
+        0 => network.network(),
+        1 => network.broadcast(),
+        _ => any_of(network, random),
     }
 }
 
@@ -368,8 +411,8 @@ fn scope_class(scope: u8, v4: bool) -> u8 {
 
 fn report(tally: &Tally, queries: u64) {
     println!(
-        "{queries} questions: {} the same PoP, {} another within the cell error (at most {:.1} km farther), {} without a place",
-        tally.same, tally.explained, tally.worst_km, tally.unlocated
+        "{queries} questions: {} the same PoP, {} another within the cell error (at most {:.1} km farther), {} without a place, {} in operator networks",
+        tally.same, tally.explained, tally.worst_km, tally.unlocated, tally.pinned
     );
     for (who, scopes) in [("Meridian", &tally.ours), ("gdnsd", &tally.theirs)] {
         for (family, classes) in [("IPv4", 0..=99_u8), ("IPv6", 100..=255)] {

@@ -15,6 +15,8 @@ pub(crate) struct World {
     pub(crate) v4: Vec<Network<u32>>,
     pub(crate) v6: Vec<Network<u128>>,
     pub(crate) places: Vec<Place>,
+    /// Operator networks, each pinned to a PoP, by its index; nested ones among them.
+    pub(crate) pinned: Vec<(IpNet, usize)>,
     /// Databases for Meridian.
     pub(crate) city: Vec<PathBuf>,
     /// The same for gdnsd: MaxMind's schema, both families in one file.
@@ -100,6 +102,7 @@ impl World {
             v4,
             v6,
             places,
+            pinned: Vec::new(),
             city: vec![merged.clone()],
             merged,
         };
@@ -113,6 +116,7 @@ impl World {
             v4: Vec::new(),
             v6: Vec::new(),
             places: Vec::new(),
+            pinned: Vec::new(),
             city: files.to_vec(),
             merged: folder.join("GeoIP2-City.mmdb"),
         };
@@ -177,6 +181,42 @@ impl World {
         std::fs::write(&self.merged, writer.finish()).expect("the file is written");
     }
 
+    /// Pins networks of all sizes to PoPs, half of them inside one another.
+    pub(crate) fn pin(&mut self, pops: usize, random: &mut Random) {
+        let mut known = std::collections::HashSet::new();
+        let mut before: Option<IpNet> = None;
+        for _ in 0..600 {
+            let within = before.filter(|_| random.below(2) == 0);
+            let address = match within {
+                Some(outer) => outer.network(),
+                None => {
+                    let v4 = random.below(2) == 0;
+                    self.address(random, v4)
+                }
+            };
+            let (shortest, longest) = if address.is_ipv4() {
+                (10, 30)
+            } else {
+                (20, 60)
+            };
+            let shortest = within.map_or(shortest, |outer| longest.min(outer.prefix_len() + 1));
+            let len = shortest + random.below(u64::from(longest - shortest) + 1) as u8;
+            let net = IpNet::new(address, len).expect("a prefix").trunc();
+            before = Some(net);
+            if known.insert(net) {
+                self.pinned.push((net, random.below(pops as u64) as usize));
+            }
+        }
+    }
+
+    /// The PoP that an operator network gives an address.
+    pub(crate) fn pinned(&self, address: IpAddr) -> Option<usize> {
+        let holding = self.pinned.iter().filter(|(net, _)| net.contains(&address));
+        holding
+            .max_by_key(|(net, _)| net.prefix_len())
+            .map(|(_, pop)| *pop)
+    }
+
     /// Where an address is.
     pub(crate) fn place(&self, address: IpAddr) -> Option<Coordinates> {
         let place = match address {
@@ -188,6 +228,23 @@ impl World {
 
     /// An address for a query: often within a network of any size, sometimes anywhere.
     pub(crate) fn address(&self, random: &mut Random, v4: bool) -> IpAddr {
+        let pinned: Vec<_> = if random.below(5) == 0 {
+            self.pinned
+                .iter()
+                .filter(|(net, _)| net.addr().is_ipv4() == v4)
+                .collect()
+        } else {
+            Vec::new()
+        };
+        if !pinned.is_empty() {
+            // In it or right beside it.
+            let (net, _) = pinned[random.below(pinned.len() as u64) as usize];
+            let near = net
+                .supernet()
+                .filter(|_| random.below(2) == 0)
+                .unwrap_or(*net);
+            return any_of(near, random);
+        }
         if v4 {
             let anywhere = random.next() as u32;
             let network = &self.v4[random.below(self.v4.len() as u64) as usize];
@@ -205,6 +262,20 @@ impl World {
                 network.first | random.wide() & (network.first ^ network.last)
             };
             Ipv6Addr::from_bits(bits).into()
+        }
+    }
+}
+
+/// Any address of a network.
+pub(crate) fn any_of(network: IpNet, random: &mut Random) -> IpAddr {
+    match network {
+        IpNet::V4(net) => {
+            let host = u32::MAX.checked_shr(net.prefix_len().into()).unwrap_or(0);
+            Ipv4Addr::from_bits(net.network().to_bits() | random.next() as u32 & host).into()
+        }
+        IpNet::V6(net) => {
+            let host = u128::MAX.checked_shr(net.prefix_len().into()).unwrap_or(0);
+            Ipv6Addr::from_bits(net.network().to_bits() | random.wide() & host).into()
         }
     }
 }
