@@ -55,7 +55,8 @@ fn whatever_the_moment_of_the_kill_a_whole_set_is_loaded() {
         let mut child = start_writer(directory.path());
         // Not before it has begun to write; then at a moment that differs each time.
         while std::fs::read(&file).unwrap_or_default() == before {
-            std::thread::yield_now();
+            assert!(child.try_wait().expect("a child").is_none(), "it ended");
+            std::thread::sleep(Duration::from_millis(1));
         }
         std::thread::sleep(Duration::from_micros(kill * 137));
         child.kill().expect("it runs");
