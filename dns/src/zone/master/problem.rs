@@ -93,6 +93,10 @@ pub(super) enum Expected {
     Eui64,
     #[error("four groups of hexadecimal digits such as 2001:0db8:1140:1000")]
     Locator64,
+    #[error("a dot, which says that there is no gateway")]
+    NoGateway,
+    #[error("a prefix such as 1:192.0.2.0/24 or !2:2001:db8::/32")]
+    Prefix,
     #[error("a latitude such as 52 22 23.000 N")]
     Latitude,
     #[error("a longitude such as 4 53 32.000 E")]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
-    loc,
+    apl, gateway, loc,
     schema::{Field, fields},
     svcb,
 };
@@ -39,6 +39,12 @@ pub enum RdataError {
     /// RFC 1876 §2.
     #[error("a position or size is out of range")]
     Location,
+    /// RFC 3123 §4.
+    #[error("an address prefix is malformed")]
+    Prefix,
+    /// RFC 4025 §2.3, RFC 8777 §4.2.3.
+    #[error("the type of the gateway is none of 0 to 3")]
+    Gateway,
     /// A digest whose algorithm fixes its length.
     #[error("the digest is {found} octets long, but its algorithm makes {right}")]
     Digest {
@@ -94,6 +100,8 @@ impl RdataError {
             Self::Location => {
                 "latitudes end at 90 degrees, longitudes at 180, sizes at 90000000 metres"
             }
+            Self::Prefix => "use families 1 and 2, without zeros at the end of an address",
+            Self::Gateway => "0 is none, 1 IPv4, 2 IPv6, 3 a name",
             Self::Digest { .. } | Self::ShortDigest => {
                 "copy the whole digest, and name the algorithm that made it"
             }
@@ -258,6 +266,8 @@ impl<'w> Wire<'w> {
             },
             Field::Bitmap(may_be_empty) => bitmap(self.rest(), may_be_empty),
             Field::Loc => loc::check(self.rest()),
+            Field::Apl => apl::check(self),
+            Field::Gateway(kind) => gateway::check(self, kind),
             Field::SvcParams => {
                 self.rest();
                 Ok(())

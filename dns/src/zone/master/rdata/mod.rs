@@ -9,9 +9,11 @@
 //! and whatever else brings RDATA in later must as well. What it accepts, [`to_text`] writes such
 //! that reading it again gives the same octets.
 
+mod apl;
 mod check;
 mod encoding;
 mod forms;
+mod gateway;
 mod loc;
 mod read;
 mod schema;

@@ -8,8 +8,9 @@ use std::{
 use meridian_config::Name;
 
 use super::{
+    apl,
     check::check,
-    encoding, loc,
+    encoding, gateway, loc,
     schema::{Field, fields},
     svcb,
     write::{algorithm, cert_type, days_of_month, days_of_year},
@@ -202,6 +203,8 @@ impl<'t> Input<'t> {
             Field::Hash => self.hash(out),
             Field::Bitmap(_) => self.bitmap(out),
             Field::Loc => loc::read(self, out),
+            Field::Apl => apl::read(self, out),
+            Field::Gateway(kind) => gateway::read(self, kind, out),
             Field::SvcParams => svcb::read(self, out),
         }
     }
@@ -223,7 +226,7 @@ impl<'t> Input<'t> {
         Ok(())
     }
 
-    fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+    pub(super) fn name(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let (token, text) = self.next(Expected::Name)?;
         if token.quoted {
             return Err(Self::not(token, text, Expected::Name));
@@ -281,7 +284,7 @@ impl<'t> Input<'t> {
         Ok(joined)
     }
 
-    fn rest(
+    pub(super) fn rest(
         &mut self,
         expected: Expected,
         out: &mut Vec<u8>,

@@ -1,6 +1,7 @@
 //! The fields of each type's RDATA, in wire order. Reading, checking and writing all walk this
 //! one table, so they cannot disagree.
 
+use super::gateway::Kind;
 use crate::types::rtype::*;
 
 /// One field of RDATA.
@@ -49,6 +50,10 @@ pub(super) enum Field {
     Locator64,
     /// The whole RDATA (RFC 1876).
     Loc,
+    /// The whole RDATA (RFC 3123).
+    Apl,
+    /// The whole RDATA (RFC 4025, RFC 8777).
+    Gateway(Kind),
     /// The rest of SVCB (RFC 9460 §2.2).
     SvcParams,
 }
@@ -101,6 +106,9 @@ pub(super) fn fields(rtype: u16) -> Option<&'static [Field]> {
         CSYNC => &[F::U32, F::U16, F::Bitmap(true)],
         ZONEMD => &[F::U32, F::U8, F::U8, F::Hex],
         LOC => &[F::Loc],
+        APL => &[F::Apl],
+        IPSECKEY => &[F::Gateway(Kind::Ipsec)],
+        AMTRELAY => &[F::Gateway(Kind::Amt)],
         EUI48 => &[F::Eui48],
         EUI64 => &[F::Eui64],
         NID | L64 => &[F::U16, F::Locator64],

@@ -8,6 +8,7 @@ use meridian_config::Name;
 use proptest::{collection::vec, prelude::*};
 
 use super::{
+    gateway::Kind,
     schema::{Field, fields},
     *,
 };
@@ -157,6 +158,25 @@ const GOOD: &[(&str, &str, &str)] = &[
         "1 2 3.4 n 5 6 7.89 e 1.5m 90000000.00m 1m 9",
         "1 2 3.400 N 5 6 7.890 E 1.50m 90000000.00m 1.00m 9.00m",
     ),
+    ("APL", "1:192.168.32.0/21 !1:192.168.38.0/28", ""),
+    (
+        "APL",
+        "1:224.0.0.0/4 2:FF00:0:0:0:0:0:0:0/8",
+        "1:224.0.0.0/4 2:ff00::/8",
+    ),
+    ("APL", "", ""),
+    ("IPSECKEY", "10 1 2 192.0.2.38 AQNR", ""),
+    ("IPSECKEY", "10 0 2 . AQNR", ""),
+    ("IPSECKEY", "10 3 0 gw", "10 3 0 gw.example.com."),
+    (
+        "IPSECKEY",
+        "10 2 2 2001:db8::8002 AQNR U3mG",
+        "10 2 2 2001:db8::8002 AQNRU3mG",
+    ),
+    ("AMTRELAY", "10 0 1 203.0.113.15", ""),
+    ("AMTRELAY", "10 1 2 2001:db8::15", ""),
+    ("AMTRELAY", "128 1 3 amtrelays.example.com.", ""),
+    ("AMTRELAY", "0 0 0 .", ""),
     ("EUI48", "00-00-5E-00-53-2a", "00-00-5e-00-53-2a"),
     ("EUI64", "00-00-5e-ef-10-00-00-2a", ""),
     ("NID", "10 0014:4fff:ff20:ee64", ""),
@@ -434,6 +454,43 @@ const BAD: &[(&str, &str, &str)] = &[
         "LOC",
         "\\# 16 000a1613800000008000000000989680",
         "the LOC data is wrong: a position or size is out of range",
+    ),
+    (
+        "APL",
+        "1:192.0.2.0/33",
+        "`1:192.0.2.0/33` is not a prefix such as 1:192.0.2.0/24 or !2:2001:db8::/32",
+    ),
+    (
+        "APL",
+        "3:192.0.2.0/3",
+        "`3:192.0.2.0/3` is not a prefix such as 1:192.0.2.0/24 or !2:2001:db8::/32",
+    ),
+    (
+        "APL",
+        "\\# 8 0001 18 04 c0000200",
+        "the APL data is wrong: an address prefix is malformed",
+    ),
+    ("IPSECKEY", "10 1 2 192.0.2.38", "expected base64 text here"),
+    ("IPSECKEY", "10 1 0 192.0.2.38 AQNR", "`AQNR` is too much"),
+    (
+        "IPSECKEY",
+        "10 4 2 192.0.2.38 AQNR",
+        "`4` is not a number up to 3",
+    ),
+    (
+        "AMTRELAY",
+        "10 2 1 203.0.113.15",
+        "`2` is not a number up to 1",
+    ),
+    (
+        "AMTRELAY",
+        "0 0 0 203.0.113.15",
+        "`203.0.113.15` is not a dot, which says that there is no gateway",
+    ),
+    (
+        "AMTRELAY",
+        "\\# 2 0a04",
+        "the AMTRELAY data is wrong: the type of the gateway is none of 0 to 3",
     ),
     (
         "EUI48",
@@ -794,6 +851,48 @@ fn loc_wire() -> impl Strategy<Value = Vec<u8>> {
         )
 }
 
+fn prefix_wire() -> impl Strategy<Value = Vec<u8>> {
+    let v4 = (Just(1_u8), 0_u8..=32, vec(any::<u8>(), 0..=4));
+    let v6 = (Just(2_u8), 0_u8..=128, vec(any::<u8>(), 0..=16));
+    (prop_oneof![v4.boxed(), v6.boxed()], any::<bool>()).prop_map(
+        |((family, prefix, mut octets), negated)| {
+            while octets.last() == Some(&0) {
+                octets.pop();
+            }
+            let length = octets.len() as u8 | if negated { 0x80 } else { 0 };
+            [vec![0, family, prefix, length], octets].concat()
+        },
+    )
+}
+
+fn gateway_wire(kind: Kind) -> impl Strategy<Value = Vec<u8>> {
+    let gateway = prop_oneof![
+        Just((0_u8, vec![])).boxed(),
+        vec(any::<u8>(), 4).prop_map(|octets| (1, octets)).boxed(),
+        vec(any::<u8>(), 16).prop_map(|octets| (2, octets)).boxed(),
+        name_wire().prop_map(|name| (3, name)).boxed(),
+    ];
+    (
+        any::<u8>(),
+        any::<bool>(),
+        gateway,
+        1_u8..,
+        vec(any::<u8>(), 0..40),
+    )
+        .prop_map(
+            move |(precedence, discovery, (form, gateway), algorithm, key)| match kind {
+                Kind::Amt => {
+                    let form = form | if discovery { 0x80 } else { 0 };
+                    [vec![precedence, form], gateway].concat()
+                }
+                Kind::Ipsec => {
+                    let algorithm = if key.is_empty() { 0 } else { algorithm };
+                    [vec![precedence, form, algorithm], gateway, key].concat()
+                }
+            },
+        )
+}
+
 fn field_wire(field: Field) -> BoxedStrategy<Vec<u8>> {
     let fixed = |length: usize| vec(any::<u8>(), length).boxed();
     match field {
@@ -820,6 +919,8 @@ fn field_wire(field: Field) -> BoxedStrategy<Vec<u8>> {
         Field::Hash => counted(1).boxed(),
         Field::Bitmap(_) => bitmap_wire().boxed(),
         Field::Loc => loc_wire().boxed(),
+        Field::Apl => vec(prefix_wire(), 0..4).prop_map(|p| p.concat()).boxed(),
+        Field::Gateway(kind) => gateway_wire(kind).boxed(),
         Field::SvcParams => svc_params().boxed(),
     }
 }

@@ -8,8 +8,9 @@ use std::{
 use meridian_config::Name;
 
 use super::{
+    apl,
     check::{RdataError, Wire, check},
-    encoding, loc,
+    encoding, gateway, loc,
     schema::{ALGORITHMS, CERT_TYPES, Field, fields},
     svcb,
 };
@@ -81,6 +82,8 @@ fn write_field(field: Field, wire: &mut Wire<'_>, out: &mut String) -> Result<()
         Field::Eui64 => groups(wire.take(8)?, 1, '-', out),
         Field::Locator64 => groups(wire.take(8)?, 2, ':', out),
         Field::Loc => loc::write(wire.rest(), out)?,
+        Field::Apl => apl::write(wire, out)?,
+        Field::Gateway(kind) => gateway::write(wire, kind, out)?,
         Field::SvcParams => svcb::write(wire.rest(), out)?,
     }
     Ok(())
@@ -91,12 +94,12 @@ pub(super) fn push(out: &mut String, value: impl std::fmt::Display) {
     let _ = write!(out, "{value}");
 }
 
-fn ipv6(wire: &mut Wire<'_>) -> Result<Ipv6Addr, RdataError> {
+pub(super) fn ipv6(wire: &mut Wire<'_>) -> Result<Ipv6Addr, RdataError> {
     let octets: [u8; 16] = wire.take(16)?.try_into().map_err(|_| RdataError::Short)?;
     Ok(Ipv6Addr::from(octets))
 }
 
-fn name(wire: &mut Wire<'_>) -> Result<Name, RdataError> {
+pub(super) fn name(wire: &mut Wire<'_>) -> Result<Name, RdataError> {
     Name::from_wire(wire.name()?).map_err(|_| RdataError::Name)
 }
 
