@@ -97,12 +97,7 @@ pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), St
     if let Some(mistakes) = mistakes {
         let message =
             format!("the configuration cannot be used, the last good state answers: {mistakes}");
-        runtime
-            .0
-            .condition
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .refused = Some(mistakes.to_string());
+        runtime.condition(|condition| condition.refused = Some(mistakes.to_string()));
         runtime.0.metrics.refused();
         runtime.record(NewEvent::new(EventKind::Alarm, message));
     }
@@ -214,6 +209,7 @@ fn assemble(
     );
     metrics.overrides(&store.current());
     metrics.published(1, 0.0);
+    let signature = loaded.signature();
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
@@ -224,7 +220,7 @@ fn assemble(
         events: EventLog::default(),
         registry,
         metrics,
-        reload: tokio::sync::Mutex::new(loaded.watched().signature()),
+        reload: tokio::sync::Mutex::new(signature.clone()),
         condition: Mutex::new(Condition::default()),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
@@ -241,12 +237,13 @@ fn assemble(
         EventKind::Started,
         format!("answering on {}", addresses.join(", ")),
     ));
+    runtime.tell_broken_geo(&loaded);
     if let Some(error) = broken {
-        runtime.alarm(format!(
-            "the kept overrides cannot be used, none is in force: {error}"
-        ));
+        let problem = format!("the kept overrides cannot be used, none is in force: {error}");
+        runtime.condition(|condition| condition.overrides_lost = Some(problem.clone()));
+        runtime.record(NewEvent::new(EventKind::Alarm, problem));
     }
-    runtime.keep_last_good(loaded);
+    runtime.keep_last_good(loaded, signature);
     Ok(runtime)
 }
 

@@ -17,6 +17,7 @@ use std::{
     fs::{self, File},
     io::{self, Read, Write},
     path::{Component, Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug)]
 pub struct LastGood {
     directory: PathBuf,
+    /// One copy is made at a time.
+    writer: Arc<Mutex<()>>,
 }
 
 /// A copy that was found whole.
@@ -82,14 +85,22 @@ impl LastGood {
     pub fn new(state_directory: &Path) -> Self {
         Self {
             directory: state_directory.join("last-good"),
+            writer: Arc::default(),
         }
     }
 
-    /// Copies all files and makes the copy the current one.
+    /// Copies all files and makes the copy the current one, if `is_valid` says so once it is
+    /// whole: the files may have changed since the state was built from them.
     ///
     /// # Errors
     /// When a file cannot be read or the copy cannot be written; the copy before stays.
-    pub fn save(&self, config: &Path, files: &[PathBuf]) -> Result<(), LastGoodError> {
+    pub fn save(
+        &self,
+        config: &Path,
+        files: &[PathBuf],
+        is_valid: impl FnOnce() -> bool,
+    ) -> Result<(), LastGoodError> {
+        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.current_name();
         let name = next_name(before.as_deref());
         let target = self.directory.join(&name);
@@ -106,6 +117,10 @@ impl LastGood {
             files: entries,
         };
         write_manifest(&target, &manifest)?;
+        if !is_valid() {
+            let _ = fs::remove_dir_all(&target);
+            return Ok(());
+        }
         self.publish(&name)?;
         if let Some(before) = before.filter(|b| *b != name) {
             let _ = fs::remove_dir_all(self.directory.join(before));
@@ -308,7 +323,8 @@ mod tests {
     #[test]
     fn what_was_saved_comes_back_when_the_originals_are_gone() {
         let (_dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()]).unwrap();
+        last.save(&config, &[config.clone(), zone.clone()], || true)
+            .unwrap();
         fs::remove_file(&zone).unwrap();
         fs::write(&config, "rubbish").unwrap();
         let restored = last.restore().unwrap().unwrap();
@@ -327,12 +343,12 @@ mod tests {
     fn unchanged_files_are_linked_and_old_copies_removed() {
         let (dir, config, zone, last) = world();
         let files = [config.clone(), zone.clone()];
-        last.save(&config, &files).unwrap();
+        last.save(&config, &files, || true).unwrap();
         let first = fs::metadata(last.restore().unwrap().unwrap().path_of(&zone))
             .unwrap()
             .ino();
         fs::write(&config, "config two").unwrap();
-        last.save(&config, &files).unwrap();
+        last.save(&config, &files, || true).unwrap();
         let restored = last.restore().unwrap().unwrap();
         assert_eq!(fs::metadata(restored.path_of(&zone)).unwrap().ino(), first);
         assert_eq!(
@@ -345,9 +361,13 @@ mod tests {
     #[test]
     fn a_failed_save_leaves_the_copy_before() {
         let (dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()]).unwrap();
+        last.save(&config, &[config.clone(), zone.clone()], || true)
+            .unwrap();
         let missing = dir.path().join("missing");
-        assert!(last.save(&config, &[config.clone(), missing]).is_err());
+        assert!(
+            last.save(&config, &[config.clone(), missing], || true)
+                .is_err()
+        );
         let restored = last.restore().unwrap().unwrap();
         assert_eq!(
             fs::read_to_string(restored.path_of(&zone)).unwrap(),
@@ -358,7 +378,8 @@ mod tests {
     #[test]
     fn row_6_a_poisoned_copy_is_refused_at_every_byte() {
         let (dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()]).unwrap();
+        last.save(&config, &[config.clone(), zone.clone()], || true)
+            .unwrap();
         let folder = dir.path().join("state/last-good/1");
         let root = last.restore().unwrap().unwrap().root;
         for file in [
@@ -381,9 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_of_files_that_changed_meanwhile_is_not_kept() {
+        let (_dir, config, zone, last) = world();
+        last.save(&config, &[config.clone(), zone.clone()], || true)
+            .unwrap();
+        fs::write(&config, "not what was checked").unwrap();
+        last.save(&config, &[config.clone(), zone.clone()], || false)
+            .unwrap();
+        let restored = last.restore().unwrap().unwrap();
+        let kept = fs::read_to_string(restored.path_of(&config)).unwrap();
+        assert_eq!(kept, "config one");
+    }
+
+    #[test]
     fn current_cannot_point_outside() {
         let (dir, config, _, last) = world();
-        last.save(&config, std::slice::from_ref(&config)).unwrap();
+        last.save(&config, std::slice::from_ref(&config), || true)
+            .unwrap();
         fs::write(dir.path().join("state/last-good/current"), "../../etc").unwrap();
         assert_eq!(last.restore().unwrap(), None);
     }

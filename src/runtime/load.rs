@@ -40,6 +40,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// How the files look, as far as it is certain that they looked so when they were read.
+    pub fn signature(&self) -> Signature {
+        self.watched().signature().doubting(self.at.into())
+    }
+
     /// Files whose change means a reload.
     pub fn watched(&self) -> Watched {
         let mut files = self.config.files.clone();

@@ -78,8 +78,10 @@ struct Inner {
 struct Condition {
     /// Why the newest attempt to load was refused.
     refused: Option<String>,
-    /// Found at start or since: overrides lost, last good copy not written.
-    alarms: Vec<String>,
+    /// The kept overrides could not be used at the start.
+    overrides_lost: Option<String>,
+    /// The newest copy for the last good state could not be made.
+    not_kept: Option<String>,
 }
 
 impl Runtime {
@@ -136,20 +138,17 @@ impl Runtime {
         let inner = &self.0;
         let (loaded, health) = inner.publisher.inputs();
         let snapshot = self.snapshot();
-        let condition = inner
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let mut alarms = condition.alarms.clone();
-        alarms.extend(
-            loaded
-                .geo_broken
-                .iter()
-                .map(|why| format!("geo data: {why}")),
-        );
-        if loaded.last_good {
-            alarms.push("running on the last good state: the files could not be used".to_owned());
-        }
+        let (refused, alarms) = self.condition(|condition| {
+            let geo = loaded.geo_broken.as_ref();
+            let last_good = "running on the last good state: the files could not be used";
+            let alarms = [
+                condition.overrides_lost.clone(),
+                condition.not_kept.clone(),
+                geo.map(|why| format!("geo data: {why}")),
+                loaded.last_good.then(|| last_good.to_owned()),
+            ];
+            (condition.refused.clone(), alarms)
+        });
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: inner.started,
@@ -157,14 +156,14 @@ impl Runtime {
             config: ConfigStatus {
                 file: inner.config_path.display().to_string(),
                 loaded: loaded.at,
-                last_reload_successful: condition.refused.is_none() && !loaded.last_good,
-                refused: condition.refused.clone(),
+                last_reload_successful: refused.is_none() && !loaded.last_good,
+                refused,
                 last_good: loaded.last_good,
             },
             pops: describe::pops(&loaded.config, &health),
             services: publish::services(&loaded, &snapshot.view),
             geo: geo_status(&loaded),
-            alarms,
+            alarms: alarms.into_iter().flatten().collect(),
         }
     }
 
@@ -193,15 +192,9 @@ impl Runtime {
         self.0.events.record(Timestamp::now(), event);
     }
 
-    fn alarm(&self, message: String) {
-        let mut condition = self
-            .0
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        condition.alarms.push(message.clone());
-        drop(condition);
-        self.record(NewEvent::new(EventKind::Alarm, message));
+    fn condition<T>(&self, look: impl FnOnce(&mut Condition) -> T) -> T {
+        let condition = self.0.condition.lock();
+        look(&mut condition.unwrap_or_else(PoisonError::into_inner))
     }
 
     fn teller(&self) -> Teller<'_> {

@@ -41,7 +41,10 @@ impl Store {
     pub fn load(directory: PathBuf, now: SystemTime) -> (Self, Option<file::OverridesError>) {
         let (kept, error) = match file::load(&directory) {
             Ok(kept) => (kept, None),
-            Err(error) => (BTreeMap::new(), Some(error)),
+            Err(error) => {
+                set_aside(&error);
+                (BTreeMap::new(), Some(error))
+            }
         };
         let current = in_force(kept, now);
         (
@@ -73,6 +76,16 @@ impl Store {
         file::store(&self.directory, &next).map_err(OverrideError::NotKept)?;
         current.clone_from(&next);
         Ok((result, next))
+    }
+}
+
+/// A damaged file may still tell a person what was drained; the next drain must not write over it.
+fn set_aside(error: &file::OverridesError) {
+    if let file::OverridesError::Damaged { path, .. } = error {
+        let aside = path.with_extension("damaged");
+        if let Err(error) = std::fs::rename(path, &aside) {
+            tracing::warn!(%error, "the damaged overrides could not be set aside");
+        }
     }
 }
 
@@ -112,6 +125,8 @@ impl Runtime {
             Ok(())
         })?;
         self.0.prober.set_overrides(all);
+        // Whoever drains anew has seen what was lost.
+        self.condition(|condition| condition.overrides_lost = None);
         let end = until.and_then(timestamp).map_or(String::new(), |t| {
             t.strftime(" until %Y-%m-%dT%H:%M:%SZ").to_string()
         });

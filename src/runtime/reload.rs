@@ -1,7 +1,7 @@
 //! Reload: the whole new state is built and checked beside the old one, then swapped; a bad one
 //! changes nothing.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostic, Diagnostics};
@@ -11,6 +11,7 @@ use super::{
     Runtime,
     events::{EventKind, NewEvent},
     load::{self, Loaded},
+    watch::Signature,
 };
 
 /// What asked for a reload.
@@ -62,10 +63,10 @@ impl Runtime {
                 return Err(mistakes);
             }
         };
-        *signature = next.watched().signature();
+        *signature = next.signature();
         let needs_restart = needs_restart(&before.config, &next.config);
         self.put_in_force(next.clone(), &cause, &needs_restart);
-        self.keep_last_good(next.clone());
+        self.keep_last_good(next.clone(), signature.clone());
         Ok(Reloaded {
             generation: self.snapshot().generation,
             needs_restart,
@@ -100,18 +101,18 @@ impl Runtime {
         inner
             .metrics
             .loaded(next.at, next.clients.databases(), next.geo_broken.is_some());
-        inner
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refused = None;
+        self.condition(|condition| condition.refused = None);
         let mut message = format!("reloaded ({})", cause.describe());
         if !needs_restart.is_empty() {
             message.push_str("; changed but in force only after a restart: ");
             message.push_str(&needs_restart.join(", "));
         }
         self.record(NewEvent::new(EventKind::Reload, message));
-        if let Some(why) = &next.geo_broken {
+        self.tell_broken_geo(&next);
+    }
+
+    pub(super) fn tell_broken_geo(&self, loaded: &Loaded) {
+        if let Some(why) = &loaded.geo_broken {
             let message = format!("geo data cannot be read, an older copy is used: {why}");
             self.record(NewEvent::new(EventKind::Alarm, message));
         }
@@ -124,17 +125,13 @@ impl Runtime {
             "reload refused ({}), nothing changed: {why}",
             cause.describe()
         );
-        self.0
-            .condition
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refused = Some(why);
+        self.condition(|condition| condition.refused = Some(why));
         self.record(NewEvent::new(EventKind::ReloadRefused, message));
     }
 
     /// Copies the files of a state in the background; a copy that cannot be kept is an alarm, not
     /// a reason to refuse the state.
-    pub(super) fn keep_last_good(&self, loaded: Arc<Loaded>) {
+    pub(super) fn keep_last_good(&self, loaded: Arc<Loaded>, read: Signature) {
         // A database that is itself a copy must not replace the copy of the real one.
         if loaded.last_good || loaded.geo_broken.is_some() {
             return;
@@ -142,8 +139,21 @@ impl Runtime {
         let runtime = self.clone();
         self.0.tasks.spawn_blocking(move || {
             let files = load::files_to_keep(&loaded);
-            if let Err(error) = runtime.0.last_good.save(&runtime.0.config_path, &files) {
-                runtime.alarm(format!("the last good state could not be kept: {error}"));
+            // A newer state, or files that have changed since, make this copy pointless.
+            let is_valid = || {
+                Arc::ptr_eq(&runtime.0.publisher.inputs().0, &loaded)
+                    && loaded.watched().signature() == read
+            };
+            let kept = runtime
+                .0
+                .last_good
+                .save(&runtime.0.config_path, &files, is_valid);
+            let problem = kept
+                .err()
+                .map(|error| format!("the last good state could not be kept: {error}"));
+            runtime.condition(|condition| condition.not_kept.clone_from(&problem));
+            if let Some(problem) = problem {
+                runtime.record(NewEvent::new(EventKind::Alarm, problem));
             }
         });
     }

@@ -272,3 +272,27 @@ async fn without_a_last_good_state_bad_files_do_not_start() {
         "{mistakes}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_overrides_are_an_alarm_and_are_set_aside() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    runtime.drain("fra", String::new(), None, "test").unwrap();
+    runtime.shutdown().await;
+    let state = world.path("state");
+    let file = fs::read_dir(&state)
+        .unwrap()
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.is_file())
+        .unwrap();
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let runtime = world.start().await.unwrap();
+    assert_eq!(chosen(&runtime), "fra");
+    assert!(!runtime.status().alarms.is_empty());
+    assert!(file.with_extension("damaged").exists());
+    runtime.drain("iad", String::new(), None, "test").unwrap();
+    assert!(runtime.status().alarms.is_empty());
+    runtime.shutdown().await;
+}

@@ -11,7 +11,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use notify::{RecursiveMode, Watcher as _};
@@ -38,6 +38,26 @@ pub struct Watched {
 /// How the watched files look; equal signatures mean "nothing to do".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Signature(Vec<(PathBuf, Option<Stamp>)>);
+
+impl Signature {
+    /// Forgets how files looked that changed at or after `start`, the moment at which reading them
+    /// began: what was read may be older than what was looked at, so the next look must differ.
+    #[must_use]
+    pub fn doubting(mut self, start: SystemTime) -> Self {
+        let since_epoch = |t: SystemTime| t.duration_since(SystemTime::UNIX_EPOCH).ok();
+        let start = since_epoch(start).unwrap_or_default();
+        for (_, stamp) in &mut self.0 {
+            let changed = stamp.map(|(.., s, ns)| {
+                let seconds = u64::try_from(s).unwrap_or_default();
+                Duration::new(seconds, u32::try_from(ns).unwrap_or_default())
+            });
+            if changed.is_some_and(|changed| changed >= start) {
+                *stamp = None;
+            }
+        }
+        self
+    }
+}
 
 type Stamp = (u64, u64, u64, i64, i64, i64, i64);
 
@@ -196,6 +216,20 @@ mod tests {
         fs::rename(dir.path().join("..tmp"), dir.path().join("..data")).unwrap();
         assert_ne!(watched.signature(), before);
         assert!(watched.folders().contains(dir.path()));
+    }
+
+    #[test]
+    fn a_file_that_changed_while_it_was_read_shows() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.toml");
+        fs::write(&file, "1").unwrap();
+        let watched = one(file.clone());
+        let now = watched.signature();
+        let changed = fs::metadata(&file).unwrap().modified().unwrap();
+        let second = Duration::from_secs(1);
+        assert_eq!(now.clone().doubting(changed + second), now);
+        assert_ne!(now.clone().doubting(changed), now);
+        assert_ne!(now.clone().doubting(changed - second), now);
     }
 
     #[test]
