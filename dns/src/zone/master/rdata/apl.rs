@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{
     check::{RdataError, Wire},
-    read::{Input, decimal},
+    read::Input,
+    scalar::decimal,
     write::push,
 };
 use crate::zone::master::problem::{Expected, Fault};

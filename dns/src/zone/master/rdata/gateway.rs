@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::{
     check::{RdataError, Wire},
     encoding,
-    read::{Input, decimal},
+    read::Input,
+    scalar::decimal,
     write::{ipv6, name, push},
 };
 use crate::zone::master::problem::{Expected, Fault};

@@ -3,7 +3,8 @@
 use super::{
     check::{RdataError, Wire},
     encoding,
-    read::{Input, decimal},
+    read::Input,
+    scalar::decimal,
     write::push,
 };
 use crate::zone::master::problem::{Expected, Fault};

@@ -16,6 +16,7 @@ mod forms;
 mod gateway;
 mod loc;
 mod read;
+mod scalar;
 mod schema;
 mod svcb;
 mod write;
@@ -23,7 +24,8 @@ mod write;
 pub(super) use check::folded;
 pub use check::{RdataError, SvcbError, check};
 pub(super) use forms::form;
-pub(super) use read::{Input, period, read};
+pub(super) use read::{Input, read};
+pub(super) use scalar::period;
 pub use write::to_text;
 
 use crate::types::rtype::*;

@@ -9,7 +9,8 @@ use std::{
 use super::{
     check::{RdataError, SvcbError, Wire},
     encoding,
-    read::{Input, decimal},
+    read::Input,
+    scalar::decimal,
     write::{push, quoted},
 };
 use crate::zone::master::{
