@@ -30,6 +30,7 @@ use super::{
     overrides,
     privileges::{self, PrivilegeError},
     publish::Publisher,
+    reload::Looked,
 };
 
 /// How a server is started.
@@ -209,7 +210,7 @@ fn assemble(
     );
     metrics.overrides(&store.current());
     metrics.published(1, 0.0);
-    let signature = loaded.signature();
+    let signature = loaded.seen.clone();
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
@@ -220,7 +221,10 @@ fn assemble(
         events: EventLog::default(),
         registry,
         metrics,
-        reload: tokio::sync::Mutex::new(signature.clone()),
+        reload: tokio::sync::Mutex::new(Looked {
+            signature: signature.clone(),
+            also: Vec::new(),
+        }),
         condition: Mutex::new(Condition::default()),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

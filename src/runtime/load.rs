@@ -33,6 +33,9 @@ pub struct Loaded {
     pub last_good: bool,
     /// Why an older copy of a geo database is used, if so.
     pub geo_broken: Option<String>,
+    /// How the watched files looked, as far as it is certain that they looked so when they were
+    /// read.
+    pub seen: Signature,
     /// How the geo files looked when they were read.
     geo_signature: Signature,
     /// The files read stand below this folder of copies.
@@ -40,16 +43,10 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// How the files look, as far as it is certain that they looked so when they were read.
-    pub fn signature(&self) -> Signature {
-        self.watched().signature().doubting(self.at.into())
-    }
-
     /// Files whose change means a reload.
     pub fn watched(&self) -> Watched {
-        let mut files = self.config.files.clone();
+        let mut files = named(&self.config);
         files.extend(self.built.files.iter().cloned());
-        files.extend(geo_files(&self.config.geo));
         if let Some(root) = &self.copies {
             // What an operator mends are the originals.
             for file in &mut files {
@@ -78,11 +75,23 @@ pub fn load(
     last_good: Option<&LastGood>,
     at: Timestamp,
 ) -> Result<Loaded, Diagnostics> {
+    let mut watched = before.map(Loaded::watched).unwrap_or_default();
+    watched.files.push(path.to_owned());
+    let first = watched.signature();
     let config = meridian_config::load(path)?;
+    // Files that are new are looked at before they are read, too.
+    watched.files = named(&config);
+    let looks = watched.signature().since(&first);
     let opened = open_clients(&config, before, last_good);
     // Mistakes in zones are worth telling together with those in geo data.
     match opened {
-        Ok(opened) => finish(config, opened, at, None),
+        Ok(opened) => {
+            let loaded = finish(config, opened, at, None)?;
+            // What only reading told of, such as an included file, is doubted by the clock.
+            let last = loaded.watched().signature().doubting(at.into());
+            let seen = last.since(&looks);
+            Ok(Loaded { seen, ..loaded })
+        }
         Err(mut mistakes) => {
             if let Ok(clients) = ClientMap::open(&without_databases(&config.geo)) {
                 let built = meridian_dns::build::build(&config, Arc::new(clients));
@@ -106,19 +115,24 @@ pub fn load_last_good(restored: &Restored, at: Timestamp) -> Result<Loaded, Diag
         broken: None,
         signature: Signature::default(),
     };
-    finish(config, opened, at, Some(restored.root.clone()))
+    let loaded = finish(config, opened, at, Some(restored.root.clone()))?;
+    let seen = loaded.watched().signature().doubting(at.into());
+    Ok(Loaded { seen, ..loaded })
+}
+
+/// Files that a state would be made from that was refused: those that its configuration names,
+/// and those with mistakes. Their change is worth another look.
+pub fn files_of_refused(path: &Path, mistakes: &Diagnostics) -> Vec<PathBuf> {
+    let mut files = meridian_config::load(path).map_or_else(|_| Vec::new(), |c| named(&c));
+    files.extend(mistakes.0.iter().map(|mistake| mistake.file.clone()));
+    files.sort_unstable();
+    files.dedup();
+    files
 }
 
 /// Every file that the last good copy must hold.
 pub fn files_to_keep(loaded: &Loaded) -> Vec<PathBuf> {
     let mut files = loaded.watched().files;
-    files.extend(
-        loaded
-            .config
-            .checks
-            .iter()
-            .filter_map(|check| check.ca_file().cloned()),
-    );
     files.sort_unstable();
     files.dedup();
     files
@@ -167,6 +181,7 @@ fn finish(
         copies,
         geo_broken: opened.broken,
         geo_signature: opened.signature,
+        seen: Signature::default(),
     })
 }
 
@@ -220,6 +235,16 @@ fn open_clients(
 
 fn geo_files(geo: &Geo) -> Vec<PathBuf> {
     geo.city.iter().chain(&geo.asn).cloned().collect()
+}
+
+/// The files of the configuration, and those that it names and that a reload reads again.
+fn named(config: &Config) -> Vec<PathBuf> {
+    let mut files = config.files.clone();
+    files.extend(config.zones.iter().map(|zone| zone.file.clone()));
+    files.extend(geo_files(&config.geo));
+    let authorities = config.checks.iter().filter_map(|check| check.ca_file());
+    files.extend(authorities.cloned());
+    files
 }
 
 fn copied(geo: &Geo, copies: &Restored) -> Geo {

@@ -66,8 +66,8 @@ struct Inner {
     events: EventLog,
     registry: Registry,
     metrics: RuntimeMetrics,
-    /// One reload at a time; holds how the files looked at the newest attempt.
-    reload: tokio::sync::Mutex<watch::Signature>,
+    /// One reload at a time.
+    reload: tokio::sync::Mutex<reload::Looked>,
     condition: Mutex<Condition>,
     stop: CancellationToken,
     tasks: TaskTracker,

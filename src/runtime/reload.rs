@@ -1,7 +1,7 @@
 //! Reload: the whole new state is built and checked beside the old one, then swapped; a bad one
 //! changes nothing.
 
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostic, Diagnostics};
@@ -11,7 +11,7 @@ use super::{
     Runtime,
     events::{EventKind, NewEvent},
     load::{self, Loaded},
-    watch::Signature,
+    watch::{Signature, Watched},
 };
 
 /// What asked for a reload.
@@ -46,32 +46,60 @@ pub struct Reloaded {
     pub geo_broken: Option<String>,
 }
 
+/// How the files looked at the newest attempt to load them.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    /// Before they were read.
+    pub(super) signature: Signature,
+    /// Files beyond those of the state in force, when the attempt was refused: mending one of them
+    /// may mend the whole.
+    pub(super) also: Vec<PathBuf>,
+}
+
 impl Runtime {
     /// Loads the files again and puts them in force.
     ///
     /// # Errors
     /// Every mistake found; the old state answers on.
     pub async fn reload(&self, cause: Cause) -> Result<Reloaded, Diagnostics> {
-        let mut signature = self.0.reload.lock().await;
+        let mut looked = self.0.reload.lock().await;
         let (before, _) = self.0.publisher.inputs();
         // Taken before reading, so that a change while reading is seen afterwards.
-        *signature = before.watched().signature();
+        let seen = self.watched(&looked.also).signature();
         let next = match self.load_again(before.clone()).await {
             Ok(next) => Arc::new(next),
             Err(mistakes) => {
                 self.refuse(&cause, &mistakes);
+                looked.also = self.files_of_refused(&mistakes).await;
+                looked.signature = self.watched(&looked.also).signature().since(&seen);
                 return Err(mistakes);
             }
         };
-        *signature = next.signature();
+        *looked = Looked {
+            signature: next.seen.clone(),
+            also: Vec::new(),
+        };
         let needs_restart = needs_restart(&before.config, &next.config);
         self.put_in_force(next.clone(), &cause, &needs_restart);
-        self.keep_last_good(next.clone(), signature.clone());
+        self.keep_last_good(next.clone(), next.seen.clone());
         Ok(Reloaded {
             generation: self.snapshot().generation,
             needs_restart,
             geo_broken: next.geo_broken.clone(),
         })
+    }
+
+    /// What is watched: the files of the state in force, and `also` others.
+    pub(super) fn watched(&self, also: &[PathBuf]) -> Watched {
+        let mut watched = self.0.publisher.inputs().0.watched();
+        watched.files.extend_from_slice(also);
+        watched
+    }
+
+    async fn files_of_refused(&self, mistakes: &Diagnostics) -> Vec<PathBuf> {
+        let (path, mistakes) = (self.0.config_path.clone(), mistakes.clone());
+        let work = move || load::files_of_refused(&path, &mistakes);
+        tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
     async fn load_again(&self, before: Arc<Loaded>) -> Result<Loaded, Diagnostics> {

@@ -103,11 +103,13 @@ impl Runtime {
     async fn follow_files(self) {
         let mut watch = Watch::start();
         loop {
-            let watched = self.0.publisher.inputs().0.watched();
-            let known = self.0.reload.lock().await.clone();
+            let (watched, known) = {
+                let looked = self.0.reload.lock().await;
+                (self.watched(&looked.also), looked.signature.clone())
+            };
             let seen = watch.changed(&watched, &known).await;
             // A signal or the API may have loaded the same change meanwhile.
-            if *self.0.reload.lock().await != seen {
+            if self.0.reload.lock().await.signature != seen {
                 // The mistakes are in log, events, metrics and status.
                 let _ = self.reload(Cause::FileChange).await;
             }

@@ -213,6 +213,30 @@ async fn a_file_change_reloads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn mending_a_file_of_a_refused_configuration_reloads() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    let file = world.path("new.zone");
+    let zone = "[[zone]]\nname = \"example.net\"\nfile = \"new.zone\"\n";
+    let zones = || runtime.config().zones.len();
+    world.write(&["fra"], zone);
+    until("the missing file is told", || {
+        runtime.status().config.refused.is_some()
+    })
+    .await;
+    fs::write(&file, "@ SOA").unwrap();
+    until("its mistake is told", || {
+        let refused = runtime.status().config.refused.unwrap_or_default();
+        refused.contains("new.zone:1")
+    })
+    .await;
+    assert_eq!(zones(), 1);
+    fs::write(&file, ZONE).unwrap();
+    until("the mended file is in force", || zones() == 2).await;
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_drain_beats_the_verdict_and_survives_a_restart() {
     let world = World::new();
     let runtime = world.start().await.unwrap();

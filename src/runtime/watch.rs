@@ -40,6 +40,20 @@ pub struct Watched {
 pub struct Signature(Vec<(PathBuf, Option<Stamp>)>);
 
 impl Signature {
+    /// With the earlier looks of those files that were looked at earlier: what was read in between
+    /// may be either, so a difference has to show.
+    #[must_use]
+    pub fn since(mut self, earlier: &Self) -> Self {
+        for (path, stamp) in &mut self.0 {
+            if let Ok(at) = earlier.0.binary_search_by(|(other, _)| other.cmp(path))
+                && let Some((_, before)) = earlier.0.get(at)
+            {
+                *stamp = *before;
+            }
+        }
+        self
+    }
+
     /// Forgets how files looked that changed at or after `start`, the moment at which reading them
     /// began: what was read may be older than what was looked at, so the next look must differ.
     #[must_use]
@@ -199,6 +213,28 @@ mod tests {
         fs::write(dir.path().join("b"), "2").unwrap();
         fs::rename(dir.path().join("b"), &file).unwrap();
         assert_ne!(watched.signature(), before);
+    }
+
+    #[test]
+    fn a_change_between_two_looks_shows_at_the_third() {
+        let dir = tempfile::tempdir().unwrap();
+        let (old, new) = (dir.path().join("old"), dir.path().join("new"));
+        fs::write(&old, "1").unwrap();
+        let first = one(old.clone()).signature();
+        fs::write(&old, "12").unwrap();
+        fs::write(&new, "1").unwrap();
+        let both = Watched {
+            files: vec![new.clone(), old],
+            patterns: Vec::new(),
+        };
+        let second = both.signature().since(&first);
+        assert_ne!(second, both.signature());
+        let known = one(new.clone()).signature();
+        assert_eq!(one(new).signature().since(&second), known);
+        // A clock that was set back makes every change look recent, but not for ever.
+        let doubted = known.clone().doubting(SystemTime::UNIX_EPOCH);
+        assert_ne!(doubted, known);
+        assert_eq!(doubted.since(&known), known);
     }
 
     #[test]
