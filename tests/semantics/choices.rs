@@ -100,19 +100,7 @@ pub(crate) const ALL: &[Choice] = &[
         name: "addresses-go-along",
         reason: "RFC 1034 §4.3.2 step 6 is optional; as Knot, we add what wildcards give (NSD does \
                  under a wrong owner) and skip only what does not fit, where NSD stops",
-        applies: |case, ours, theirs| {
-            if case.peer != "nsd" || !ours.aa {
-                return;
-            }
-            let sections = ours.answer.iter().chain(&ours.authority);
-            let targets: Vec<String> = sections.flat_map(Rrset::targets).collect();
-            theirs
-                .additional
-                .retain(|rrset| targets.contains(&rrset.owner));
-            if theirs.additional.is_subset(&ours.additional) {
-                theirs.additional.clone_from(&ours.additional);
-            }
-        },
+        applies: with_optional_addresses,
     },
     Choice {
         name: "glue-sets-tc",
@@ -172,6 +160,29 @@ fn without_other_zones(case: &Case<'_>, ours: &mut Message, theirs: &mut Message
     }
 }
 
+/// Adds to NSD's reply the optional addresses that it left out.
+fn with_optional_addresses(case: &Case<'_>, ours: &mut Message, theirs: &mut Message) {
+    if case.peer != "nsd" {
+        return;
+    }
+    let sections = ours.answer.iter().chain(&ours.authority);
+    let targets: Vec<String> = sections.flat_map(Rrset::targets).collect();
+    if ours.aa {
+        theirs
+            .additional
+            .retain(|rrset| targets.contains(&rrset.owner));
+    }
+    let cut = ours.authority.iter().find(|rrset| rrset.rtype == 2);
+    let required = |rrset: &Rrset| {
+        let below = |cut: &Rrset| format!(".{}", rrset.owner).ends_with(&format!(".{}", cut.owner));
+        cut.is_some_and(below)
+    };
+    let mut missing = ours.additional.difference(&theirs.additional);
+    if theirs.additional.is_subset(&ours.additional) && !missing.any(required) {
+        theirs.additional.clone_from(&ours.additional);
+    }
+}
+
 /// Whether our chain ended by its bounds.
 fn is_cut_short(ours: &Message) -> bool {
     let cnames = ours.answer.iter().filter(|rrset| rrset.rtype == 5).count();
@@ -183,7 +194,7 @@ fn is_cut_short(ours: &Message) -> bool {
                 .iter()
                 .any(|to| *to == rrset.owner || to.ends_with(&suffix))
     };
-    cnames >= 16 || ours.answer.iter().any(feeds_itself)
+    ours.tc || cnames >= 16 || ours.answer.iter().any(feeds_itself)
 }
 
 /// Whether a reply refers to other servers, perhaps after a chain of aliases.

@@ -1,7 +1,7 @@
 //! Meridian in process, Knot and NSD on ports of their own.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     fmt::Write as _,
     io::Write,
     net::{SocketAddr, TcpStream, UdpSocket},
@@ -88,6 +88,7 @@ struct Remote {
     address: SocketAddr,
     udp: UdpSocket,
     buffer: RefCell<Vec<u8>>,
+    next_id: Cell<u16>,
 }
 
 impl Remote {
@@ -102,6 +103,7 @@ impl Remote {
             address,
             udp,
             buffer: RefCell::new(vec![0; 65_535]),
+            next_id: Cell::new(0),
         };
         for Generated { apex, .. } in zones {
             let query = Query {
@@ -123,11 +125,20 @@ impl Remote {
         remote
     }
 
+    /// Asks once, under an ID of its own, and passes over replies to earlier questions.
     fn try_udp(&self, query: &Query) -> Option<Vec<u8>> {
-        self.udp.send(&query.octets()).ok()?;
+        let id = self.next_id.get().wrapping_add(1);
+        self.next_id.set(id);
+        let mut octets = query.octets();
+        octets[..2].copy_from_slice(&id.to_be_bytes());
+        self.udp.send(&octets).ok()?;
         let mut buffer = self.buffer.borrow_mut();
-        let length = self.udp.recv(&mut buffer).ok()?;
-        Some(buffer[..length].to_vec())
+        loop {
+            let length = self.udp.recv(&mut buffer).ok()?;
+            if buffer[..2] == octets[..2] {
+                return Some(buffer[..length].to_vec());
+            }
+        }
     }
 
     fn ask(&self, query: &Query) -> Vec<u8> {
@@ -139,17 +150,8 @@ impl Remote {
                 .expect("a query is sent");
             return read_frame(&mut stream).expect("a reply");
         }
-        loop {
-            let reply = self
-                .try_udp(query)
-                .unwrap_or_else(|| panic!("no reply to {query}"));
-            // A late reply to a question asked while the server started.
-            let octets = query.octets();
-            let question = &octets[12..octets.len() - if query.edns.is_some() { 11 } else { 0 }];
-            if reply[12..].starts_with(question) || reply[5] == 0 {
-                return reply;
-            }
-        }
+        let reply = self.try_udp(query);
+        reply.unwrap_or_else(|| panic!("no reply to {query}"))
     }
 }
 
