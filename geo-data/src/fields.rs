@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 /// The fields of a record that matter, as they stand in the file.
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Fields {
                             continue;
                         }
                     };
-                    *slot = map.next_value()?;
+                    *slot = map.next_value_seed(Levels(2))?;
                 }
                 Ok(fields)
             }
@@ -94,59 +94,82 @@ impl<'de> Deserialize<'de> for Fields {
     }
 }
 
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Any;
-        impl<'de> Visitor<'de> for Any {
-            type Value = Field;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Field, E> {
-                Ok(Field::Text(text.to_owned()))
-            }
-            fn visit_f64<E>(self, number: f64) -> Result<Field, E> {
-                Ok(Field::Number(number))
-            }
-            // Only coordinates and AS numbers are read as numbers; larger ones may lose digits.
-            #[allow(clippy::cast_precision_loss)]
-            fn visit_u64<E>(self, number: u64) -> Result<Field, E> {
-                Ok(Field::Number(number as f64))
-            }
-            #[allow(clippy::cast_precision_loss)]
-            fn visit_i64<E>(self, number: i64) -> Result<Field, E> {
-                Ok(Field::Number(number as f64))
-            }
-            fn visit_u128<E>(self, _: u128) -> Result<Field, E> {
-                Ok(Field::Other("a 128-bit number"))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
-                Ok(Field::Other("a truth value"))
-            }
-            fn visit_bytes<E>(self, _: &[u8]) -> Result<Field, E> {
-                Ok(Field::Other("octets"))
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(Field::Other("a list"))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
-                let mut nested = Nested::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    match key.as_str() {
-                        "latitude" => nested.latitude = map.next_value()?,
-                        "longitude" => nested.longitude = map.next_value()?,
-                        "iso_code" | "code" => nested.code = map.next_value()?,
-                        // `names` is a map whose English entry is `en`.
-                        "names" | "name" | "en" => nested.name = map.next_value()?,
-                        _ => {
-                            map.next_value::<IgnoredAny>()?;
-                        }
-                    }
+/// Reads a field with at most this many levels of maps in it; what lies deeper is skipped. No schema
+/// needs more than `city.names.en`, and a hostile file must not fill the stack.
+#[derive(Clone, Copy)]
+struct Levels(u8);
+
+impl<'de> DeserializeSeed<'de> for Levels {
+    type Value = Field;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Field, D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Levels {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Field, E> {
+        Ok(Field::Text(text.to_owned()))
+    }
+
+    fn visit_f64<E>(self, number: f64) -> Result<Field, E> {
+        Ok(Field::Number(number))
+    }
+
+    // Only coordinates and AS numbers are read as numbers; larger ones may lose digits.
+    #[allow(clippy::cast_precision_loss)]
+    fn visit_u64<E>(self, number: u64) -> Result<Field, E> {
+        Ok(Field::Number(number as f64))
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn visit_i64<E>(self, number: i64) -> Result<Field, E> {
+        Ok(Field::Number(number as f64))
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Field, E> {
+        Ok(Field::Other("a 128-bit number"))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Field, E> {
+        Ok(Field::Other("a truth value"))
+    }
+
+    fn visit_bytes<E>(self, _: &[u8]) -> Result<Field, E> {
+        Ok(Field::Other("octets"))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Field, A::Error> {
+        while list.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Field::Other("a list"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Field, A::Error> {
+        let Some(deeper) = self.0.checked_sub(1).map(Levels) else {
+            while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            return Ok(Field::Other("a map"));
+        };
+        let mut nested = Nested::default();
+        while let Some(key) = map.next_key::<String>()? {
+            let slot = match key.as_str() {
+                "latitude" => &mut nested.latitude,
+                "longitude" => &mut nested.longitude,
+                "iso_code" | "code" => &mut nested.code,
+                // `names` is a map whose English entry is `en`.
+                "names" | "name" | "en" => &mut nested.name,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
                 }
-                Ok(Field::Nested(Box::new(nested)))
-            }
+            };
+            *slot = map.next_value_seed(deeper)?;
         }
-        from.deserialize_any(Any)
+        Ok(Field::Nested(Box::new(nested)))
     }
 }

@@ -356,6 +356,20 @@ fn a_network_of_embedded_addresses_is_refused() {
     assert_eq!(shown, expect);
 }
 
+#[test]
+fn deep_records_end_in_an_error_not_in_the_stack() {
+    for depth in [3, 100, 500, 1_500] {
+        for key in ["en", "other"] {
+            let nest = |inner, _| Value::map([(key, inner)]);
+            let record = (0..depth).fold(Value::text("x"), nest);
+            let record = Value::map([("country_code", Value::text("JP")), ("city", record)]);
+            let files = Files::new().city(database(4, &[("192.0.2.0/24", record)]));
+            // Refused or read, on a thread with as little stack as any.
+            let _ = files.open();
+        }
+    }
+}
+
 /// Pointers of every length, in a data section of more than half a megabyte.
 #[test]
 fn texts_that_repeat_are_read_wherever_they_stand() {
