@@ -256,11 +256,14 @@ impl Pattern<'_> {
 struct Matches<'a> {
     list: Vec<(PathBuf, At<'a>)>,
     seen: HashSet<PathBuf>,
+    /// What the patterns matched, with every name of a file that has several.
+    entries: usize,
 }
 
-/// `./x` and `x` are the same file.
-fn plain(path: &Path) -> &Path {
-    path.strip_prefix(".").unwrap_or(path)
+/// A file by its one true name: `./x` and `x`, and a symbolic link and its target, are the same.
+fn real(path: &Path) -> PathBuf {
+    let plain = || path.strip_prefix(".").unwrap_or(path).to_owned();
+    path.canonicalize().unwrap_or_else(|_| plain())
 }
 
 /// Adds the files that a pattern matches, in alphabetical order, each once over all patterns.
@@ -291,13 +294,16 @@ fn expand<'a>(
             return;
         }
     };
+    let main = real(&below(root, main));
     let mut matched = false;
     for entry in found {
+        matches.entries += 1;
         match entry {
             Ok(found) => {
                 matched = true;
-                let path = original(root, &found);
-                if plain(&path) != plain(main) && matches.seen.insert(plain(&path).to_owned()) {
+                let real = real(&found);
+                if real != main && matches.seen.insert(real) {
+                    let path = original(root, &found);
                     matches.list.push((path, pattern.at.clone()));
                 }
             }
@@ -310,7 +316,8 @@ fn expand<'a>(
                 );
             }
         }
-        if matches.list.len() > FILES_LIMIT {
+        // `**` follows links that lead in a circle as long as the kernel does.
+        if matches.entries > FILES_LIMIT {
             let message = format!("the patterns match more than {FILES_LIMIT} files");
             pattern.at.mistake(message, "narrow the pattern");
             return;

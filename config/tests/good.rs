@@ -414,6 +414,24 @@ fn included_files_are_read_in_order_each_once() {
 }
 
 #[test]
+fn links_give_a_file_no_second_reading() {
+    let (folder, main) = split();
+    let expected = load(&main).unwrap();
+    let link = |to: &str, name: &str| {
+        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+    };
+    link("a.toml", "conf.d/z.toml");
+    assert_eq!(load(&main).unwrap(), expected);
+    // Two links that lead in circles: 2^40 names for each file.
+    link(".", "conf.d/circle");
+    link(".", "conf.d/ring");
+    let text = fs::read_to_string(&main).unwrap();
+    fs::write(&main, text.replace("conf.d/*", "conf.d/**/*")).unwrap();
+    let found = load(&main).unwrap_err().to_string();
+    assert!(found.contains("match more than 4096 files"), "{found}");
+}
+
+#[test]
 fn hidden_files_and_marks_of_editors_are_left_alone() {
     let (folder, main) = split();
     let expected = load(&main).unwrap();

@@ -26,6 +26,10 @@ const SETTLE_LOOKS: usize = 40;
 /// Time between looks when the kernel reports nothing.
 const POLL: Duration = Duration::from_secs(5);
 
+/// Most names that are looked at for a pattern; a configuration with as many is refused. Links that
+/// lead in circles make them without number.
+const PATTERN_MATCHES: usize = 8192;
+
 /// What to watch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watched {
@@ -81,7 +85,7 @@ impl Watched {
         let mut paths: BTreeSet<PathBuf> = self.files.iter().cloned().collect();
         for pattern in &self.patterns {
             if let Some(found) = pattern.to_str().and_then(|p| glob::glob(p).ok()) {
-                paths.extend(found.flatten());
+                paths.extend(found.take(PATTERN_MATCHES).flatten());
             }
         }
         Signature(paths.into_iter().map(|p| (p.clone(), stamp(&p))).collect())
