@@ -225,6 +225,7 @@ fn assemble(
             signature: signature.clone(),
             also: Vec::new(),
         }),
+        publishing: tokio::sync::Mutex::default(),
         condition: Mutex::new(Condition::default()),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

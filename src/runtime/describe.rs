@@ -71,6 +71,19 @@ fn checks_of(config: &Config, id: PopId) -> Vec<&str> {
     names
 }
 
+/// Every group of targets that the configuration has tested.
+pub fn groups(config: &Config) -> Vec<GroupKey> {
+    let key = |id: PopId, check: &str| GroupKey {
+        pop: config.pop(id).name.clone(),
+        check: check.to_owned(),
+    };
+    let pools = config.pools.iter();
+    pools
+        .filter_map(|pool| Some((pool, &config.check(pool.check?).name)))
+        .flat_map(|(pool, check)| pool.pops.iter().map(move |id| key(*id, check)))
+        .collect()
+}
+
 fn group<'a>(health: &'a HealthSnapshot, pop: &str, check: &str) -> Option<&'a PopHealth> {
     health.groups.get(&GroupKey {
         pop: pop.to_owned(),

@@ -68,6 +68,9 @@ struct Inner {
     metrics: RuntimeMetrics,
     /// One reload at a time.
     reload: tokio::sync::Mutex<reload::Looked>,
+    /// Held while a configuration is swapped, so that no health laid out for the one is published
+    /// over the other.
+    publishing: tokio::sync::Mutex<()>,
     condition: Mutex<Condition>,
     stop: CancellationToken,
     tasks: TaskTracker,

@@ -73,9 +73,9 @@ impl Publisher {
         self.publish(None, Some(health), teller);
     }
 
-    /// Publishes a new state with the health known so far.
-    pub fn loaded(&self, loaded: Arc<Loaded>, teller: &Teller<'_>) {
-        self.publish(Some(loaded), None, teller);
+    /// Publishes a new state together with the health of its targets.
+    pub fn loaded(&self, loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
+        self.publish(Some(loaded), Some(health), teller);
     }
 
     fn publish(

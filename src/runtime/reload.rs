@@ -1,18 +1,23 @@
 //! Reload: the whole new state is built and checked beside the old one, then swapped; a bad one
 //! changes nothing.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostic, Diagnostics};
+use meridian_health_prober::HealthSnapshot;
 use serde::Serialize;
 
 use super::{
-    Runtime,
+    Runtime, describe,
     events::{EventKind, NewEvent},
     load::{self, Loaded},
     watch::{Signature, Watched},
 };
+
+/// Time that the prober gets to lay its verdicts out for a new configuration. It takes
+/// milliseconds; without it a reload would wait for ever on a prober that has died.
+const CARRY_OVER: Duration = Duration::from_secs(1);
 
 /// What asked for a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +85,8 @@ impl Runtime {
             also: Vec::new(),
         };
         let needs_restart = needs_restart(&before.config, &next.config);
-        self.put_in_force(next.clone(), &cause, &needs_restart);
+        self.put_in_force(next.clone(), &cause, &needs_restart)
+            .await;
         self.keep_last_good(next.clone(), next.seen.clone());
         Ok(Reloaded {
             generation: self.snapshot().generation,
@@ -118,14 +124,12 @@ impl Runtime {
         }
     }
 
-    fn put_in_force(&self, next: Arc<Loaded>, cause: &Cause, needs_restart: &[&str]) {
+    async fn put_in_force(&self, next: Arc<Loaded>, cause: &Cause, needs_restart: &[&str]) {
         let inner = &self.0;
         inner
             .metrics
             .know_pops(next.config.pops.iter().map(|p| p.name.as_str()));
-        inner.publisher.loaded(next.clone(), &self.teller());
-        // After the swap: the prober's next snapshot is laid over the new state.
-        inner.prober.reload(next.config.clone());
+        self.swap(next.clone()).await;
         inner
             .metrics
             .loaded(next.at, next.clients.databases(), next.geo_broken.is_some());
@@ -144,6 +148,25 @@ impl Runtime {
             let message = format!("geo data cannot be read, an older copy is used: {why}");
             self.record(NewEvent::new(EventKind::Alarm, message));
         }
+    }
+
+    /// The prober goes first: what it knows under an old name of a check or a PoP it carries over
+    /// to the new one, and until then a group without a verdict would count as usable.
+    async fn swap(&self, next: Arc<Loaded>) {
+        let _turn = self.0.publishing.lock().await;
+        let mut health = self.0.prober.subscribe();
+        self.0.prober.reload(next.config.clone());
+        let groups = describe::groups(&next.config);
+        let knows_all = |known: &Arc<HealthSnapshot>| {
+            groups.iter().all(|group| known.groups.contains_key(group))
+        };
+        let waiting = tokio::time::timeout(CARRY_OVER, health.wait_for(knows_all));
+        let in_time = matches!(waiting.await, Ok(Ok(_)));
+        if !in_time {
+            tracing::warn!("the prober is slow to take over; new targets count as usable");
+        }
+        let newest = health.borrow().clone();
+        self.0.publisher.loaded(next, newest, &self.teller());
     }
 
     fn refuse(&self, cause: &Cause, mistakes: &Diagnostics) {

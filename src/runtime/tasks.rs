@@ -35,9 +35,13 @@ impl Runtime {
         // The first value may have been published before we looked.
         health.mark_changed();
         while health.changed().await.is_ok() {
+            let _turn = self.0.publishing.lock().await;
             let newest = health.borrow_and_update().clone();
             self.0.publisher.health(newest, &self.teller());
         }
+        // It ends only with the server, or by a mistake of ours.
+        let message = "probing has ended: verdicts stay as they are; restart the server";
+        self.record(NewEvent::new(EventKind::Alarm, message));
     }
 
     async fn tell_verdicts(self, mut events: broadcast::Receiver<HealthEvent>) {

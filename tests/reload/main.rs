@@ -262,6 +262,11 @@ fn drains_and_the_last_good_state_survive_kill_9() {
     let drained = server.command(&["drain", "fra", "--reason", "maintenance"]);
     assert!(drained.status.success(), "{drained:?}");
     wait_for_answer(&server, IAD);
+    // It is copied in the background, and a disk may be slow.
+    eventually("the last good state is kept", PATIENCE, || {
+        let current = server.folder().join("state/last-good/current");
+        current.exists().then_some(())
+    });
     server.process.kill();
     server.start_again();
     assert_eq!(answer(&server), Some(ip(IAD)));
