@@ -2,12 +2,13 @@
 //! running server takes a changed file whole or not at all.
 
 use std::{
+    fs,
     ops::Range,
     path::Path,
     process::{Command, Output},
 };
 
-use meridian_tests::{Server, ServerOptions, dns, http, meridian, workspace};
+use meridian_tests::{Server, ServerOptions, dns, http, meridian, scratch, workspace};
 use serde_json::Value;
 
 const BODY: &str = r#"
@@ -63,10 +64,43 @@ fn run(folder: &Path, arguments: &[&str]) -> Output {
     command.output().expect("meridian runs")
 }
 
+/// Copies a folder with everything in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder to copy") {
+        let from = entry.expect("an entry").path();
+        let to = to.join(from.file_name().expect("a name"));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            fs::copy(&from, &to).expect("a copy");
+        }
+    }
+}
+
+/// What an operator supplies and no example should: a token, and a certificate with its key.
+fn add_secrets(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(vec!["ns1.example.com".into()]).expect("a pair");
+    fs::create_dir_all(folder).expect("a folder");
+    for (name, text) in [
+        (
+            "admin.token",
+            "0123456789abcdef0123456789abcdef\n".to_owned(),
+        ),
+        ("admin.pem", made.cert.pem()),
+        ("admin.key", made.signing_key.serialize_pem()),
+    ] {
+        fs::write(folder.join(name), text).expect("a file");
+    }
+}
+
 #[test]
 fn the_examples_pass() {
+    let scratch = scratch();
     for example in ["small", "split"] {
-        let folder = workspace().join("config/examples").join(example);
+        let folder = scratch.path().join(example);
+        copy(&workspace().join("config/examples").join(example), &folder);
+        add_secrets(&folder.join("secret"));
         let output = run(&folder, &["check", "--config", "meridian.toml"]);
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{example}: {said}");
