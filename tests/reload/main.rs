@@ -9,6 +9,7 @@ mod load;
 use std::{
     io::Write,
     net::{IpAddr, TcpStream, UdpSocket},
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::Path,
     time::Duration,
 };
@@ -270,6 +271,11 @@ fn drains_and_the_last_good_state_survive_kill_9() {
     server.process.kill();
     server.start_again();
     assert_eq!(answer(&server), Some(ip(IAD)));
+    // The copy is made in the background.
+    let kept = server.folder().join("state/last-good/current");
+    eventually("the last good state is kept", PATIENCE, || {
+        kept.exists().then_some(())
+    });
     // Cut short in the middle of a table, then not a configuration at all, then gone.
     let text = std::fs::read_to_string(server.config_path()).unwrap();
     for broken in [&text[..text.len() / 2], "this is no configuration", ""] {
@@ -336,6 +342,39 @@ fn what_prevents_a_start_is_one_clear_line() {
     let missing = serve(&folder.path().join("missing.toml"));
     assert_eq!(missing.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&missing.stderr).contains("missing.toml"));
+}
+
+/// A port below 1024 for a user who may not have it.
+#[test]
+fn a_port_without_permission_names_the_remedy() {
+    let threshold = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    let threshold: u16 = threshold.map_or(0, |text| text.trim().parse().unwrap_or(0));
+    if !nix::unistd::Uid::effective().is_root() || threshold <= 53 {
+        eprintln!("SKIP needs root, to become nobody, and port 53 to be privileged");
+        return;
+    }
+    let folder = scratch();
+    let everybody = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), everybody).unwrap();
+    let program = folder.path().join("meridian");
+    std::fs::copy(meridian_tests::meridian(), &program).unwrap();
+    let config = format!(
+        "[server]\nlisten = [\"127.0.0.1:53\"]\nstate_directory = \"state\"\n\
+         [admin]\nlisten = \"127.0.0.1:{}\"\n{}",
+        meridian_tests::free_port(),
+        old()
+    );
+    std::fs::write(folder.path().join("meridian.toml"), config).unwrap();
+    std::fs::write(folder.path().join("example.com.zone"), ZONE).unwrap();
+    let output = std::process::Command::new(program)
+        .arg("serve")
+        .arg("--config")
+        .arg(folder.path().join("meridian.toml"))
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
+    assert_one_line(&output, &["127.0.0.1:53", "CAP_NET_BIND_SERVICE", "`user`"]);
 }
 
 fn serve(config: &Path) -> std::process::Output {
