@@ -8,6 +8,12 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Location, RawRecord, rdata};
 use crate::types::rtype::{CNAME, DNAME, NS, NSEC, NSEC3, RRSIG, SOA};
 
+/// Octets of a record beside its data, where the owner is a pointer (RFC 1035 §4.1.3, §4.1.4).
+const RECORD_HEAD: usize = 12;
+/// Octets that a message has for the records of one answer: 65,535 less those of the header and of
+/// the shortest question and OPT record.
+const RRSET_MAX: usize = 65_535 - 12 - 5 - 11;
+
 /// Why records cannot make a zone.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Conflict {
@@ -27,6 +33,8 @@ pub(super) enum Conflict {
     DnameBesideNs(Name),
     #[error("`{0}` stands below `{1}`, which has a DNAME record")]
     BelowDname(Name, Name),
+    #[error("`{0}` has more {1} data than a reply can hold")]
+    TooLarge(Name, rdata::TypeName),
     #[error("the wildcard `{0}` has NS records")]
     WildcardNs(Name),
     #[error("the wildcard `{0}` has a DNAME record")]
@@ -48,6 +56,9 @@ impl Conflict {
             Self::CnameBeside(_) => "keep either the CNAME or the other records (RFC 1034 3.6.2)",
             Self::DnameBesideNs(_) => "keep either the DNAME or the NS records (RFC 6672 2.3)",
             Self::BelowDname(..) => "remove either the DNAME or what is below it (RFC 6672 2.4)",
+            Self::TooLarge(..) => {
+                "a reply has at most 65,535 octets, over TCP too: shorten or remove records"
+            }
             Self::WildcardNs(_) => "delegate names without a wildcard (RFC 4592 4.2)",
             Self::WildcardDname(_) => "redirect names without a wildcard (RFC 4592 4.4)",
         }
@@ -78,6 +89,7 @@ pub(super) fn resolve(
                 find_duplicates(records, rrset, &mut duplicates);
                 lowest_ttl(records, rrset, &mut lower);
             }
+            too_large(records, rrset, &duplicates, &mut found);
         }
         judge_owner(records, &owner, &duplicates, apex, &mut found);
     }
@@ -167,6 +179,33 @@ fn lowest_ttl(records: &[RawRecord], rrset: &[usize], lower: &mut Vec<(usize, Tt
     for (at, record) in ttls() {
         if record.ttl != lowest && record.rtype != RRSIG {
             lower.push((at, lowest));
+        }
+    }
+}
+
+/// An RRset is answered whole or not at all (RFC 2181 §5), and over TCP the length of a message has
+/// 16 bits. Data whose names may be compressed is not judged: it takes less room than here.
+fn too_large(
+    records: &[RawRecord],
+    rrset: &[usize],
+    duplicates: &HashSet<usize>,
+    found: &mut Vec<(Location, Conflict)>,
+) {
+    let mut octets = 0;
+    for record in rrset
+        .iter()
+        .filter(|at| !duplicates.contains(at))
+        .filter_map(|&at| records.get(at))
+    {
+        if rdata::names_at(record.rtype).count > 0 || record.rtype == RRSIG {
+            return;
+        }
+        octets += RECORD_HEAD + record.rdata.len();
+        if octets > RRSET_MAX {
+            let name = rdata::type_name(record.rtype);
+            let conflict = Conflict::TooLarge(record.owner.clone(), name);
+            found.push((record.at, conflict));
+            return;
         }
     }
 }
