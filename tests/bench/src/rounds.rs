@@ -136,6 +136,7 @@ impl Visit<'_> {
             sockets: self.extent.sockets,
             records: self.subject != Subject::Echo,
         };
+        self.server.child.hold();
         // Caches and frequencies settle first.
         self.ask(&plan)?;
         plan.time = self.extent.time;

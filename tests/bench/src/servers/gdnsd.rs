@@ -40,7 +40,10 @@ pub(super) fn start(
             .map_err(BenchError::system("opening a folder"))?;
         command.uid(NOBODY).gid(NOBODY);
     }
-    Ok((Child::start("gdnsd", &mut command), package("gdnsd")))
+    Ok((
+        Child::start("gdnsd", stage.core, &mut command),
+        package("gdnsd"),
+    ))
 }
 
 fn config(stage: &Stage<'_>, home: &Path, address: SocketAddrV4) -> String {

@@ -32,7 +32,7 @@ pub(super) fn start(
     let mut command = pinned(stage.core, &program);
     command.arg("-c").arg(home.join("knot.conf"));
     Ok((
-        Child::start("knot", &mut command),
+        Child::start("knot", stage.core, &mut command),
         module.replace("-module-geoip", ""),
     ))
 }

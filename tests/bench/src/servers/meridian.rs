@@ -24,7 +24,7 @@ pub(super) fn start(
         .arg(home.join("meridian.toml"));
     command.env("STATE_DIRECTORY", &state);
     Ok((
-        Child::start("meridian", &mut command),
+        Child::start("meridian", stage.core, &mut command),
         version(stage.meridian),
     ))
 }

@@ -161,7 +161,7 @@ pub(crate) fn start(subject: Subject, stage: &Stage<'_>) -> Result<Server, Bench
             let mut command = child::pinned(stage.core, &own);
             command.args(["echo", "--listen", &address.to_string()]);
             let version = "recvmmsg/sendmmsg through nix".to_owned();
-            (Child::start("echo", &mut command), version)
+            (Child::start("echo", stage.core, &mut command), version)
         }
         _ => meridian::start(stage, &home, address)?,
     };

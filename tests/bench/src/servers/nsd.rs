@@ -15,7 +15,10 @@ pub(super) fn start(
     write(&home.join("nsd.conf"), &config(home, address))?;
     let mut command = pinned(stage.core, &program);
     command.arg("-d").arg("-c").arg(home.join("nsd.conf"));
-    Ok((Child::start("nsd", &mut command), package("nsd")))
+    Ok((
+        Child::start("nsd", stage.core, &mut command),
+        package("nsd"),
+    ))
 }
 
 /// Without `rrl-ratelimit: 0` it would answer a few thousand queries a second.

@@ -16,7 +16,7 @@ pub(super) fn start(
     let mut command = pinned(stage.core, &program);
     command.arg(format!("--config-dir={}", home.display()));
     Ok((
-        Child::start("powerdns", &mut command),
+        Child::start("powerdns", stage.core, &mut command),
         package("pdns-server"),
     ))
 }
