@@ -16,6 +16,9 @@ pub(crate) enum BenchError {
     /// A program that is not there.
     #[error("{0} is not installed (tests/bench/run installs it when root on Debian)")]
     Missing(String),
+    /// Meridian itself is not there.
+    #[error("{} does not exist: cargo build --release --bin meridian", .0.display())]
+    Unbuilt(PathBuf),
     /// A server that ended or never answered.
     #[error("{name} does not answer: {log}")]
     Silent {

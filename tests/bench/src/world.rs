@@ -159,6 +159,13 @@ impl World {
             let name = file.file_name().unwrap_or_default();
             names.push(name.to_string_lossy().into_owned());
         }
+        if atlas.networks == 0 {
+            return Err(BenchError::Database {
+                path: files.first().cloned().unwrap_or_default(),
+                reason: "no network has both a place and a country; a city database is needed"
+                    .to_owned(),
+            });
+        }
         let description = format!("{}, {} networks", names.join(" + "), atlas.networks);
         atlas.finish(folder, description)
     }
@@ -339,5 +346,13 @@ mod tests {
         let read = World::read(&again, std::slice::from_ref(&world.database)).unwrap();
         assert_eq!(read.countries.len(), COUNTRIES.len());
         assert!(World::read(&again, &[folder.path().join("none")]).is_err());
+        // A country database: nothing to steer by.
+        let mut writer = Writer::new(4, "x");
+        let record = Value::map([("country_code", Value::text("DE"))]);
+        writer.insert("192.0.2.0/24".parse().unwrap(), &record);
+        let placeless = folder.path().join("placeless.mmdb");
+        fs::write(&placeless, writer.finish()).unwrap();
+        let error = World::read(&again, &[placeless]).unwrap_err().to_string();
+        assert!(error.contains("a city database is needed"), "{error}");
     }
 }

@@ -11,7 +11,7 @@ pub(super) fn start(
     address: SocketAddrV4,
 ) -> Result<(Child, String), BenchError> {
     if !stage.meridian.is_file() {
-        return Err(BenchError::Missing(stage.meridian.display().to_string()));
+        return Err(BenchError::Unbuilt(stage.meridian.to_owned()));
     }
     let state = home.join("state");
     std::fs::create_dir_all(&state).map_err(BenchError::system("making a folder"))?;
