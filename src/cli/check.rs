@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use meridian_config::{Config, Diagnostics};
+use meridian_config::{Config, Diagnostics, Pool};
 use meridian_dns::{build, build::Built, steer};
 use meridian_geo_data::ClientMap;
 use serde::Serialize;
@@ -26,6 +26,8 @@ struct Summary {
     checks: usize,
     tests: usize,
     files: usize,
+    /// What nothing refers to, so that it has no effect; no mistake, as it may be meant for later.
+    unused: Vec<String>,
 }
 
 /// One mistake, for scripts.
@@ -116,7 +118,32 @@ fn summary(config: &Config, built: &Built) -> Summary {
         checks: config.checks.len(),
         tests: config.tests.len(),
         files: built.files.len(),
+        unused: unused(config),
     }
+}
+
+/// PoPs, pools and checks without effect, a line each.
+fn unused(config: &Config) -> Vec<String> {
+    let services = || config.zones.iter().flat_map(|zone| &zone.services);
+    let mut lines = Vec::new();
+    for (number, pop) in config.pops.iter().enumerate() {
+        let used = |pool: &Pool| pool.pops.iter().any(|pop| pop.index() == number);
+        if !config.pools.iter().any(used) {
+            lines.push(format!("PoP {} stands in no pool", pop.name));
+        }
+    }
+    for (number, pool) in config.pools.iter().enumerate() {
+        if !services().any(|service| service.pool.index() == number) {
+            lines.push(format!("pool {} answers for no service", pool.name));
+        }
+    }
+    for (number, check) in config.checks.iter().enumerate() {
+        let used = |pool: &Pool| pool.check.is_some_and(|check| check.index() == number);
+        if !config.pools.iter().any(used) {
+            lines.push(format!("check {} tests no pool", check.name));
+        }
+    }
+    lines
 }
 
 fn sentence(path: &Path, s: &Summary) -> String {
@@ -124,8 +151,10 @@ fn sentence(path: &Path, s: &Summary) -> String {
         1 => format!("1 {one}"),
         _ => format!("{n} {one}s"),
     };
+    let unused = s.unused.iter();
+    let notes: String = unused.map(|line| format!("note: {line}\n")).collect();
     format!(
-        "{} is fine: {}, {}, {}, {}, {}, {}, {}\n",
+        "{} is fine: {}, {}, {}, {}, {}, {}, {}\n{notes}",
         path.display(),
         counted(s.zones, "zone"),
         counted(s.services, "service"),
@@ -154,4 +183,38 @@ fn listed(mistakes: &Diagnostics) -> Vec<Mistake<'_>> {
         }
     };
     mistakes.0.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nothing_refers_to_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let pop = |name, address| {
+            format!(
+                "[[pop]]\nname = {name:?}\nlatitude = 1\nlongitude = 1\n\
+                 endpoints = [\"192.0.2.{address}\"]\n"
+            )
+        };
+        let text = [
+            pop("in", 1),
+            pop("out", 2),
+            "[check.on]\ntype = \"tcp\"\nport = 1\n[check.off]\ntype = \"tcp\"\nport = 1\n".into(),
+            "[[pool]]\nname = \"a\"\ncheck = \"on\"\npops = [\"in\"]\n".into(),
+            "[[pool]]\nname = \"b\"\npops = [\"in\"]\n".into(),
+            "[[zone]]\nname = \"example.com\"\nfile = \"z\"\n".into(),
+            "[[zone.service]]\nname = \"www\"\npool = \"a\"\n".into(),
+        ];
+        std::fs::write(&path, text.concat()).unwrap();
+        let config = meridian_config::load(&path).unwrap();
+        let right = [
+            "PoP out stands in no pool",
+            "pool b answers for no service",
+            "check off tests no pool",
+        ];
+        assert_eq!(unused(&config), right);
+    }
 }
