@@ -214,6 +214,7 @@ fn assemble(
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
+        booted: config.clone(),
         addresses: bound.addresses().to_vec(),
         prober,
         overrides: store,

@@ -58,6 +58,8 @@ pub struct Runtime(Arc<Inner>);
 struct Inner {
     config_path: PathBuf,
     started: Timestamp,
+    /// The configuration at the start, whose addresses and users are in force until the end.
+    booted: Arc<Config>,
     addresses: Vec<SocketAddr>,
     publisher: Publisher,
     prober: Prober,

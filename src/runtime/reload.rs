@@ -45,7 +45,7 @@ impl Cause {
 pub struct Reloaded {
     /// Number of the snapshot now in force.
     pub generation: u64,
-    /// Keys that changed but take effect only at the next start.
+    /// Keys that differ from what the server was started with; they take effect at the next start.
     pub needs_restart: Vec<&'static str>,
     /// Why an older copy of a geo database is used, if so.
     pub geo_broken: Option<String>,
@@ -84,7 +84,7 @@ impl Runtime {
             signature: next.seen.clone(),
             also: Vec::new(),
         };
-        let needs_restart = needs_restart(&before.config, &next.config);
+        let needs_restart = needs_restart(&self.0.booted, &next.config);
         self.put_in_force(next.clone(), &cause, &needs_restart)
             .await;
         self.keep_last_good(next.clone(), next.seen.clone());
@@ -210,7 +210,7 @@ impl Runtime {
     }
 }
 
-/// Keys whose change takes effect only at the next start.
+/// Keys that take effect only at the next start, where they differ from those at the last one.
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     let mut differs = |key, differs| {

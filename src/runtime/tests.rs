@@ -177,6 +177,25 @@ async fn a_bad_reload_changes_nothing_and_shows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_restart_is_told_until_it_is_undone() {
+    let world = World::new();
+    let original = fs::read_to_string(world.config()).unwrap();
+    let runtime = world.start().await.unwrap();
+    let changed = original.replace("workers = 1", "workers = 2");
+    for (text, expected) in [
+        (&changed, &["server.workers"][..]),
+        // Still not in force, although this reload changed nothing.
+        (&changed, &["server.workers"]),
+        (&original, &[]),
+    ] {
+        fs::write(world.config(), text).unwrap();
+        let reloaded = runtime.reload(Cause::Signal).await.unwrap();
+        assert_eq!(reloaded.needs_restart, expected);
+    }
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failing_steering_test_refuses_the_reload() {
     let world = World::new();
     let runtime = world.start().await.unwrap();
