@@ -15,6 +15,7 @@ use crate::{
     runtime::{
         Cause, Options, OverrideError, Runtime, StartError, describe,
         events::{EventKind, EventLog},
+        last_good::LastGood,
         status::Status,
     },
 };
@@ -34,16 +35,24 @@ impl Live {
     /// be read.
     pub(crate) async fn start(path: &Path, config: Option<&Config>) -> Result<Self, Failure> {
         // Before the runtime gives up its privileges.
-        let secrets = config.map(|c| Secrets::read(&c.admin)).transpose()?;
+        let secrets = config.map(|c| Secrets::read(&c.admin));
+        let has_served = config.is_none_or(|c| has_served(path, c));
+        if let Some(Err(error)) = secrets.as_ref().filter(|_| !has_served) {
+            return Err(Failure::Message(error.to_string()));
+        }
         let options = Options {
             config: path.to_owned(),
             state_directory: None,
         };
         let (runtime, listener) = Runtime::start(options).await?;
-        let secrets = match secrets {
-            Some(secrets) => secrets,
-            None => Secrets::read(&runtime.config().admin)?,
-        };
+        let secrets = secrets.unwrap_or_else(|| Secrets::read(&runtime.config().admin));
+        // Answers that were given before this start must not wait for a token or a certificate.
+        let secrets = secrets.unwrap_or_else(|error| {
+            runtime.admin_trouble(Some(format!(
+                "the admin listener lets nobody in until its files are mended and reloaded: {error}"
+            )));
+            Secrets::nobody()
+        });
         let server = Server::new(listener, secrets)?;
         let (admin, stop) = (server.address(), CancellationToken::new());
         tokio::spawn(renew(runtime.clone(), server.refresher(), stop.clone()));
@@ -63,6 +72,13 @@ impl Live {
         self.stop.cancel();
         let _ = self.task.await;
     }
+}
+
+/// Whether a server with this configuration file was answering before.
+fn has_served(path: &Path, config: &Config) -> bool {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let last_good = LastGood::new(&config.server.state_directory);
+    matches!(last_good.restore(), Ok(Some(restored)) if restored.config == path)
 }
 
 /// After each reload the token and the certificates are read again.
@@ -92,8 +108,13 @@ async fn renew(runtime: Runtime, refresh: Refresh, stop: CancellationToken) {
             ..admin
         };
         match refresh.refresh(&admin) {
-            Ok(()) => before = admin,
-            Err(error) => tracing::error!(%error, "the old token and certificates stay in force"),
+            Ok(()) => {
+                before = admin;
+                runtime.admin_trouble(None);
+            }
+            Err(error) => runtime.admin_trouble(Some(format!(
+                "the old token and certificates of the admin listener stay in force: {error}"
+            ))),
         }
     }
 }

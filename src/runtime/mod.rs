@@ -87,6 +87,8 @@ struct Condition {
     overrides_lost: Option<String>,
     /// The newest copy for the last good state could not be made.
     not_kept: Option<String>,
+    /// The files of the admin listener cannot be used.
+    admin: Option<String>,
 }
 
 impl Runtime {
@@ -149,6 +151,7 @@ impl Runtime {
             let alarms = [
                 condition.overrides_lost.clone(),
                 condition.not_kept.clone(),
+                condition.admin.clone(),
                 geo.map(|why| format!("geo data: {why}")),
                 loaded.last_good.then(|| last_good.to_owned()),
             ];
@@ -191,6 +194,14 @@ impl Runtime {
             tracing::warn!("some connections did not end in time and are cut");
         }
         inner.prober.clone().shutdown().await;
+    }
+
+    /// Tells that the files of the admin listener cannot be used, or (`None`) that they can again.
+    pub fn admin_trouble(&self, problem: Option<String>) {
+        self.condition(|condition| condition.admin.clone_from(&problem));
+        if let Some(problem) = problem {
+            self.record(NewEvent::new(EventKind::Alarm, problem));
+        }
     }
 
     fn record(&self, event: NewEvent) {

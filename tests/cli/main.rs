@@ -229,6 +229,39 @@ fn a_running_server_is_asked_and_steered() {
 }
 
 #[test]
+fn a_broken_token_keeps_people_out_but_never_answers_back() {
+    const TOKEN: &str = "0123456789abcdef-right";
+    let mut server = Server::start(options(CONFIG).file("token", TOKEN));
+    let kept = server.folder().join("state/last-good/current");
+    eventually("the last good state is kept", PATIENCE, || {
+        kept.exists().then_some(())
+    });
+    server.process.kill();
+    let text = std::fs::read_to_string(server.config_path()).expect("the configuration");
+    let text = text.replace("[admin]\n", "[admin]\ntoken_file = \"token\"\n");
+    std::fs::write(server.config_path(), text).expect("a file");
+    let token = server.folder().join("token");
+    std::fs::write(&token, "short").expect("a file");
+
+    server.start_again();
+    let question = dns::question("www.example.com.", "A").ecs(TOKYO);
+    assert!(question.udp(server.dns).is_ok());
+    assert!(server.process.log().contains("lets nobody in"));
+    let metrics = http::get(server.admin, "/metrics").expect("a reply");
+    assert_eq!(metrics.status, 401);
+
+    std::fs::write(&token, TOKEN).expect("a file");
+    server.process.signal(Signal::SIGHUP);
+    let file = token.to_str().expect("text");
+    eventually("the mended token lets in", PATIENCE, || {
+        let status = server.command(&["status", "--json", "--token-file", file]);
+        let is_well = |status: &Output| json(status)["alarms"] == serde_json::json!([]);
+        (status.status.success() && is_well(&status)).then_some(())
+    });
+    assert!(server.process.terminate().success());
+}
+
+#[test]
 fn class_15_hostile_text_stays_text_in_every_sink() {
     // A quote, a backslash, ESC, a line feed and markup in an owner name, and in a reason.
     let hostile = r#"name = 'w\"\\\027\010<b>'"#;
