@@ -88,6 +88,7 @@ fn expectation(expected: Expected) -> &'static str {
         Expected::Ipv4 => "write four numbers up to 255, such as 192.0.2.1",
         Expected::Ipv6 => "write an address such as 2001:db8::1",
         Expected::Text => "split longer texts into several strings",
+        Expected::Owner => "write a name without quotes; @ is the origin, and \\032 a blank",
         Expected::Name => "write a name without quotes; @ is the origin",
         Expected::Period => "write seconds, or numbers with the units w, d, h, m and s",
         Expected::Time => "write YYYYMMDDHHmmSS in UTC, or seconds since 1970",
