@@ -183,13 +183,11 @@ struct Seen<'a> {
 /// Everything after the header. The error is a response code.
 fn read_body<'a>(message: &'a [u8], counts: [u8; 8], seen: &mut Seen<'a>) -> Result<(), u16> {
     let [qd, an, ns, ar] = count_fields(counts);
-    // RFC 9619 §4: "A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly
-    // formatted message." Without a question there is nothing to answer either.
-    if qd != 1 {
-        return Err(rcode::FORMERR);
-    }
     let mut reader = Reader::new(message, HEADER_LEN);
-    seen.question = Some(reader.question().ok_or(rcode::FORMERR)?);
+    for _ in 0..qd {
+        let question = reader.question().ok_or(rcode::FORMERR)?;
+        seen.question = (qd == 1).then_some(question);
+    }
     for _ in 0..u32::from(an) + u32::from(ns) {
         let record = reader.record().ok_or(rcode::FORMERR)?;
         // RFC 6891 §6.1.1: "The OPT RR MAY be placed anywhere within the additional data section",
@@ -213,7 +211,10 @@ fn read_body<'a>(message: &'a [u8], counts: [u8; 8], seen: &mut Seen<'a>) -> Res
             _ => {}
         }
     }
-    if reader.is_at_end() {
+    // RFC 9619 §4: "A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly
+    // formatted message." Without a question there is nothing to answer either. Told only here, for
+    // RFC 6891 §6.1.1 wants an OPT record in the reply to any request that has one.
+    if qd == 1 && reader.is_at_end() {
         Ok(())
     } else {
         Err(rcode::FORMERR)

@@ -101,6 +101,22 @@ fn rfc_9619_one_question() {
 }
 
 #[test]
+fn rfc_6891_6_1_1_opt_is_seen_whatever_the_number_of_questions() {
+    for count in [0_u8, 2, 3] {
+        let mut message = vec![0x12, 0x34, 0, 0, 0, count, 0, 0, 0, 0, 0, 1];
+        for _ in 0..count {
+            message.extend([1, b'A', 0, 0, 1, 0, 1]);
+        }
+        message.extend(opt(0, &[]));
+        let Parsed::Refuse(refusal) = parse(&message) else {
+            panic!("not refused: {count}")
+        };
+        assert_eq!(refusal.rcode, rcode::FORMERR);
+        assert!(refusal.edns.is_some() && refusal.question.is_none());
+    }
+}
+
+#[test]
 fn rfc_1035_4_1_4_no_pointers_in_the_question() {
     for name in [
         &[0xc0, 0x0c][..],
