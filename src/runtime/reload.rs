@@ -1,7 +1,11 @@
 //! Reload: the whole new state is built and checked beside the old one, then swapped; a bad one
 //! changes nothing.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostic, Diagnostics};
@@ -29,6 +33,10 @@ pub enum Cause {
     /// A named file changed.
     FileChange,
 }
+
+/// File systems stamp with a clock that may be this far behind (a tick of the kernel at 100 Hz,
+/// doubled).
+const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 impl Cause {
     fn describe(&self) -> String {
@@ -71,12 +79,15 @@ impl Runtime {
         let (before, _) = self.0.publisher.inputs();
         // Taken before reading, so that a change while reading is seen afterwards.
         let seen = self.watched(&looked.also).signature();
+        let began = SystemTime::from(Timestamp::now()) - CLOCK_STEP;
         let next = match self.load_again(before.clone()).await {
             Ok(next) => Arc::new(next),
             Err(mistakes) => {
                 self.refuse(&cause, &mistakes);
                 looked.also = self.files_of_refused(&mistakes).await;
-                looked.signature = self.watched(&looked.also).signature().since(&seen);
+                // A file that nobody watched before may have come or changed since it was read.
+                let now = self.watched(&looked.also).signature();
+                looked.signature = now.since(&seen).doubting(began);
                 return Err(mistakes);
             }
         };
