@@ -240,7 +240,8 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     );
     differs("server.user", before.server.user != after.server.user);
     differs("server.tcp", before.server.tcp != after.server.tcp);
-    differs("admin", before.admin != after.admin);
+    // Its token and certificates are read again at every reload.
+    differs("admin.listen", before.admin.listen != after.admin.listen);
     differs("log", before.log != after.log);
     keys
 }

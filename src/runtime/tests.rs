@@ -182,10 +182,19 @@ async fn what_needs_a_restart_is_told_until_it_is_undone() {
     let original = fs::read_to_string(world.config()).unwrap();
     let runtime = world.start().await.unwrap();
     let changed = original.replace("workers = 1", "workers = 2");
+    fs::write(world.path("token"), "0123456789abcdef").unwrap();
+    let with_token = original.replace("[admin]", "[admin]\ntoken_file = \"token\"");
+    let elsewhere = original.replace(
+        "[admin]\nlisten = \"127.0.0.1",
+        "[admin]\nlisten = \"127.0.0.2",
+    );
     for (text, expected) in [
         (&changed, &["server.workers"][..]),
         // Still not in force, although this reload changed nothing.
         (&changed, &["server.workers"]),
+        // Token and certificates are in force at once, unlike the address.
+        (&with_token, &[]),
+        (&elsewhere, &["admin.listen"]),
         (&original, &[]),
     ] {
         fs::write(world.config(), text).unwrap();
