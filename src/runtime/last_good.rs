@@ -133,8 +133,15 @@ impl LastGood {
     /// # Errors
     /// When a copy exists but is damaged or unreadable.
     pub fn restore(&self) -> Result<Option<Restored>, LastGoodError> {
+        let current = self.directory.join("current");
         let Some(name) = self.current_name() else {
-            return Ok(None);
+            return match current.exists() {
+                false => Ok(None),
+                true => Err(LastGoodError::Damaged {
+                    path: current,
+                    detail: "not the name of a copy",
+                }),
+            };
         };
         let manifest = self.open(&name)?;
         let root = self.directory.join(&name).join("tree");
@@ -420,6 +427,7 @@ mod tests {
         last.save(&config, std::slice::from_ref(&config), || true)
             .unwrap();
         fs::write(dir.path().join("state/last-good/current"), "../../etc").unwrap();
-        assert_eq!(last.restore().unwrap(), None);
+        let error = last.restore().unwrap_err().to_string();
+        assert!(error.contains("not the name of a copy"), "{error}");
     }
 }
