@@ -57,6 +57,8 @@ fn render_one(one: &Diagnostic, renderer: &Renderer) -> String {
                     .annotation(mark),
             )
         }
+        // A mistake of no single file, such as a key that does not fit a certificate.
+        None if path.is_empty() => group,
         None => group.element(Origin::path(&path)),
     };
     if !help.is_empty() {
@@ -184,6 +186,13 @@ mod tests {
             assert!(found.contains('^'), "{source:?}: {found}");
         }
         assert!(shown("", 0..0).contains("--> a.zone\n"));
+    }
+
+    #[test]
+    fn a_mistake_of_no_file_names_none() {
+        let one = Diagnostic::of_file("", "they do not fit", "");
+        let shown = Diagnostics::from(one).render(false);
+        assert_eq!(shown, "error: they do not fit\n");
     }
 
     #[test]

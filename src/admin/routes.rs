@@ -273,7 +273,12 @@ async fn explain(State(shared): State<Shared>, params: Params) -> Result<Respons
     let family = match params.get("type").unwrap_or("A") {
         t if t.eq_ignore_ascii_case("A") => Family::V4,
         t if t.eq_ignore_ascii_case("AAAA") => Family::V6,
-        t => return Err(Refusal::bad(format!("type {t:?}"), "A or AAAA")),
+        t => {
+            return Err(Refusal::bad(
+                format!("type {t:?} is not steered"),
+                "A or AAAA",
+            ));
+        }
     };
     let client = client
         .parse::<IpNet>()

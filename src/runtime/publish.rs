@@ -162,7 +162,7 @@ fn level_in_words(level: Level) -> &'static str {
         Level::Measured => "measured latency and load",
         Level::Geo => "distance",
         Level::ConfiguredOrder => "the configured order",
-        Level::LastResort => "its last resort: no PoP is usable",
+        Level::LastResort => "its last resort: for A or for AAAA no PoP is usable",
     }
 }
 
