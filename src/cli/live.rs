@@ -136,7 +136,7 @@ impl Control for Handle {
     }
 
     fn metrics(&self) -> Vec<MetricFamily> {
-        self.0.registry().gather()
+        self.0.metrics()
     }
 
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value> {

@@ -89,6 +89,7 @@ pub struct NewEvent {
     pop: Option<String>,
     endpoint: Option<String>,
     service: Option<String>,
+    is_good: bool,
 }
 
 impl NewEvent {
@@ -100,7 +101,15 @@ impl NewEvent {
             pop: None,
             endpoint: None,
             service: None,
+            is_good: false,
         }
+    }
+
+    /// Good news: not worth a warning in the log.
+    #[must_use]
+    pub fn good(mut self, is_good: bool) -> Self {
+        self.is_good = is_good;
+        self
     }
 
     /// The PoP it is about.
@@ -150,6 +159,7 @@ impl Default for EventLog {
 impl EventLog {
     /// Records an event, writes it to the log and tells the followers.
     pub fn record(&self, time: Timestamp, new: NewEvent) {
+        let is_good = new.is_good;
         let event = {
             // A panic while holding the lock cannot leave the ring half-written.
             let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -171,7 +181,7 @@ impl EventLog {
             let _ = self.followers.send(event.clone());
             event
         };
-        write_log(&event);
+        write_log(&event, is_good);
     }
 
     /// The last events, oldest first.
@@ -190,7 +200,7 @@ impl EventLog {
     }
 }
 
-fn write_log(event: &Event) {
+fn write_log(event: &Event, is_good: bool) {
     let kind = event.kind.as_str();
     let (pop, endpoint, service) = (
         event.pop.as_deref(),
@@ -203,7 +213,9 @@ fn write_log(event: &Event) {
         EventKind::Alarm | EventKind::ReloadRefused => {
             tracing::error!(kind, pop, endpoint, service, "{message}");
         }
-        EventKind::Endpoint | EventKind::Pop | EventKind::Failover | EventKind::Steering => {
+        EventKind::Endpoint | EventKind::Pop | EventKind::Failover | EventKind::Steering
+            if !is_good =>
+        {
             tracing::warn!(kind, pop, endpoint, service, "{message}");
         }
         _ => tracing::info!(kind, pop, endpoint, service, "{message}"),

@@ -16,6 +16,7 @@ pub struct RuntimeMetrics {
     reload_timestamp: Gauge,
     geo_build: GaugeVec,
     geo_broken: IntGauge,
+    alarms: IntGauge,
     overrides: IntGaugeVec,
     failovers: IntCounterVec,
 }
@@ -76,6 +77,7 @@ impl RuntimeMetrics {
                 "meridian_geo_database_broken",
                 "1 while a configured geo database cannot be read and an older copy is used",
             )?,
+            alarms: IntGauge::new("meridian_alarms", "Alarms that `status` shows: see there")?,
             geo_build,
             overrides,
             failovers,
@@ -85,6 +87,7 @@ impl RuntimeMetrics {
         registry.register(Box::new(metrics.reload_successful.clone()))?;
         registry.register(Box::new(metrics.reload_timestamp.clone()))?;
         registry.register(Box::new(metrics.geo_broken.clone()))?;
+        registry.register(Box::new(metrics.alarms.clone()))?;
         registry.register(Box::new(metrics.geo_build.clone()))?;
         registry.register(Box::new(metrics.overrides.clone()))?;
         registry.register(Box::new(metrics.failovers.clone()))?;
@@ -111,6 +114,11 @@ impl RuntimeMetrics {
                 .with_label_values(&[&name])
                 .set(database.build_epoch as f64);
         }
+    }
+
+    /// Number of alarms that hold now.
+    pub fn alarms(&self, count: usize) {
+        self.alarms.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A configuration was refused.

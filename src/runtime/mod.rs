@@ -34,7 +34,7 @@ use jiff::Timestamp;
 use meridian_config::Config;
 use meridian_dns::snapshot::Snapshot;
 use meridian_health_prober::{HealthSnapshot, Prober};
-use prometheus::Registry;
+use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use boot::{Options, StartError};
@@ -120,11 +120,6 @@ impl Runtime {
         &self.0.events
     }
 
-    /// Where every metric is registered.
-    pub fn registry(&self) -> &Registry {
-        &self.0.registry
-    }
-
     /// Loaded, bound and not stopping.
     pub fn is_ready(&self) -> bool {
         !self.0.stop.is_cancelled()
@@ -145,18 +140,7 @@ impl Runtime {
         let inner = &self.0;
         let (loaded, health) = inner.publisher.inputs();
         let snapshot = self.snapshot();
-        let (refused, alarms) = self.condition(|condition| {
-            let geo = loaded.geo_broken.as_ref();
-            let last_good = "running on the last good state: the files could not be used";
-            let alarms = [
-                condition.overrides_lost.clone(),
-                condition.not_kept.clone(),
-                condition.admin.clone(),
-                geo.map(|why| format!("geo data: {why}")),
-                loaded.last_good.then(|| last_good.to_owned()),
-            ];
-            (condition.refused.clone(), alarms)
-        });
+        let refused = self.condition(|condition| condition.refused.clone());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: inner.started,
@@ -171,8 +155,31 @@ impl Runtime {
             pops: describe::pops(&loaded.config, &health),
             services: publish::services(&loaded, &snapshot.view),
             geo: geo_status(&loaded),
-            alarms: alarms.into_iter().flatten().collect(),
+            alarms: self.alarms(&loaded),
         }
+    }
+
+    /// Every metric as it stands now.
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        let (loaded, _) = self.0.publisher.inputs();
+        self.0.metrics.alarms(self.alarms(&loaded).len());
+        self.0.registry.gather()
+    }
+
+    /// What needs an operator.
+    fn alarms(&self, loaded: &Loaded) -> Vec<String> {
+        let geo = loaded.geo_broken.as_ref();
+        let last_good = "running on the last good state: the files could not be used";
+        let alarms = self.condition(|condition| {
+            [
+                condition.overrides_lost.clone(),
+                condition.not_kept.clone(),
+                condition.admin.clone(),
+                geo.map(|why| format!("geo data: {why}")),
+                loaded.last_good.then(|| last_good.to_owned()),
+            ]
+        });
+        alarms.into_iter().flatten().collect()
     }
 
     /// Stops: no new work, what was received is answered, everything ends.

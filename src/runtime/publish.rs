@@ -211,12 +211,14 @@ impl Teller<'_> {
             ("away", format!("clients leave {pop} ({})", state.as_str()))
         };
         self.metrics.failover(pop, direction);
-        self.record(NewEvent::new(EventKind::Failover, message).pop(pop));
+        let event = NewEvent::new(EventKind::Failover, message).pop(pop);
+        self.record(event.good(state.is_usable()));
     }
 
     fn level(&self, service: &str, level: Level) {
         let message = format!("{service} is now steered by {}", level_in_words(level));
-        self.record(NewEvent::new(EventKind::Steering, message).service(service));
+        let event = NewEvent::new(EventKind::Steering, message).service(service);
+        self.record(event.good(level != Level::LastResort));
     }
 
     fn record(&self, event: NewEvent) {

@@ -126,10 +126,13 @@ fn endpoint_event(pop: &str, address: IpAddr, change: &Change<'_>) -> NewEvent {
     NewEvent::new(EventKind::Endpoint, message)
         .pop(pop)
         .endpoint(address)
+        .good(change.to.is_usable())
 }
 
 fn pop_event(pop: &str, change: &Change<'_>) -> NewEvent {
-    NewEvent::new(EventKind::Pop, format!("{pop} {change}")).pop(pop)
+    NewEvent::new(EventKind::Pop, format!("{pop} {change}"))
+        .pop(pop)
+        .good(change.to.is_usable())
 }
 
 /// A change of a verdict in words.

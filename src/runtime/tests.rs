@@ -155,7 +155,7 @@ async fn a_bad_reload_changes_nothing_and_shows() {
     let status = runtime.status();
     assert!(!status.config.last_reload_successful && status.config.refused.is_some());
     let metrics = prometheus::TextEncoder::new()
-        .encode_to_string(&runtime.registry().gather())
+        .encode_to_string(&runtime.metrics())
         .unwrap();
     assert!(
         metrics.contains("meridian_config_last_reload_successful 0"),
@@ -343,6 +343,9 @@ async fn damaged_overrides_are_an_alarm_and_are_set_aside() {
     let runtime = world.start().await.unwrap();
     assert_eq!(chosen(&runtime), "fra");
     assert!(!runtime.status().alarms.is_empty());
+    let text = prometheus::TextEncoder::new();
+    let metrics = text.encode_to_string(&runtime.metrics()).unwrap();
+    assert!(metrics.contains("meridian_alarms 1"), "{metrics}");
     assert!(file.with_extension("damaged").exists());
     runtime.drain("iad", String::new(), None, "test").unwrap();
     assert!(runtime.status().alarms.is_empty());
