@@ -23,6 +23,7 @@
 mod bind;
 mod connections;
 pub mod hickory;
+mod outbox;
 mod stream;
 mod tcp;
 mod udp;

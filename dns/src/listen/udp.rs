@@ -15,6 +15,7 @@
 use std::{
     io::{self, IoSliceMut},
     net::IpAddr,
+    os::fd::AsRawFd,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::Arc,
@@ -22,21 +23,24 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use quinn_udp::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use tokio::{io::Interest, net::UdpSocket, sync::oneshot, task::JoinSet};
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
+use tokio::{
+    io::Interest,
+    net::UdpSocket,
+    sync::oneshot,
+    task::{JoinSet, LocalSet},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::{DRAIN, Respond, answer_datagram};
-use crate::metrics::{Block, Dropped, Metrics};
+use super::{DRAIN, Respond, answer_datagram, outbox::Outbox};
+use crate::metrics::{Batch, Block, Dropped, Metrics};
 
 /// Room for one receive. The kernel may hand over several datagrams of one client as one (GRO),
 /// which together are at most this long.
 const RECEIVE: usize = 65_535;
 /// Before a socket that gave an error is read again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Most answers are far shorter; the buffer grows once if one is not.
-const REPLY: usize = 2048;
 
 /// Runs the workers until `shutdown`.
 pub(super) async fn serve<S: Respond>(
@@ -79,12 +83,13 @@ fn worker<S: Respond>(
         .enable_io()
         .enable_time()
         .build()?;
-    runtime.block_on(async move {
+    // The buffers of system calls hold pointers of their own and never leave this thread.
+    LocalSet::new().block_on(&runtime, async move {
         let mut loops = JoinSet::new();
         for socket in sockets {
             let socket = Socket::new(socket)?;
             let (state, block, shutdown) = (state.clone(), block.clone(), shutdown.clone());
-            loops.spawn(async move { socket.serve(&state, &block, &shutdown).await });
+            loops.spawn_local(async move { socket.serve(&state, &block, &shutdown).await });
         }
         while loops.join_next().await.is_some() {}
         Ok(())
@@ -117,7 +122,7 @@ struct Socket {
 /// Buffers of one socket, used again for every batch.
 struct Buffers {
     receive: Vec<u8>,
-    reply: Vec<u8>,
+    outbox: Outbox,
     metas: [RecvMeta; BATCH_SIZE],
 }
 
@@ -212,7 +217,7 @@ impl Socket {
     ) {
         let Buffers {
             receive,
-            reply,
+            outbox,
             metas,
         } = buffers;
         let snapshot = state.load();
@@ -232,31 +237,34 @@ impl Socket {
             // the iterator stands behind that datagram when the loop comes back.
             let finished = catch_unwind(AssertUnwindSafe(|| {
                 for (query, meta) in datagrams.by_ref() {
+                    let source = self.source(meta);
+                    if outbox.must_go(source) {
+                        self.send(outbox, &counters);
+                    }
+                    let Some(reply) = outbox.next() else {
+                        continue;
+                    };
                     let started = Instant::now();
                     let took = || started.elapsed();
                     let answered =
                         answer_datagram(&**snapshot, &counters, meta.addr, query, reply, took);
-                    if answered.is_some() && self.send(meta, reply).is_err() {
-                        counters.count_drop(Dropped::SendFailed);
+                    if answered.is_some() {
+                        outbox.add(meta.addr, source);
                     }
                 }
             }));
             match finished {
-                Ok(()) => return,
+                Ok(()) => break,
                 Err(_) => counters.count_drop(Dropped::Panic),
             }
         }
+        self.send(outbox, &counters);
     }
 
-    fn send(&self, meta: &RecvMeta, reply: &[u8]) -> io::Result<()> {
-        let transmit = Transmit {
-            destination: meta.addr,
-            ecn: None,
-            contents: reply,
-            segment_size: None,
-            src_ip: self.source(meta),
-        };
-        self.kernel.try_send(UdpSockRef::from(&self.io), &transmit)
+    fn send(&self, outbox: &mut Outbox, counters: &Batch<'_>) {
+        for _ in 0..outbox.send(self.io.as_raw_fd()) {
+            counters.count_drop(Dropped::SendFailed);
+        }
     }
 
     /// RFC 2181 §4.1: "servers when responding to queries using UDP must cause the reply to be sent
@@ -271,7 +279,7 @@ impl Buffers {
     fn new() -> Self {
         Self {
             receive: vec![0; RECEIVE * BATCH_SIZE],
-            reply: Vec::with_capacity(REPLY),
+            outbox: Outbox::new(),
             metas: [RecvMeta::default(); BATCH_SIZE],
         }
     }
