@@ -187,7 +187,7 @@ fn a_kubernetes_swap_loses_nothing() {
 
 /// Row 21 of the failure classes: reloads on top of each other, under load.
 #[test]
-fn a_storm_of_reloads_ends_with_what_the_file_says() {
+fn row_21_a_storm_of_reloads_ends_with_what_the_file_says() {
     let mut server = Server::start(options());
     let load = Load::start(server.dns, "www.example.com");
     let (admin, path) = (server.admin, server.config_path());

@@ -296,13 +296,13 @@ fn files_that_are_none() {
 proptest! {
     /// Failure class 13: any octets are a zone or a list of mistakes.
     #[test]
-    fn any_text_is_total(text: Vec<u8>) {
+    fn row_13_any_text_is_total(text: Vec<u8>) {
         let _ = parse(&text, Path::new("zone"), &apex());
     }
 
     /// The same for text that is nearly a zone.
     #[test]
-    fn any_words_are_total(
+    fn row_13_any_words_are_total(
         words in proptest::collection::vec(
             prop_oneof![
                 "[a-z@*.\\\\0-9]{1,5}",

@@ -944,7 +944,7 @@ proptest! {
 
     /// Failure class 14: what the judge accepts is written such that it reads back the same.
     #[test]
-    fn written_and_read_again((rtype, octets) in typed()) {
+    fn row_14_written_and_read_again((rtype, octets) in typed()) {
         let text = to_text(rtype, &octets);
         let back = wire(rtype, text.as_bytes());
         if check(rtype, &octets).is_ok() {
@@ -957,7 +957,7 @@ proptest! {
 
     /// The same for octets of no form: whatever passes the judge reads back.
     #[test]
-    fn any_octets_are_judged_alike_in_both_spellings(
+    fn row_14_any_octets_are_judged_alike_in_both_spellings(
         rtype in prop_oneof![0_u16..300, any::<u16>()],
         octets in vec(any::<u8>(), 0..60),
     ) {
@@ -976,7 +976,7 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_total(rtype in 0_u16..300, text: Vec<u8>) {
+    fn row_13_any_text_is_total(rtype in 0_u16..300, text: Vec<u8>) {
         let _ = wire(rtype, &text);
     }
 }
