@@ -22,5 +22,5 @@ pub use crate::types::ServiceId;
 pub use builder::{AddError, BuildError, PlaceError, ZoneBuilder};
 pub use lookup::Lookup;
 pub use lower::LowerName;
-pub use set::ZoneSet;
+pub use set::{Change, ZoneSet};
 pub use tree::{Rrset, Zone};

@@ -9,12 +9,23 @@
 
 use std::sync::Arc;
 
+use meridian_config::Name;
+
 use super::{
     lower::{LowerName, count_labels},
     table::Table,
     tree::Zone,
 };
 use crate::types::rtype;
+
+/// What becomes of one zone of a [`ZoneSet`].
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The zone is new, or takes the place of the one with the same apex.
+    Put(Arc<Zone>),
+    /// The zone of this apex is served no more.
+    Remove(Name),
+}
 
 /// Zones by apex.
 #[derive(Debug)]
@@ -49,6 +60,27 @@ impl ZoneSet {
             zones: kept.into(),
             depths,
         }
+    }
+
+    /// These zones after some changes, made in order; what does not change is shared.
+    #[must_use]
+    pub fn with(&self, changes: impl IntoIterator<Item = Change>) -> Self {
+        let mut changed: std::collections::HashMap<Name, Option<Arc<Zone>>> = changes
+            .into_iter()
+            .map(|change| match change {
+                Change::Put(zone) => (zone.apex().clone(), Some(zone)),
+                Change::Remove(apex) => (apex, None),
+            })
+            .collect();
+        let mut zones = Vec::with_capacity(self.zones.len() + changed.len());
+        for zone in &self.zones {
+            match changed.remove(zone.apex()) {
+                Some(replacement) => zones.extend(replacement),
+                None => zones.push(zone.clone()),
+            }
+        }
+        zones.extend(changed.into_values().flatten());
+        Self::new(zones)
     }
 
     /// The zone that answers this question; `None` outside all zones.

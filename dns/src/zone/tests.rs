@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Lookup, LowerName, PlaceError, Zone, ZoneSet,
+    Change, Lookup, LowerName, PlaceError, Zone, ZoneSet,
     testing::{builder, zone, zone_with},
 };
 use crate::types::rtype;
@@ -267,6 +267,46 @@ fn the_nearest_zone_answers() {
     assert_eq!(find("badexample.com", A), None);
     assert_eq!(find(".", A), None);
     assert!(ZoneSet::new([]).find(&lower("."), A).is_none());
+}
+
+#[test]
+fn changes_leave_the_other_zones_alone() {
+    let org = zone("example.org", "");
+    let set = ZoneSet::new([org.clone(), zone("example.com", "www A 192.0.2.1")]);
+    let sub = zone("sub.example.com", "");
+    let after = set.with([
+        Change::Put(zone("EXAMPLE.com", "new A 192.0.2.2")),
+        Change::Put(sub),
+        Change::Put(zone("example.net", "")),
+        Change::Remove("example.net".parse().unwrap()),
+        Change::Remove("nowhere.test".parse().unwrap()),
+    ]);
+    assert_eq!((set.len(), after.len()), (2, 3));
+    let find = |set: &ZoneSet, name: &str| set.find(&lower(name), A).cloned();
+    assert!(Arc::ptr_eq(&find(&after, "example.org").unwrap(), &org));
+    let com = find(&after, "example.com").unwrap();
+    check(
+        &com,
+        &[
+            ("new.example.com", A, "A x1"),
+            ("www.example.com", A, "nxdomain"),
+        ],
+    );
+    let apex = |set: &ZoneSet, name| find(set, name).map(|zone| zone.apex().to_string());
+    assert_eq!(
+        apex(&after, "a.sub.example.com").as_deref(),
+        Some("sub.example.com.")
+    );
+    assert_eq!(
+        apex(&set, "a.sub.example.com").as_deref(),
+        Some("example.com.")
+    );
+    assert_eq!(apex(&after, "example.net"), None);
+    let without = after.with([Change::Remove("sub.example.com".parse().unwrap())]);
+    assert_eq!(
+        apex(&without, "a.sub.example.com").as_deref(),
+        Some("EXAMPLE.com.")
+    );
 }
 
 #[test]
