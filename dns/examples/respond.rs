@@ -16,7 +16,7 @@ use meridian_dns::{
     build::build,
     snapshot::Snapshot,
     steer::View,
-    types::rtype,
+    types::{UnixTime, rtype},
     zone::{ServiceId, Zone, ZoneBuilder, ZoneSet},
 };
 use meridian_geo_data::ClientMap;
@@ -149,6 +149,7 @@ fn nanoseconds(snapshot: &Snapshot, query: &[u8]) -> u128 {
     let meta = Meta {
         source,
         transport: Transport::Udp,
+        now: UnixTime::default(),
     };
     let mut out = Vec::new();
     let mut round = || -> Duration {

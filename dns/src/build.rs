@@ -148,6 +148,7 @@ mod tests {
         answer::{Meta, Outcome, Transport, respond},
         snapshot::Snapshot,
         steer::View,
+        types::UnixTime,
     };
 
     const CONFIG: &str = r#"
@@ -227,6 +228,7 @@ mod tests {
         let meta = Meta {
             source,
             transport: Transport::Udp,
+            now: UnixTime::default(),
         };
         for (name, service) in [
             ("www.example.com", 0),

@@ -9,10 +9,12 @@
 //! * `client` turns ECS or the source address into the client prefix;
 //! * `zone` finds the RRset, the cut, the wildcard or the service (RFC 1034 §4.3.2);
 //! * `steer` picks the PoP of a service for that client from the current view;
-//! * `answer` writes the reply (compression, size limit, TC, EDNS options).
+//! * `answer` writes the reply (compression, size limit, TC, EDNS options);
+//! * `abuse` judges cookies and holds rates.
 //!
 //! One query sees one [`snapshot::Snapshot`].
 
+pub mod abuse;
 pub mod answer;
 pub mod build;
 pub mod client;

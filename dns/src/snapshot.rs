@@ -5,6 +5,7 @@ use std::sync::Arc;
 use meridian_config::{Chaos, Server};
 
 use crate::{
+    abuse::cookie::{Cookies, Secret, Secrets},
     steer::{Steering, View},
     zone::ZoneSet,
 };
@@ -34,6 +35,8 @@ pub struct Identity {
     /// The last good state is served because the configuration is unreadable: replies carry the
     /// extended error Stale Answer (RFC 8914 §4.4).
     pub stale: bool,
+    /// Server cookies (RFC 7873).
+    pub cookies: Cookies,
 }
 
 impl From<&Server> for Identity {
@@ -42,6 +45,9 @@ impl From<&Server> for Identity {
             nsid: server.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
             chaos: server.chaos.clone(),
             stale: false,
+            cookies: Secret::of_this_process().map_or(Cookies::OFF, |secret| {
+                Cookies::on(Secrets::new(secret, None), false)
+            }),
         }
     }
 }

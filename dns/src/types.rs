@@ -1,5 +1,7 @@
 //! Numbers of the DNS protocol that this crate speaks of by name, and the indices it gives out.
 
+use std::time::SystemTime;
+
 use serde::Serialize;
 
 pub mod rtype;
@@ -13,6 +15,26 @@ impl ServiceId {
     /// The index as a `usize`.
     pub fn index(self) -> usize {
         self.0 as usize
+    }
+}
+
+/// Seconds since 1970 modulo 2^32, compared as serial numbers (RFC 1982): right across 2038 and 2106.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UnixTime(pub u32);
+
+impl UnixTime {
+    /// Seconds from `earlier` to here, negative when it is later: right for any two times less than
+    /// 68 years apart.
+    pub fn since(self, earlier: Self) -> i32 {
+        self.0.wrapping_sub(earlier.0).cast_signed()
+    }
+}
+
+impl From<SystemTime> for UnixTime {
+    #[allow(clippy::cast_possible_truncation)] // modulo 2^32 is meant
+    fn from(time: SystemTime) -> Self {
+        let since = time.duration_since(SystemTime::UNIX_EPOCH);
+        Self(since.unwrap_or_default().as_secs() as u32)
     }
 }
 
@@ -46,4 +68,6 @@ pub mod rcode {
     pub const NOTAUTH: u16 = 9;
     /// RFC 6891 §9
     pub const BADVERS: u16 = 16;
+    /// RFC 7873 §8
+    pub const BADCOOKIE: u16 = 23;
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use meridian_dns::{
     answer::{Meta, Outcome, Transport, respond},
     snapshot::Snapshot,
+    types::UnixTime,
 };
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -80,7 +81,12 @@ fn answer_everything(snapshot: &Snapshot) -> (u64, u64) {
                 let query = query(name, rtype, class, flags);
                 for transport in [Transport::Udp, Transport::Tcp] {
                     let source = "192.0.2.77:5353".parse().unwrap();
-                    let meta = Meta { source, transport };
+                    let now = UnixTime::default();
+                    let meta = Meta {
+                        source,
+                        transport,
+                        now,
+                    };
                     for octets in [&query[..], &query[..query.len() / 2]] {
                         match respond(snapshot, octets, &meta, &mut out) {
                             Outcome::Reply(_) => replies += 1,

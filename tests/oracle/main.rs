@@ -28,6 +28,7 @@ use meridian_dns::{
     answer::{Meta, Outcome, Transport, respond},
     snapshot::Snapshot,
     steer::View,
+    types::UnixTime,
 };
 use meridian_geo_data::{ClientMap, distance::haversine_km, fold};
 use meridian_health_prober::HealthSnapshot;
@@ -132,6 +133,7 @@ impl Meridian {
         let meta = Meta {
             source,
             transport: Transport::Udp,
+            now: UnixTime::default(),
         };
         let outcome = respond(&self.0, query, &meta, &mut out);
         assert!(matches!(outcome, Outcome::Reply(_)), "{outcome:?}");

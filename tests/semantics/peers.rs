@@ -16,6 +16,7 @@ use meridian_dns::{
     build::build,
     snapshot::Snapshot,
     steer::View,
+    types::UnixTime,
 };
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::HealthSnapshot;
@@ -58,7 +59,11 @@ impl Ours {
         match respond(
             &self.0,
             &query.octets(),
-            &Meta { source, transport },
+            &Meta {
+                source,
+                transport,
+                now: UnixTime::default(),
+            },
             &mut out,
         ) {
             Outcome::Reply(_) => out,

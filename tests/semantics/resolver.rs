@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use meridian_dns::answer::{Meta, Outcome, Transport, respond};
+use meridian_dns::{
+    answer::{Meta, Outcome, Transport, respond},
+    types::UnixTime,
+};
 
 const CONFIG: &str = r#"
     [[pop]]
@@ -116,6 +119,7 @@ fn serve(folder: &Path) -> Option<Ipv4Addr> {
             let meta = Meta {
                 source,
                 transport: Transport::Udp,
+                now: UnixTime::default(),
             };
             let outcome = respond(&snapshot, &query[..length], &meta, &mut reply);
             if matches!(outcome, Outcome::Reply(_)) {

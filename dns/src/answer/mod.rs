@@ -32,11 +32,12 @@ use std::net::SocketAddr;
 use meridian_config::{Family, PopId};
 
 use crate::{
+    abuse::{Kind, cookie},
     client::Client,
     query::{self, DropReason, Parsed},
     snapshot::Snapshot,
     steer::{self, Decision, Level, Reason},
-    types::ServiceId,
+    types::{ServiceId, UnixTime},
 };
 use plan::Steer;
 
@@ -66,6 +67,8 @@ pub struct Meta {
     pub source: SocketAddr,
     /// How it came.
     pub transport: Transport,
+    /// When it came, by the wall clock: what cookies are dated with.
+    pub now: UnixTime,
 }
 
 /// What became of a query.
@@ -90,6 +93,10 @@ pub struct Summary {
     pub steered: Option<Steered>,
     /// TC is set.
     pub truncated: bool,
+    /// What kind of reply it is.
+    pub kind: Kind,
+    /// What the query's cookie is worth.
+    pub cookie: cookie::State,
 }
 
 /// A steering decision, as metrics count it.
@@ -124,7 +131,8 @@ fn respond_with(
             out.clear();
             Outcome::Drop(reason)
         }
-        Parsed::Refuse(refusal) => Outcome::Reply(reply::refuse(&refusal, meta, out)),
+        Parsed::Refuse(refusal) => Outcome::Reply(reply::refuse(snapshot, &refusal, meta, out)),
+        Parsed::CookieOnly(only) => Outcome::Reply(reply::cookie_only(snapshot, &only, meta, out)),
         Parsed::Query(query) => Outcome::Reply(reply::answer(snapshot, steer, &query, meta, out)),
     }
 }

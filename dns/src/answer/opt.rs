@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use crate::query::Ecs;
+use crate::{abuse::cookie, query::Ecs};
 
 /// UDP payload size that we announce and never exceed, in octets: what passes everywhere without
 /// fragments (DNS flag day 2020).
@@ -12,6 +12,8 @@ pub(super) const UDP_SIZE: u16 = 1232;
 const NSID: u16 = 3;
 /// OPTION-CODE of EDNS Client Subnet (RFC 7871 §6).
 const ECS: u16 = 8;
+/// OPTION-CODE of DNS cookies (RFC 7873 §4).
+const COOKIE: u16 = 10;
 /// OPTION-CODE of extended errors (RFC 8914 §2).
 const EDE: u16 = 15;
 
@@ -62,6 +64,8 @@ pub(super) struct Opt<'a> {
     /// The client's option and the scope of the answer.
     pub(super) ecs: Option<(Ecs, u8)>,
     pub(super) nsid: Option<&'a [u8]>,
+    /// The client's cookie and ours.
+    pub(super) cookie: Option<[u8; cookie::REPLY_LEN]>,
     pub(super) errors: ArrayVec<Ede, 2>,
 }
 
@@ -92,6 +96,9 @@ impl Opt<'_> {
         }
         if let Some((ecs, scope)) = &self.ecs {
             write_ecs(&mut record, ecs, *scope);
+        }
+        if let Some(cookie) = &self.cookie {
+            option(&mut record, COOKIE, &[cookie]);
         }
         for error in &self.errors {
             let code = error.info_code().to_be_bytes();

@@ -7,13 +7,17 @@ use super::{
     Meta, Steered, Summary, Transport,
     chaos::{self, ChaosReply},
     opt::{Ede, Opt, UDP_SIZE},
-    plan::{Ask, Plan, Steer},
+    plan::{Ask, Authority, Plan, Steer},
     sections, tsig,
     writer::{Flags, Head, Section, Writer},
 };
 use crate::{
+    abuse::{
+        Kind,
+        cookie::{self, Judged, Malformed},
+    },
     client::Client,
-    query::{Edns, HEADER_LEN, Header, Query, Question, Refusal, Tsig},
+    query::{CookieOnly, Edns, HEADER_LEN, Header, Query, Question, Refusal, Tsig},
     snapshot::{Identity, Snapshot},
     types::{class, rcode, rtype},
     zone::{LowerName, ZoneSet},
@@ -53,18 +57,55 @@ impl Bare {
 }
 
 /// Replies to a message that could not be read as a query for one name.
-pub(super) fn refuse(refusal: &Refusal<'_>, meta: &Meta, out: &mut Vec<u8>) -> Summary {
+pub(super) fn refuse(
+    data: &impl Data,
+    refusal: &Refusal<'_>,
+    meta: &Meta,
+    out: &mut Vec<u8>,
+) -> Summary {
     let limit = limit(meta, refusal.edns.as_ref());
     let mut frame = Frame::new(&refusal.header, refusal.edns, limit, out);
-    // Nothing of the client's options is repeated: what they say may be the mistake.
+    // Nothing of the client's options is repeated, for what they say may be the mistake, but a
+    // cookie that could be read: a client that knows our cookie discards replies without one
+    // (RFC 7873 §5.3).
     frame.opt = refusal.edns.map(|edns| Opt {
         rcode: refusal.rcode,
         dnssec_ok: edns.dnssec_ok,
         ecs: None,
         nsid: None,
+        cookie: None,
         errors: ArrayVec::new(),
     });
+    let judged = frame.judge(data.identity(), meta);
+    frame.set_cookie(&judged.unwrap_or(cookie::ABSENT));
     frame.bare(refusal.question.as_ref(), &Bare::new(refusal.rcode, None))
+}
+
+/// Replies to a query without a question, which only asks for a cookie (RFC 7873 §5.4).
+pub(super) fn cookie_only(
+    data: &impl Data,
+    only: &CookieOnly<'_>,
+    meta: &Meta,
+    out: &mut Vec<u8>,
+) -> Summary {
+    let limit = limit(meta, Some(&only.edns));
+    let mut frame = Frame::new(&only.header, Some(only.edns), limit, out);
+    frame.prepare(data.identity());
+    let rcode = match frame.judge(data.identity(), meta) {
+        // "the response SHALL have the RCODE BADCOOKIE if the Server Cookie sent with the query was
+        // invalid and the RCODE NOERROR if it was valid", or if there was none.
+        Ok(judged) if judged.state != cookie::State::Absent => {
+            frame.set_cookie(&judged);
+            if judged.state == cookie::State::Invalid {
+                rcode::BADCOOKIE
+            } else {
+                rcode::NOERROR
+            }
+        }
+        // For a server without cookies it is a query without a question.
+        _ => rcode::FORMERR,
+    };
+    frame.bare(None, &Bare::new(rcode, None))
 }
 
 /// Replies to a query.
@@ -78,6 +119,22 @@ pub(super) fn answer(
     let limit = limit(meta, query.edns.as_ref());
     let mut frame = Frame::new(&query.header, query.edns, limit, out);
     frame.prepare(data.identity());
+    // RFC 7873 §5.2.2: a malformed option is a format error.
+    let Ok(judged) = frame.judge(data.identity(), meta) else {
+        let refusal = Refusal {
+            header: query.header,
+            question: Some(query.question),
+            edns: query.edns,
+            rcode: rcode::FORMERR,
+        };
+        return refuse(data, &refusal, meta, frame.out);
+    };
+    frame.set_cookie(&judged);
+    // RFC 7873 §5.2.3 leaves three ways to treat a client that does not know our cookie: silence,
+    // BADCOOKIE, or an answer. TCP has shown by its handshake what a cookie would.
+    if meta.transport == Transport::Udp && data.identity().cookies.refuses(judged.state) {
+        return frame.bare(Some(&query.question), &Bare::new(rcode::BADCOOKIE, None));
+    }
     if let Some(signature) = &query.tsig {
         return frame.bad_key(&query.question, signature);
     }
@@ -155,6 +212,7 @@ struct Frame<'a, 'o> {
     limit: usize,
     out: &'o mut Vec<u8>,
     opt: Option<Opt<'a>>,
+    cookie: cookie::State,
 }
 
 impl<'a, 'o> Frame<'a, 'o> {
@@ -165,6 +223,20 @@ impl<'a, 'o> Frame<'a, 'o> {
             limit,
             out,
             opt: None,
+            cookie: cookie::State::Absent,
+        }
+    }
+
+    /// Judges the cookie by the address that the packet came from.
+    fn judge(&self, identity: &Identity, meta: &Meta) -> Result<Judged, Malformed> {
+        let option = self.edns.and_then(|edns| edns.cookie);
+        identity.cookies.judge(option, meta.source.ip(), meta.now)
+    }
+
+    fn set_cookie(&mut self, judged: &Judged) {
+        self.cookie = judged.state;
+        if let Some(opt) = &mut self.opt {
+            opt.cookie = judged.reply;
         }
     }
 
@@ -179,6 +251,7 @@ impl<'a, 'o> Frame<'a, 'o> {
             dnssec_ok: edns.dnssec_ok,
             ecs: edns.ecs.map(|ecs| (ecs, 0)),
             nsid: identity.nsid.as_deref().filter(|_| edns.nsid),
+            cookie: None,
             errors: identity.stale.then_some(Ede::Stale).into_iter().collect(),
         });
     }
@@ -246,6 +319,7 @@ impl<'a, 'o> Frame<'a, 'o> {
                 reason: choice.decision.reason,
                 level: choice.decision.level,
             }),
+            kind: kind(plan),
             ..summary
         }
     }
@@ -272,8 +346,25 @@ impl<'a, 'o> Frame<'a, 'o> {
                 ecs,
                 steered: None,
                 truncated: false,
+                kind: if rcode == rcode::NOERROR {
+                    Kind::Answer
+                } else {
+                    Kind::Error
+                },
+                cookie: self.cookie,
             },
         }
+    }
+}
+
+/// What kind of reply a plan makes.
+fn kind(plan: &Plan<'_>) -> Kind {
+    match (plan.rcode, &plan.authority) {
+        (rcode::NXDOMAIN, _) => Kind::NxDomain,
+        (rcode::NOERROR, _) if !plan.answer.is_empty() => Kind::Answer,
+        (rcode::NOERROR, Authority::Referral { .. }) => Kind::Referral,
+        (rcode::NOERROR, _) => Kind::NoData,
+        _ => Kind::Error,
     }
 }
 

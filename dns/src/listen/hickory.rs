@@ -52,8 +52,11 @@ impl<S: Respond> Handler<S> {
             }
             // Every other transport is a stream without a small limit of its own.
             _ => {
-                let transport = Transport::Tcp;
-                let meta = Meta { source, transport };
+                let meta = Meta {
+                    source,
+                    transport: Transport::Tcp,
+                    now: super::wall_clock(),
+                };
                 answer(&**snapshot, &counters, query, &meta, &mut out, took)?;
             }
         }

@@ -36,7 +36,7 @@ mod tests;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -49,6 +49,7 @@ use crate::{
     answer::{self, Meta, Outcome, Transport},
     metrics::{Batch, Dropped, Labels, Metrics},
     snapshot::Snapshot,
+    types::UnixTime,
 };
 
 /// What stands behind every transport: one immutable value that answers queries.
@@ -130,6 +131,7 @@ pub fn answer_datagram<S: Respond>(
     let meta = Meta {
         source,
         transport: Transport::Udp,
+        now: wall_clock(),
     };
     answer(state, counters, query, &meta, out, took)
 }
@@ -154,6 +156,12 @@ fn answer<S: Respond>(
             None
         }
     }
+}
+
+/// The time that cookies are dated with.
+#[allow(clippy::disallowed_methods)] // the runner reads the clock
+fn wall_clock() -> UnixTime {
+    SystemTime::now().into()
 }
 
 /// Whether an answer could arrive there, and at one host only.

@@ -224,6 +224,7 @@ fn answer_ready<S: Respond>(
     let meta = Meta {
         source: peer,
         transport: Transport::Tcp,
+        now: super::wall_clock(),
     };
     stream.answer_ready(now(), reply, |query, out| {
         let started = now();

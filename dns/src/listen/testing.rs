@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Listeners, Respond};
 use crate::{
+    abuse::{Kind, cookie::State},
     answer::{Meta, Outcome, Summary},
     metrics::{Block, Dropped, Labels, Metrics},
     query::DropReason,
@@ -37,6 +38,8 @@ impl Respond for Echo {
             ecs: false,
             steered: None,
             truncated: false,
+            kind: Kind::Answer,
+            cookie: State::Absent,
         })
     }
 

@@ -279,6 +279,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        abuse::{Kind, cookie::State},
         answer::{Steered, Summary, Transport},
         steer::Level,
         types::ServiceId,
@@ -304,6 +305,8 @@ mod tests {
                 level: Level::Geo,
             }),
             truncated: false,
+            kind: Kind::Answer,
+            cookie: State::Absent,
         }
     }
 

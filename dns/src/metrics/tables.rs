@@ -135,9 +135,21 @@ pub(super) fn qtype_index(qtype: u16) -> usize {
 }
 
 /// RCODEs with a label of their own (RFC 6895 §2.3); any other is `other`, the last.
-pub(super) const RCODES: [&str; 13] = [
-    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET",
-    "NXRRSET", "NOTAUTH", "NOTZONE", "BADVERS", "other",
+pub(super) const RCODES: [&str; 14] = [
+    "NOERROR",
+    "FORMERR",
+    "SERVFAIL",
+    "NXDOMAIN",
+    "NOTIMP",
+    "REFUSED",
+    "YXDOMAIN",
+    "YXRRSET",
+    "NXRRSET",
+    "NOTAUTH",
+    "NOTZONE",
+    "BADVERS",
+    "BADCOOKIE",
+    "other",
 ];
 
 /// Index of an RCODE in [`RCODES`].
@@ -145,7 +157,8 @@ pub(super) fn rcode_index(rcode: u16) -> usize {
     match rcode {
         0..=10 => usize::from(rcode),
         16 => 11,
-        _ => 12,
+        23 => 12,
+        _ => 13,
     }
 }
 

@@ -27,8 +27,9 @@ pub struct Edns<'a> {
     pub ecs: Option<Ecs>,
     /// Whether the name server identifier is asked for.
     pub nsid: bool,
-    /// The first COOKIE option, not understood yet: cookies come with rate limiting, and a server
-    /// without them ignores the option (RFC 7873 §5.2).
+    /// The first COOKIE option: "only the first (the one closest to the DNS header) is considered.
+    /// All others are ignored" (RFC 7873 §5.2). Whether it is well-formed is judged where it is
+    /// known whether this server has cookies.
     pub cookie: Option<&'a [u8]>,
 }
 

@@ -100,6 +100,15 @@ pub struct Refusal<'a> {
     pub rcode: u16,
 }
 
+/// A query without a question, whose only purpose is to get a cookie (RFC 7873 §5.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieOnly<'a> {
+    /// What the reply repeats of the header.
+    pub header: Header,
+    /// EDNS, with a COOKIE option.
+    pub edns: Edns<'a>,
+}
+
 /// Why nothing is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DropReason {
@@ -126,6 +135,8 @@ pub enum Parsed<'a> {
     Query(Query<'a>),
     /// To be answered with a response code only.
     Refuse(Refusal<'a>),
+    /// To be answered with a cookie.
+    CookieOnly(CookieOnly<'a>),
     /// Not to be answered.
     Drop(DropReason),
 }
@@ -167,7 +178,14 @@ pub fn parse(message: &[u8]) -> Parsed<'_> {
             edns: seen.edns,
             tsig: seen.tsig,
         }),
-        (Ok(()), None) => refuse(rcode::FORMERR),
+        (Ok(()), None) => match (seen.edns, seen.tsig) {
+            // RFC 7873 §5.4: queries with QDCOUNT zero are supported "provided that an OPT record is
+            // present with a COOKIE option".
+            (Some(edns), None) if edns.cookie.is_some() => {
+                Parsed::CookieOnly(CookieOnly { header, edns })
+            }
+            _ => refuse(rcode::FORMERR),
+        },
         (Err(rcode), _) => refuse(rcode),
     }
 }
@@ -212,9 +230,9 @@ fn read_body<'a>(message: &'a [u8], counts: [u8; 8], seen: &mut Seen<'a>) -> Res
         }
     }
     // RFC 9619 §4: "A DNS message with OPCODE = 0 and QDCOUNT > 1 MUST be treated as an incorrectly
-    // formatted message." Without a question there is nothing to answer either. Told only here, for
-    // RFC 6891 §6.1.1 wants an OPT record in the reply to any request that has one.
-    if qd == 1 && reader.is_at_end() {
+    // formatted message." Without a question there is nothing to answer but a cookie. Told only here,
+    // for RFC 6891 §6.1.1 wants an OPT record in the reply to any request that has one.
+    if qd <= 1 && reader.is_at_end() {
         Ok(())
     } else {
         Err(rcode::FORMERR)

@@ -29,7 +29,7 @@ fn option(code: u16, data: &[u8]) -> Vec<u8> {
 
 fn rcode_of(message: &[u8]) -> Option<u16> {
     match parse(message) {
-        Parsed::Query(_) => Some(0),
+        Parsed::Query(_) | Parsed::CookieOnly(_) => Some(0),
         Parsed::Refuse(refusal) => Some(refusal.rcode),
         Parsed::Drop(_) => None,
     }
@@ -42,7 +42,7 @@ fn ecs_of(data: &[u8]) -> Result<Ecs, u16> {
             assert!(r.edns.is_some(), "a refusal of an EDNS query carries OPT");
             Err(r.rcode)
         }
-        Parsed::Drop(_) => panic!("dropped"),
+        Parsed::Drop(_) | Parsed::CookieOnly(_) => panic!("no query"),
     }
 }
 

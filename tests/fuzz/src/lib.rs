@@ -12,6 +12,7 @@ use meridian_dns::{
     query::{self, Parsed},
     snapshot::Snapshot,
     steer::View,
+    types::UnixTime,
 };
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::HealthSnapshot;
@@ -44,7 +45,11 @@ pub static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
 /// Asks, and judges the reply; `None` when there is none.
 pub fn ask(message: &[u8], transport: Transport, out: &mut Vec<u8>) -> Option<Message> {
     let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 4711);
-    let meta = Meta { source, transport };
+    let meta = Meta {
+        source,
+        transport,
+        now: UnixTime(1_700_000_000),
+    };
     match respond(&SNAPSHOT, message, &meta, out) {
         Outcome::Drop(_) => {
             assert!(

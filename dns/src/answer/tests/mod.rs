@@ -2,5 +2,6 @@
 //! answer path. Every reply that a test asks for passes the oracle in [`world`].
 
 mod adversarial;
+mod cookies;
 mod tables;
 mod world;

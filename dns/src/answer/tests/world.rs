@@ -7,12 +7,16 @@ use meridian_config::{Chaos, Family, Name, PopId};
 
 use super::super::{Meta, Outcome, Summary, Transport, plan::Steer, reply::Data, respond_with};
 use crate::{
+    abuse::cookie::{Cookies, Secret, Secrets},
     client::Client,
     snapshot::Identity,
     steer::{Decision, Level, Reason},
-    types::{ServiceId, rtype},
+    types::{ServiceId, UnixTime, rtype},
     zone::ZoneSet,
 };
+
+/// When every query comes.
+pub(super) const NOW: UnixTime = UnixTime(1_700_000_000);
 
 /// Zones, identity, and a steering that hands out fixed addresses.
 pub(super) struct World {
@@ -34,6 +38,7 @@ impl World {
                     hostname: None,
                 },
                 stale: false,
+                cookies: Cookies::on(Secrets::new(Secret::new([7; 16]), None), false),
             },
             addresses: ["198.51.100.7", "2001:db8::7", "198.51.100.3"]
                 .map(|text| text.parse().unwrap())
@@ -74,6 +79,7 @@ impl World {
         let meta = Meta {
             source: "192.0.2.200:5300".parse().unwrap(),
             transport,
+            now: NOW,
         };
         let mut out = vec![0xff; 3];
         match respond_with(self, self, octets, &meta, &mut out) {

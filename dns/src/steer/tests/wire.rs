@@ -23,6 +23,7 @@ use crate::{
     build::build,
     client::{Client, Origin},
     snapshot::Snapshot,
+    types::UnixTime,
 };
 use meridian_config::Family;
 
@@ -92,6 +93,7 @@ fn ask(snapshot: &Snapshot, name: &str, qtype: u16, client: &Client, source: IpA
     let meta = Meta {
         source: (source, 53).into(),
         transport: Transport::Tcp,
+        now: UnixTime::default(),
     };
     let mut out = Vec::new();
     let outcome = respond(snapshot, &query(name, qtype, client), &meta, &mut out);

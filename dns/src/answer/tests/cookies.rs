@@ -1,0 +1,221 @@
+//! Cookies in replies (RFC 7873 §5), and the kind that a reply is judged by.
+
+use super::{
+    super::{Transport, opt::UDP_SIZE},
+    world::{Ask, NOW, Reply, World},
+};
+use crate::{
+    abuse::{
+        Kind,
+        cookie::{Cookies, Secret, Secrets, State},
+    },
+    types::{rcode, rtype},
+    zone::{ZoneSet, testing::zone_with},
+};
+
+const COOKIE: u16 = 10;
+const CLIENT: [u8; 8] = *b"clientA!";
+
+fn secrets() -> Secrets {
+    Secrets::new(Secret::new([7; 16]), None)
+}
+
+fn world() -> World {
+    let zone = zone_with(
+        "example.com",
+        "www A 192.0.2.1\n alias CNAME www\n dead CNAME nope\n sub NS ns.example.net.\n*.w A 192.0.2.2",
+        &["svc"],
+    );
+    World::new(ZoneSet::new([zone.unwrap()]))
+}
+
+fn requiring() -> World {
+    let mut world = world();
+    world.identity.cookies = Cookies::on(secrets(), true);
+    world
+}
+
+/// The cookie that a client at this address has from us.
+fn known(source: &str) -> Vec<u8> {
+    let server = secrets().make(CLIENT, source.parse().unwrap(), NOW);
+    [&CLIENT[..], &server].concat()
+}
+
+fn ask(cookie: &[u8]) -> Ask {
+    Ask::new("www.example.com", rtype::A).option(COOKIE, cookie)
+}
+
+/// A message without a question.
+fn only(options: &[u8]) -> Vec<u8> {
+    let mut message = vec![0xab, 0xcd, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+    message.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    message.extend(u16::try_from(options.len()).unwrap().to_be_bytes());
+    message.extend(options);
+    message
+}
+
+fn option(code: u16, data: &[u8]) -> Vec<u8> {
+    let mut option = code.to_be_bytes().to_vec();
+    option.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+    option.extend(data);
+    option
+}
+
+#[test]
+fn rfc_7873_5_2_every_cookie_is_answered_with_one_that_is_valid() {
+    let ours = known("192.0.2.200");
+    let rows: [(&[u8], State); 5] = [
+        (&CLIENT, State::ClientOnly),
+        (&ours, State::Valid),
+        (&known("192.0.2.201"), State::Invalid),
+        (&[1; 16], State::Invalid),
+        (&[1; 40], State::Invalid),
+    ];
+    for (sent, state) in rows {
+        let reply = world().ask(&ask(sent));
+        assert_eq!((reply.rcode(), reply.answer.len()), (rcode::NOERROR, 1));
+        assert_eq!(reply.summary.cookie, state);
+        let given = reply.option(COOKIE).unwrap();
+        assert_eq!((given.len(), &given[..8]), (24, &sent[..8]));
+        assert_eq!(world().ask(&ask(&given)).summary.cookie, State::Valid);
+    }
+    let reply = world().ask(&Ask::new("www.example.com", rtype::A).edns(1232));
+    assert_eq!(reply.option(COOKIE), None);
+    assert_eq!(reply.summary.cookie, State::Absent);
+}
+
+#[test]
+fn rfc_7873_5_2_2_a_malformed_option_is_a_format_error() {
+    for length in [0, 7, 9, 15, 41] {
+        let reply = world().ask(&ask(&vec![1; length]));
+        assert_eq!(reply.rcode(), rcode::FORMERR, "{length}");
+        assert!(reply.answer.is_empty() && reply.options().is_empty());
+        let mut off = world();
+        off.identity.cookies = Cookies::OFF;
+        assert_eq!(off.ask(&ask(&vec![1; length])).rcode(), rcode::NOERROR);
+    }
+}
+
+#[test]
+fn rfc_7873_5_2_3_badcookie_only_where_required_and_over_udp() {
+    let world = requiring();
+    let bad = world.ask(&ask(&CLIENT));
+    assert_eq!((bad.rcode(), bad.answer.len()), (rcode::BADCOOKIE, 0));
+    assert_eq!(bad.summary.kind, Kind::Error);
+    let given = bad.option(COOKIE).unwrap();
+    assert_eq!(world.ask(&ask(&[2; 24])).rcode(), rcode::BADCOOKIE);
+    assert_eq!(world.ask(&ask(&given)).rcode(), rcode::NOERROR);
+    let tcp = world.ask_over(Transport::Tcp, &ask(&CLIENT));
+    assert_eq!(tcp.rcode(), rcode::NOERROR);
+    assert!(tcp.option(COOKIE).is_some());
+    let plain = Ask::new("www.example.com", rtype::A);
+    assert_eq!(world.ask(&plain).rcode(), rcode::NOERROR);
+    assert_eq!(world.ask(&plain.edns(1232)).rcode(), rcode::NOERROR);
+}
+
+#[test]
+fn rfc_7873_5_3_refusals_carry_the_cookie_too() {
+    let mut notify = ask(&CLIENT);
+    notify.flags |= 4 << 11;
+    let rows = [
+        (notify, rcode::NOTIMP),
+        (ask(&CLIENT).class(4), rcode::REFUSED),
+        (ask(&CLIENT).option(8, &[0, 1, 24, 9]), rcode::FORMERR),
+    ];
+    for (query, rcode) in rows {
+        let reply = world().ask(&query);
+        assert_eq!(reply.rcode(), rcode);
+        assert!(reply.option(COOKIE).is_some(), "{rcode}");
+    }
+}
+
+#[test]
+fn rfc_7873_5_4_a_query_for_a_cookie_alone() {
+    let stale = known("192.0.2.201");
+    let rows: [(Vec<u8>, u16); 6] = [
+        (option(COOKIE, &CLIENT), rcode::NOERROR),
+        (option(COOKIE, &known("192.0.2.200")), rcode::NOERROR),
+        (option(COOKIE, &stale), rcode::BADCOOKIE),
+        (option(COOKIE, &[1; 9]), rcode::FORMERR),
+        (option(3, &[]), rcode::FORMERR),
+        (Vec::new(), rcode::FORMERR),
+    ];
+    for world in [world(), requiring()] {
+        for transport in [Transport::Udp, Transport::Tcp] {
+            for (options, rcode) in &rows {
+                let (summary, octets) = world.raw(transport, &only(options)).unwrap();
+                let reply = Reply::read(&octets, summary);
+                assert_eq!(reply.rcode(), *rcode, "{options:?}");
+                assert!(reply.question.is_empty() && !reply.aa());
+                let given = reply.option(COOKIE).is_some();
+                assert_eq!(given, *rcode != rcode::FORMERR, "{options:?}");
+            }
+        }
+    }
+    let mut off = world();
+    off.identity.cookies = Cookies::OFF;
+    let (summary, _) = off
+        .raw(Transport::Udp, &only(&option(COOKIE, &CLIENT)))
+        .unwrap();
+    assert_eq!(summary.rcode, rcode::FORMERR);
+    let signed = [0, 0, 250, 0, 255, 0, 0, 0, 0, 0, 0];
+    let mut message = only(&option(COOKIE, &CLIENT));
+    message[11] = 2;
+    message.extend(signed);
+    let (summary, _) = world().raw(Transport::Udp, &message).unwrap();
+    assert_eq!(summary.rcode, rcode::FORMERR);
+}
+
+/// Row 18 of the failure classes: whose address? The cookie is bound to the address that the packet
+/// came from, whatever ECS says.
+#[test]
+fn row_18_cookies_are_judged_by_the_source_of_the_packet() {
+    let ecs = [0, 1, 32, 0, 192, 0, 2, 200];
+    for (address, state) in [
+        ("192.0.2.200", State::Valid),
+        ("192.0.2.201", State::Invalid),
+    ] {
+        let reply = world().ask(&ask(&known(address)).option(8, &ecs));
+        assert_eq!(reply.summary.cookie, state);
+        let elsewhere = [0, 1, 24, 0, 203, 0, 113];
+        let reply = world().ask(&ask(&known(address)).option(8, &elsewhere));
+        assert_eq!(reply.summary.cookie, state);
+    }
+}
+
+#[test]
+fn a_cookie_stays_when_the_rest_of_opt_does_not_fit() {
+    let mut world = world();
+    world.identity.nsid = Some(vec![b'n'; 400].into());
+    let long = vec!["a".repeat(60); 4].join(".");
+    let name = format!("{}.example.com", &long[..240]);
+    let reply = world.ask(
+        &Ask::new(&name, rtype::A)
+            .edns(512)
+            .option(3, &[])
+            .option(COOKIE, &CLIENT),
+    );
+    assert!(reply.option(3).is_none() && reply.option(COOKIE).is_some());
+    assert!(reply.octets.len() <= usize::from(UDP_SIZE));
+}
+
+#[test]
+fn kinds() {
+    let rows = [
+        ("www.example.com", rtype::A, Kind::Answer),
+        ("alias.example.com", rtype::A, Kind::Answer),
+        ("svc.example.com", rtype::A, Kind::Answer),
+        ("x.w.example.com", rtype::A, Kind::Answer),
+        ("www.example.com", rtype::MX, Kind::NoData),
+        ("svc.example.com", rtype::TXT, Kind::NoData),
+        ("nothing.example.com", rtype::A, Kind::NxDomain),
+        ("dead.example.com", rtype::A, Kind::NxDomain),
+        ("a.sub.example.com", rtype::A, Kind::Referral),
+        ("elsewhere.test", rtype::A, Kind::Error),
+        ("example.com", rtype::AXFR, Kind::Error),
+    ];
+    for (name, qtype, kind) in rows {
+        let reply = world().ask(&Ask::new(name, qtype));
+        assert_eq!(reply.summary.kind, kind, "{name}");
+    }
+}
