@@ -12,6 +12,7 @@
 //! The prober feeds it through the same published snapshot as the DNS plane; the two planes never
 //! see each other.
 
+pub mod bfd;
 mod guard;
 mod types;
 
