@@ -14,6 +14,7 @@
 
 pub mod bfd;
 mod guard;
+pub mod session;
 mod types;
 
 pub use guard::{Permit, Refusal, Site, may_withdraw};

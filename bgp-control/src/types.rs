@@ -52,6 +52,18 @@ pub enum Finding {
     Operator,
 }
 
+/// State of a BFD session as BGP needs to know it (RFC 5880 §4.1, RFC 5882 §4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BfdState {
+    /// Not up, and no reason to act unless it was up before.
+    Down,
+    /// The path forwards.
+    Up,
+    /// Switched off here or at the peer: says nothing of the path.
+    AdminDown,
+}
+
 /// Path attributes of an announcement that we control.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Attributes {
