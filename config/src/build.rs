@@ -8,9 +8,9 @@ use crate::{
     Config, Diagnostic, Service, Steering, Zone,
     names::Names,
     section::{
-        World, default_steering, judge_scopes, judge_zones, read_admin, read_check, read_geo,
-        read_log, read_networks, read_pool, read_pop, read_server, read_steering, read_test,
-        read_zone,
+        World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
+        read_geo, read_log, read_networks, read_pool, read_pop, read_server, read_steering,
+        read_test, read_zone,
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 5] = ["include", "server", "admin", "log", "steering"];
+const MAIN_ONLY: [&str; 6] = ["include", "server", "admin", "log", "steering", "bgp"];
 
 /// Whether the files that `include` names are among those given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,7 @@ struct Parts<'a> {
     admin: Option<Table<'a>>,
     log: Option<Table<'a>>,
     steering: Option<Table<'a>>,
+    bgp: Option<Table<'a>>,
     geo: Option<Table<'a>>,
     networks: Vec<Table<'a>>,
     checks: Vec<NamedTable<'a>>,
@@ -95,6 +96,7 @@ impl<'a> Parts<'a> {
             self.admin = section("admin", "{ listen = \"127.0.0.1:9153\" }");
             self.log = section("log", "{ level = \"info\" }");
             self.steering = section("steering", "{ ttl = \"30s\" }");
+            self.bgp = section("bgp", "{ site = \"fra\" }");
         } else {
             for key in MAIN_ONLY {
                 let reason = format!("`{key}` stands in an included file");
@@ -113,7 +115,6 @@ impl<'a> Parts<'a> {
         self.pools.extend(list("pool"));
         self.zones.extend(list("zone"));
         self.tests.extend(list("test"));
-        root.later("bgp", "announce routes over BGP");
         root.close();
     }
 
@@ -201,6 +202,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         );
     }
     let zones = read_zones(parts.zones, &pools, &steering);
+    let bgp = read_bgp(parts.bgp, &pops);
 
     let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
     judge_scopes(&networks, steering.scope_max, &services);
@@ -234,6 +236,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         pools: pools_read,
         zones,
         tests,
+        bgp,
     }
 }
 

@@ -34,7 +34,7 @@ pub use name::{Name, NameError};
 use std::path::Path;
 
 use build::Include;
-use walk::Sink;
+use walk::{Secrets, Sink};
 
 /// Reads the configuration file and everything it includes.
 ///
@@ -71,6 +71,12 @@ fn read(path: &Path, root: Option<&Path>) -> Result<Config, Diagnostics> {
     } = files::read_all(path, root)?;
     let sink = Sink::default();
     sink.incomplete.set(incomplete);
+    // A key that has gone since must not keep the last good state from answering: without it the
+    // session stays closed.
+    sink.secrets.set(match root {
+        Some(_) => Secrets::IfThere,
+        None => Secrets::Required,
+    });
     for mistake in found.0 {
         sink.push(files::order_of(&mistake, &files), mistake);
     }

@@ -35,6 +35,18 @@ pub(crate) struct SourceFile {
     pub(crate) order: usize,
 }
 
+/// What becomes of files that hold a secret.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    /// They are only named.
+    #[default]
+    Named,
+    /// They are read, and one that cannot be read is left out.
+    IfThere,
+    /// They are read, and one that cannot be read is a mistake.
+    Required,
+}
+
 /// Collects mistakes.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
@@ -45,6 +57,8 @@ pub(crate) struct Sink {
     named_files: RefCell<Vec<NamedFile>>,
     /// Something could not be read as entries: what seems to be missing may stand there.
     pub(crate) incomplete: Cell<bool>,
+    /// What becomes of files that hold a secret.
+    pub(crate) secrets: Cell<Secrets>,
 }
 
 impl Sink {

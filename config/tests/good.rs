@@ -2,16 +2,17 @@
 
 use std::{
     fs,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use meridian_config::{
-    Admin, AdminTls, Chaos, Check, CheckId, CheckKind, Config, Coordinates, Diagnostic,
-    Diagnostics, Family, Fence, Geo, GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name,
-    Policy, Pool, PoolId, Pop, PopId, Ratio, ScopeMax, Server, StatusRange, Steering, TcpLimits,
-    TlsCheck, Ttl, Weight, load, parse,
+    Admin, AdminTls, AnnounceHealth, AoAlgorithm, BgpAuth, BgpBfd, Chaos, Check, CheckId,
+    CheckKind, Config, Coordinates, Diagnostic, Diagnostics, DrainSettings, Family, Fence, Geo,
+    GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId,
+    Ratio, ScopeMax, Secret, SecretFile, Server, ServiceInterface, StatusRange, Steering,
+    TcpLimits, TlsCheck, Ttl, Weight, load, parse,
 };
 
 fn good(name: &str) -> Config {
@@ -585,4 +586,71 @@ fn a_mistake_about_a_named_file_points_at_its_key() {
         "\"/srv/zones/example.net\""
     );
     assert_eq!(found.0[1], other);
+}
+
+#[test]
+fn bgp_of_the_contract() {
+    let bgp = good("contract").bgp.unwrap();
+    let peer = &bgp.peers[0];
+    let secret = Some(Secret(b"contract".to_vec()));
+    let path = PathBuf::from("testdata/good/tor1.key");
+    assert_eq!(peer.auth, BgpAuth::Md5(SecretFile { path, secret }));
+    let bfd = BgpBfd {
+        interval: Duration::from_millis(300),
+        multiplier: 3,
+    };
+    assert_eq!((peer.bfd, peer.gtsm, peer.hops), (Some(bfd), true, 1));
+    assert_eq!((peer.port, peer.passive), (179, false));
+    let interface = ServiceInterface::Named("meridian0".to_owned());
+    assert_eq!((bgp.site, bgp.interface), (PopId(0), interface));
+    assert_eq!(
+        (bgp.hold_time, bgp.hold_down_max),
+        (seconds(9), seconds(600))
+    );
+    let one = &bgp.announce[0];
+    assert_eq!(one.prefix, "192.0.2.53/32".parse().unwrap());
+    assert_eq!(one.addresses, ["192.0.2.53".parse::<IpAddr>().unwrap()]);
+    assert_eq!(one.communities, [(64512, 100)]);
+    assert_eq!(one.health, AnnounceHealth::SelfProbe);
+    assert_eq!(one.drain.min_time, seconds(60));
+    assert_eq!(one.drain.max_time, seconds(120));
+    assert_eq!(one.drain.linger, seconds(600));
+}
+
+#[test]
+fn bgp_of_everything() {
+    let bgp = good("everything").bgp.unwrap();
+    let key = SecretFile {
+        path: PathBuf::from("testdata/good/tor.key"),
+        secret: Some(Secret(b"s3cret, and more".to_vec())),
+    };
+    let ao = BgpAuth::Ao {
+        key: key.clone(),
+        send_id: 7,
+        receive_id: 8,
+        algorithm: AoAlgorithm::Aes128Cmac,
+    };
+    assert_eq!(bgp.peers[0].auth, BgpAuth::Md5(key));
+    assert_eq!((&bgp.peers[1].auth, bgp.peers[1].hops), (&ao, 2));
+    // Nobody reads a key out of a log.
+    assert!(!format!("{bgp:?}").contains("s3cret"));
+    let [one, two] = &bgp.announce[..] else {
+        panic!("two prefixes");
+    };
+    assert_eq!(one.addresses.len(), 2);
+    assert_eq!(one.communities, [(64512, 7), (64512, 100)]);
+    assert_eq!(one.large_communities, [(64512, 1, 100)]);
+    assert_eq!(one.health, AnnounceHealth::Pop(PopId(1)));
+    assert_eq!((one.drain.quiet, one.drain.max_time), (0.5, seconds(120)));
+    assert_eq!(two.prefix, "2001:db8:53::53/128".parse().unwrap());
+    assert_eq!(two.drain, DrainSettings::default());
+}
+
+#[test]
+fn a_key_that_is_only_named_is_not_read() {
+    let text = fs::read_to_string("testdata/good/contract.toml").unwrap();
+    let bgp = parse(&text, Path::new("elsewhere/m.toml")).unwrap().bgp;
+    let path = PathBuf::from("elsewhere/tor1.key");
+    let auth = BgpAuth::Md5(SecretFile { path, secret: None });
+    assert_eq!(bgp.unwrap().peers[0].auth, auth);
 }

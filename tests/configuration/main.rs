@@ -114,7 +114,7 @@ fn mistakes_are_printed_as_recorded() {
         "many_at_once",
         "unknown_key_hostile",
         "syntax_unclosed_string",
-        "later_bgp",
+        "bgp_prefix_default",
     ] {
         let file = format!("testdata/bad/{name}.toml");
         let output = run(&folder, &["check", "--config", &file]);

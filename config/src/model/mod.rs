@@ -1,9 +1,11 @@
 //! The checked model: what the rest of Meridian works with. Every reference is resolved to an
 //! index, every quantity has a type, every default is filled in.
 
+mod bgp;
 mod check;
 mod server;
 
+pub use bgp::*;
 pub use check::*;
 pub use server::*;
 
@@ -97,6 +99,8 @@ pub struct Config {
     pub zones: Vec<Zone>,
     /// `[[test]]`, in file order.
     pub tests: Vec<SteeringTest>,
+    /// `[bgp]`; `None`: this server announces nothing.
+    pub bgp: Option<Bgp>,
 }
 
 impl Config {

@@ -1,6 +1,7 @@
 //! One module for each part of the configuration: tables in, model out.
 
 mod admin;
+mod bgp;
 mod check;
 mod geo;
 mod pool;
@@ -11,6 +12,7 @@ mod test;
 mod zone;
 
 pub(crate) use admin::{read_admin, read_log};
+pub(crate) use bgp::read_bgp;
 pub(crate) use check::read_check;
 pub(crate) use geo::{judge_scopes, read_geo, read_networks};
 pub(crate) use pool::read_pool;

@@ -1,0 +1,141 @@
+//! `password_file` and `tcp_ao` of a peer: secrets are read with the configuration, so that a
+//! session never opens without them by accident.
+
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
+
+use crate::{
+    AoAlgorithm, BgpAuth, Secret, SecretFile,
+    text::quote,
+    walk::{Secrets, Table, Value},
+};
+
+/// Longest key of TCP-MD5 and of TCP-AO (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
+const SECRET_LIMIT: usize = 80;
+
+const ALGORITHMS: [(&str, AoAlgorithm); 2] = [
+    ("hmac-sha-1-96", AoAlgorithm::HmacSha1),
+    ("aes-128-cmac-96", AoAlgorithm::Aes128Cmac),
+];
+
+/// Reads how a session is authenticated.
+pub(super) fn read_auth(table: &Table<'_>) -> BgpAuth {
+    let password = table.get("password_file", "\"tor1.key\"");
+    let ao = table.get(
+        "tcp_ao",
+        "{ key_file = \"tor1.key\", send_id = 1, receive_id = 1 }",
+    );
+    if let (Some(_), Some(ao)) = (&password, &ao) {
+        ao.mistake(
+            "a session has either `password_file` (TCP-MD5) or `tcp_ao`",
+            "remove one of them",
+        );
+        return BgpAuth::Open;
+    }
+    if let Some(password) = password {
+        return read_secret(&password).map_or(BgpAuth::Open, BgpAuth::Md5);
+    }
+    ao.and_then(|v| read_ao(v.table()?))
+        .unwrap_or(BgpAuth::Open)
+}
+
+fn read_ao(table: Table<'_>) -> Option<BgpAuth> {
+    let key = table.required("key_file", "\"tor1.key\"");
+    let id = |key| {
+        let value = table.get(key, "1").and_then(|v| v.integer(0..=255));
+        value.and_then(|v| u8::try_from(v).ok()).unwrap_or(1)
+    };
+    let (send_id, receive_id) = (id("send_id"), id("receive_id"));
+    let algorithm = table.get("algorithm", "\"hmac-sha-1-96\"");
+    let algorithm = algorithm.and_then(|v| v.choice(&ALGORITHMS));
+    let key = key.and_then(|v| read_secret(&v));
+    table.close();
+    Some(BgpAuth::Ao {
+        key: key?,
+        send_id,
+        receive_id,
+        algorithm: algorithm.unwrap_or(AoAlgorithm::HmacSha1),
+    })
+}
+
+fn read_secret(value: &Value<'_>) -> Option<SecretFile> {
+    let path = value.path()?;
+    let wanted = value.at.sink.secrets.get();
+    if wanted == Secrets::Named {
+        return Some(SecretFile { path, secret: None });
+    }
+    match open_secret(&path) {
+        Ok(secret) => Some(SecretFile {
+            path,
+            secret: Some(secret),
+        }),
+        Err(_) if wanted == Secrets::IfThere => Some(SecretFile { path, secret: None }),
+        Err(problem) => {
+            let (message, help) = problem.words(&path);
+            value.mistake(message, help);
+            None
+        }
+    }
+}
+
+enum Problem {
+    Unreadable(io::Error),
+    NoFile,
+    Empty,
+    TooLong,
+    SeveralLines,
+}
+
+impl Problem {
+    fn words(&self, path: &Path) -> (String, String) {
+        let path = quote(&path.display().to_string());
+        let (what, help) = match self {
+            Self::Unreadable(error) => (
+                format!("cannot be read: {error}"),
+                "check the path and its permissions",
+            ),
+            Self::NoFile => ("is no regular file".to_owned(), "name a file"),
+            Self::Empty => ("is empty".to_owned(), "write the key into it"),
+            Self::TooLong => (
+                format!("holds a key of more than {SECRET_LIMIT} octets"),
+                "shorten the key at both ends; the kernel takes no longer one",
+            ),
+            Self::SeveralLines => (
+                "holds more than one line".to_owned(),
+                "write the key alone, on one line",
+            ),
+        };
+        (format!("{path} {what}"), help.to_owned())
+    }
+}
+
+fn open_secret(path: &Path) -> Result<Secret, Problem> {
+    // A FIFO would block and a device would never end.
+    let metadata = std::fs::metadata(path).map_err(Problem::Unreadable)?;
+    if !metadata.is_file() {
+        return Err(Problem::NoFile);
+    }
+    let mut octets = Vec::new();
+    let file = File::open(path).map_err(Problem::Unreadable)?;
+    file.take(SECRET_LIMIT as u64 + 3)
+        .read_to_end(&mut octets)
+        .map_err(Problem::Unreadable)?;
+    // Editors end the last line.
+    for end in [b'\n', b'\r'] {
+        if octets.last() == Some(&end) {
+            octets.pop();
+        }
+    }
+    if octets.is_empty() {
+        Err(Problem::Empty)
+    } else if octets.contains(&b'\n') {
+        Err(Problem::SeveralLines)
+    } else if octets.len() > SECRET_LIMIT {
+        Err(Problem::TooLong)
+    } else {
+        Ok(Secret(octets))
+    }
+}
