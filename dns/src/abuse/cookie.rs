@@ -386,7 +386,8 @@ mod tests {
         let one = secrets(&[FIRST]);
         let two = secrets(&ROLLED);
         let a1 = hex::<24>("2464c4abcf10c957010000005cf79f111f8130c3eee29480");
-        let rows: [(&Secrets, &[u8], &str, u32, State, [u8; 24]); 4] = [
+        type Row<'a> = (&'a Secrets, &'a [u8], &'a str, u32, State, [u8; 24]);
+        let rows: [Row<'_>; 4] = [
             // A.1 Learning a new server cookie
             (
                 &one,

@@ -95,6 +95,9 @@ pub struct Summary {
     pub truncated: bool,
     /// What kind of reply it is.
     pub kind: Kind,
+    /// XXH3 of the name that rate limits put the reply down to, lower-cased wire form
+    /// ([`crate::zone::Zone::imputed`]); 0 where no zone was asked.
+    pub imputed: u64,
     /// What the query's cookie is worth.
     pub cookie: cookie::State,
 }

@@ -22,6 +22,7 @@ use crate::{
     zone::{Lookup, LowerName, Rrset, Zone, ZoneSet},
 };
 use meridian_config::Family;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Most aliases (CNAME or DNAME steps) that one reply follows.
 pub(super) const MAX_CHAIN: usize = 16;
@@ -72,6 +73,8 @@ pub(super) struct Plan<'z> {
     pub(super) scope: u8,
     pub(super) error: Option<Ede>,
     pub(super) steered: Option<Choice>,
+    /// Hash of the name that the reply is put down to ([`Zone::imputed`]).
+    pub(super) imputed: u64,
 }
 
 /// A decision, and for what it was taken.
@@ -102,6 +105,7 @@ impl<'z, S: Steer> Ask<'z, S> {
             scope: 0,
             error: None,
             steered: None,
+            imputed: xxh3_64(zone.imputed(&lower)),
         };
         let mut at = Step {
             name: lower,

@@ -320,6 +320,7 @@ impl<'a, 'o> Frame<'a, 'o> {
                 level: choice.decision.level,
             }),
             kind: kind(plan),
+            imputed: plan.imputed,
             ..summary
         }
     }
@@ -351,6 +352,7 @@ impl<'a, 'o> Frame<'a, 'o> {
                 } else {
                     Kind::Error
                 },
+                imputed: 0,
                 cookie: self.cookie,
             },
         }

@@ -39,6 +39,7 @@ impl Respond for Echo {
             steered: None,
             truncated: false,
             kind: Kind::Answer,
+            imputed: 0,
             cookie: State::Absent,
         })
     }

@@ -306,6 +306,7 @@ mod tests {
             }),
             truncated: false,
             kind: Kind::Answer,
+            imputed: 0,
             cookie: State::Absent,
         }
     }

@@ -76,6 +76,37 @@ impl Zone {
         source.map_or(Lookup::NxDomain, |id| self.at_existing(id, qtype))
     }
 
+    /// The name that a reply about `name` is put down to, lower-cased wire form: of all the names that
+    /// are answered from one place it is that place, so that made-up names below it are counted as
+    /// one. It is the wildcard, the cut or the DNAME; for a name that does not exist the apex; for
+    /// any other the name itself.
+    pub fn imputed(&self, name: &LowerName) -> &[u8] {
+        let apex = self.name_of(self.apex_node);
+        if let Some(id) = self.node_id(name.as_wire()) {
+            return self.covering(id).unwrap_or(apex);
+        }
+        let Some((encloser, id)) = self.closest_encloser(name) else {
+            return apex;
+        };
+        let node = self.node(id);
+        if node.is_some_and(|node| node.cover != Cover::Open || node.has_dname) {
+            return self.covering(id).unwrap_or(apex);
+        }
+        node.is_some_and(|node| node.wildcard_child)
+            .then(|| LowerName::concat(b"\x01*", name.suffix(encloser)))
+            .flatten()
+            .and_then(|wildcard| self.covering(self.node_id(wildcard.as_wire())?))
+            .unwrap_or(apex)
+    }
+
+    /// The cut or DNAME over a name that exists, else the name itself.
+    fn covering(&self, id: NodeId) -> Option<&[u8]> {
+        Some(match self.node(id)?.cover {
+            Cover::Open => self.name_of(id),
+            Cover::Cut(over) | Cover::Dname(over) => self.name_of(over),
+        })
+    }
+
     /// The longest existing suffix of a name that does not exist itself: how many labels it
     /// leaves out, and its node.
     fn closest_encloser(&self, name: &LowerName) -> Option<(usize, NodeId)> {

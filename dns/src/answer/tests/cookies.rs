@@ -1,5 +1,8 @@
 //! Cookies in replies (RFC 7873 §5), and the kind that a reply is judged by.
 
+use meridian_config::Name;
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::{
     super::{Transport, opt::UDP_SIZE},
     world::{Ask, NOW, Reply, World},
@@ -23,7 +26,7 @@ fn secrets() -> Secrets {
 fn world() -> World {
     let zone = zone_with(
         "example.com",
-        "www A 192.0.2.1\n alias CNAME www\n dead CNAME nope\n sub NS ns.example.net.\n*.w A 192.0.2.2",
+        "www A 192.0.2.1\n alias CNAME www\n dead CNAME nope\n sub NS ns.example.net.\n*.w A 192.0.2.2\n old DNAME w",
         &["svc"],
     );
     World::new(ZoneSet::new([zone.unwrap()]))
@@ -199,23 +202,85 @@ fn a_cookie_stays_when_the_rest_of_opt_does_not_fit() {
     assert!(reply.octets.len() <= usize::from(UDP_SIZE));
 }
 
+/// Name and type asked for, the kind of the reply, and the name it is put down to.
+const PUT_DOWN_TO: [(&str, u16, Kind, &str); 14] = [
+    ("wWw.example.com", rtype::A, Kind::Answer, "www.example.com"),
+    (
+        "alias.example.com",
+        rtype::A,
+        Kind::Answer,
+        "alias.example.com",
+    ),
+    ("svc.example.com", rtype::A, Kind::Answer, "svc.example.com"),
+    ("x.w.example.com", rtype::A, Kind::Answer, "*.w.example.com"),
+    (
+        "a.b.w.example.com",
+        rtype::MX,
+        Kind::NoData,
+        "*.w.example.com",
+    ),
+    ("w.example.com", rtype::A, Kind::NoData, "w.example.com"),
+    (
+        "www.example.com",
+        rtype::MX,
+        Kind::NoData,
+        "www.example.com",
+    ),
+    (
+        "svc.example.com",
+        rtype::TXT,
+        Kind::NoData,
+        "svc.example.com",
+    ),
+    (
+        "nothing.example.com",
+        rtype::A,
+        Kind::NxDomain,
+        "example.com",
+    ),
+    ("x.www.example.com", rtype::A, Kind::NxDomain, "example.com"),
+    (
+        "dead.example.com",
+        rtype::A,
+        Kind::NxDomain,
+        "dead.example.com",
+    ),
+    (
+        "a.sub.example.com",
+        rtype::A,
+        Kind::Referral,
+        "sub.example.com",
+    ),
+    (
+        "sub.example.com",
+        rtype::A,
+        Kind::Referral,
+        "sub.example.com",
+    ),
+    (
+        "x.old.example.com",
+        rtype::A,
+        Kind::Answer,
+        "old.example.com",
+    ),
+];
+
 #[test]
-fn kinds() {
-    let rows = [
-        ("www.example.com", rtype::A, Kind::Answer),
-        ("alias.example.com", rtype::A, Kind::Answer),
-        ("svc.example.com", rtype::A, Kind::Answer),
-        ("x.w.example.com", rtype::A, Kind::Answer),
-        ("www.example.com", rtype::MX, Kind::NoData),
-        ("svc.example.com", rtype::TXT, Kind::NoData),
-        ("nothing.example.com", rtype::A, Kind::NxDomain),
-        ("dead.example.com", rtype::A, Kind::NxDomain),
-        ("a.sub.example.com", rtype::A, Kind::Referral),
-        ("elsewhere.test", rtype::A, Kind::Error),
-        ("example.com", rtype::AXFR, Kind::Error),
-    ];
-    for (name, qtype, kind) in rows {
+fn kinds_and_what_replies_are_put_down_to() {
+    for (name, qtype, kind, owner) in PUT_DOWN_TO {
         let reply = world().ask(&Ask::new(name, qtype));
         assert_eq!(reply.summary.kind, kind, "{name}");
+        let owner: Name = owner.parse().unwrap();
+        assert_eq!(reply.summary.imputed, xxh3_64(owner.as_wire()), "{name}");
+    }
+    for (name, qtype) in [
+        ("elsewhere.test", rtype::A),
+        ("www.example.com", rtype::OPT),
+    ] {
+        let reply = world().ask(&Ask::new(name, qtype));
+        assert_eq!(
+            (reply.summary.kind, reply.summary.imputed),
+            (Kind::Error, 0)
+        );
     }
 }
