@@ -3,14 +3,21 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener, UdpSocket},
+    os::fd::OwnedFd,
     thread::available_parallelism,
 };
 
-use meridian_config::{Server, TcpLimits};
+use meridian_config::Server;
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use thiserror::Error;
+use tracing::warn;
 
-use super::udp::Prepared;
+use super::{
+    mmsg,
+    sockets::{Bound, Datagram, Sockets},
+    udp::IDLE,
+};
 
 /// Connections that may wait in the kernel until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -19,24 +26,6 @@ const BACKLOG: i32 = 1024;
 const RECEIVE_BUFFER: usize = 4 << 20;
 /// With port 0 the kernel chooses a port for UDP that may be taken for TCP.
 const ATTEMPTS: usize = 20;
-
-/// Open sockets that nobody reads yet.
-#[derive(Debug)]
-pub struct Bound {
-    /// Per worker one socket for each address.
-    pub(super) udp: Vec<Vec<Prepared>>,
-    pub(super) tcp: Vec<TcpListener>,
-    pub(super) limits: TcpLimits,
-    addresses: Vec<SocketAddr>,
-}
-
-impl Bound {
-    /// The addresses in the order of the configuration, with the ports that were chosen where the
-    /// configuration said 0.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-}
 
 /// An address that cannot be listened on.
 #[derive(Debug, Error)]
@@ -95,41 +84,108 @@ impl ListenProblem {
 
 /// Opens everything that `config` asks for.
 pub(super) fn bind(config: &Server) -> Result<Bound, ListenError> {
+    adopt(config, Vec::new())
+}
+
+/// Uses the sockets of a predecessor, and opens what they lack. What `config` does not name is
+/// closed.
+pub(super) fn adopt(config: &Server, inherited: Vec<OwnedFd>) -> Result<Bound, ListenError> {
     let workers = match config.workers {
         0 => available_parallelism().map_or(1, usize::from),
         given => given,
     };
-    let mut bound = Bound {
-        udp: (0..workers).map(|_| Vec::new()).collect(),
-        tcp: Vec::new(),
-        limits: config.tcp.clone(),
-        addresses: Vec::new(),
-    };
-    for &address in &config.listen {
-        let (actual, tcp, udp) = bind_both(address, workers)?;
-        bound.addresses.push(actual);
-        bound.tcp.push(tcp);
-        for (worker, socket) in bound.udp.iter_mut().zip(udp) {
-            let prepared = Prepared::new(socket).map_err(|error| ListenError {
-                address,
-                transport: "UDP",
-                problem: ListenProblem::new(error, address.port()),
-            })?;
-            worker.push(prepared);
+    let mut inherited = Inherited::sort(inherited);
+    let mut sockets = Sockets::default();
+    sockets.udp.resize_with(workers, Vec::new);
+    let mut addresses = Vec::new();
+    for &wanted in &config.listen {
+        let (address, tcp, udp) = match inherited.take(wanted, workers)? {
+            Some(both) => both,
+            None => bind_both(wanted, workers)?,
+        };
+        addresses.push(address);
+        sockets.tcp.push(tcp);
+        // More sockets than workers come from a predecessor that had more of them: every socket must
+        // be read by somebody.
+        for (number, socket) in udp.into_iter().enumerate() {
+            prepare(&socket, address).map_err(|error| listen_error(wanted, "UDP", error))?;
+            if let Some(worker) = sockets.udp.get_mut(number % workers) {
+                worker.push(Datagram { socket, address });
+            }
         }
     }
-    Ok(bound)
+    sockets.udp.retain(|worker| !worker.is_empty());
+    Ok(Bound::new(sockets, config.tcp.clone(), addresses))
 }
 
-type Both = (SocketAddr, TcpListener, Vec<UdpSocket>);
-
-/// UDP and TCP on one address and the same port.
-fn bind_both(address: SocketAddr, workers: usize) -> Result<Both, ListenError> {
-    let error = |transport, error| ListenError {
+fn listen_error(address: SocketAddr, transport: &'static str, error: io::Error) -> ListenError {
+    ListenError {
         address,
         transport,
         problem: ListenProblem::new(error, address.port()),
-    };
+    }
+}
+
+/// An address with its sockets.
+type Both = (SocketAddr, TcpListener, Vec<UdpSocket>);
+
+/// Sockets of a predecessor.
+#[derive(Default)]
+struct Inherited {
+    udp: Vec<(SocketAddr, UdpSocket)>,
+    tcp: Vec<(SocketAddr, TcpListener)>,
+}
+
+impl Inherited {
+    fn sort(sockets: Vec<OwnedFd>) -> Self {
+        let mut sorted = Self::default();
+        for socket in sockets.into_iter().map(Socket::from) {
+            let address = socket.local_addr().ok().and_then(|a| a.as_socket());
+            match (address, socket.r#type()) {
+                (Some(address), Ok(Type::DGRAM)) => sorted.udp.push((address, socket.into())),
+                (Some(address), Ok(Type::STREAM)) => sorted.tcp.push((address, socket.into())),
+                _ => warn!("an inherited file descriptor is no socket of ours, closed"),
+            }
+        }
+        sorted
+    }
+
+    /// What there is for an address of the configuration, completed; `None` when there is nothing.
+    fn take(&mut self, wanted: SocketAddr, workers: usize) -> Result<Option<Both>, ListenError> {
+        let fits = |has: &SocketAddr| {
+            *has == wanted || (wanted.port() == 0 && has.ip() == wanted.ip() && has.port() != 0)
+        };
+        let mut all = self.udp.iter().map(|(has, _)| has);
+        let Some(address) = all.find(|has| fits(has)).copied() else {
+            return Ok(None);
+        };
+        let mut udp: Vec<_> = self
+            .udp
+            .extract_if(.., |(has, _)| *has == address)
+            .map(|(_, socket)| socket)
+            .collect();
+        while udp.len() < workers {
+            // A port that only root may open is not ours any more: as many sockets as there were.
+            match join_udp(address) {
+                Ok(socket) => udp.push(socket),
+                Err(problem) => {
+                    warn!(%address, %problem, "no UDP socket for each new worker until a restart");
+                    break;
+                }
+            }
+        }
+        let listener = self.tcp.extract_if(.., |(has, _)| *has == address).next();
+        let tcp = match listener {
+            Some((_, listener)) => listener,
+            None => bind_tcp(address).map_err(|error| listen_error(wanted, "TCP", error))?,
+        };
+        Ok(Some((address, tcp, udp)))
+    }
+}
+
+/// UDP and TCP on one address and the same port.
+fn bind_both(address: SocketAddr, workers: usize) -> Result<Both, ListenError> {
+    let error = |transport, error| listen_error(address, transport, error);
     let mut attempt = 1;
     loop {
         let udp = bind_udp(address, workers).map_err(|e| error("UDP", e))?;
@@ -156,12 +212,17 @@ fn bind_udp(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSocket>> {
     let actual = first.local_addr()?;
     let mut sockets = vec![first];
     for _ in 1..workers {
-        let socket = udp_socket(actual)?;
-        socket.set_reuse_port(true)?;
-        socket.bind(&actual.into())?;
-        sockets.push(socket.into());
+        sockets.push(join_udp(actual)?);
     }
     Ok(sockets)
+}
+
+/// One more socket of an address that we have.
+fn join_udp(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = udp_socket(address)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket.into())
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
@@ -171,10 +232,25 @@ fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
         Some(Protocol::UDP),
     )?;
     only_own_family(&socket, address)?;
-    socket.set_nonblocking(true)?;
-    // A wish, not a need.
-    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     Ok(socket)
+}
+
+/// What the workers' loop relies on.
+fn prepare(socket: &UdpSocket, address: SocketAddr) -> io::Result<()> {
+    let wildcard = address.ip().is_unspecified();
+    match address {
+        SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &wildcard)?,
+        SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &wildcard)?,
+    }
+    mmsg::leave_fragments_to_the_network(socket, address)?;
+    // Reading is told each time whether it may wait, and never waits longer than this.
+    socket.set_nonblocking(false)?;
+    socket.set_read_timeout(Some(IDLE))?;
+    // A wish, not a need; more than the kernel's `net.core.rmem_max` only for root.
+    if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        let _ = setsockopt(socket, sockopt::RcvBuf, &RECEIVE_BUFFER);
+    }
+    Ok(())
 }
 
 fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {

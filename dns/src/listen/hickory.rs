@@ -18,7 +18,7 @@ use hickory_server::{
 };
 use tracing::debug;
 
-use super::{Respond, answer, answer_datagram};
+use super::{Respond, answer};
 use crate::{
     answer::{Meta, Transport},
     metrics::Block,
@@ -46,20 +46,17 @@ impl<S: Respond> Handler<S> {
         let mut out = Vec::new();
         let started = Instant::now();
         let took = || started.elapsed();
-        match request.protocol() {
-            Protocol::Udp => {
-                answer_datagram(&**snapshot, &counters, source, query, &mut out, took)?;
-            }
+        let transport = match request.protocol() {
+            Protocol::Udp => Transport::Udp,
             // Every other transport is a stream without a small limit of its own.
-            _ => {
-                let meta = Meta {
-                    source,
-                    transport: Transport::Tcp,
-                    now: super::wall_clock(),
-                };
-                answer(&**snapshot, &counters, query, &meta, &mut out, took)?;
-            }
-        }
+            _ => Transport::Tcp,
+        };
+        let meta = Meta {
+            source,
+            transport,
+            now: super::wall_clock(),
+        };
+        answer(&**snapshot, &counters, query, &meta, &mut out, took)?;
         Some(out)
     }
 }

@@ -1,9 +1,9 @@
 //! Sockets: datagrams and frames in, answers out.
 //!
 //! ```text
-//!             ┌ udp: one thread a worker, one socket a worker and address ── answer_datagram ┐
-//! Listeners ──┤                                                                              ├→ respond
-//!             └ tcp: accept (one task an address) → connection (one task each) ──────────────┘
+//!             ┌ udp: one thread a worker, one socket a worker and address → responder ┐  fast,
+//! Listeners ──┤        └ mmsg: batches, in place                                      ├→ else
+//!             └ tcp: accept (one task an address) → connection (one task each) ───────┘  respond
 //!                                                   └ stream: framing and deadlines, pure
 //! hickory: RequestHandler over the same `respond`, for the encrypted transports
 //! ```
@@ -12,18 +12,21 @@
 //! zones, and a limit or filter that belongs to queries belongs there too, or a later backend would
 //! miss it.
 //!
-//! **Where the fast path goes.** What packet backends share is the per-datagram function
-//! [`answer_datagram`], not a trait that looks like a socket. A backend of its own (threads over
-//! `recvmmsg`, AF_XDP) owns its loop and buffers, begins a [`Batch`] for each round, and calls it for
-//! every datagram.
+//! What packet backends share is the function for one datagram ([`packet::Responder`]), not a trait
+//! that looks like a socket: a backend of its own (AF_XDP) owns its loop and buffers.
 //!
 //! No function below a socket connects, resolves, opens a file or waits: a query makes its answer
 //! and nothing else.
 
 mod bind;
 mod connections;
+mod destinations;
 pub mod hickory;
-mod outbox;
+mod mmsg;
+pub mod packet;
+mod pulse;
+mod responder;
+mod sockets;
 mod stream;
 mod tcp;
 mod udp;
@@ -35,6 +38,7 @@ mod tests;
 
 use std::{
     net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -43,11 +47,15 @@ use arc_swap::ArcSwap;
 use meridian_config::Server;
 use tokio_util::sync::CancellationToken;
 
-pub use bind::{Bound, ListenError, ListenProblem};
+pub use bind::{ListenError, ListenProblem};
+pub use destinations::Destinations;
+pub use pulse::Pulse;
+pub use sockets::{Bound, Handle, Kind};
 
 use crate::{
-    answer::{self, Meta, Outcome, Transport},
-    metrics::{Batch, Dropped, Labels, Metrics},
+    answer::{self, Meta, Outcome, Summary},
+    metrics::{Batch, Labels, Metrics},
+    query::DropReason,
     snapshot::Snapshot,
     types::UnixTime,
 };
@@ -59,8 +67,31 @@ pub trait Respond: Send + Sync + 'static {
     /// Writes the answer to `query` into `out`, which is emptied first. Total and bounded.
     fn respond(&self, query: &[u8], meta: &Meta, out: &mut Vec<u8>) -> Outcome;
 
+    /// Answers the query in `slot[..len]` in place, if that is quickly done; the octets are then
+    /// those that [`Self::respond`] would have written. Does not allocate. After [`Fast::Slow`] the
+    /// query still stands there.
+    fn fast(&self, _meta: &Meta, _slot: &mut [u8], _len: usize) -> Fast {
+        Fast::Slow
+    }
+
     /// Names of the services and PoPs that the answers speak of.
     fn labels(&self) -> &Arc<Labels>;
+}
+
+/// What the fast path made of a query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fast {
+    /// The reply stands in the first octets of the slot.
+    Reply {
+        /// So many.
+        len: usize,
+        /// What it says.
+        summary: Summary,
+    },
+    /// Nothing is to be sent.
+    Drop(DropReason),
+    /// Not for the fast path.
+    Slow,
 }
 
 /// Opens the sockets of a configuration.
@@ -76,25 +107,44 @@ impl Listeners {
     pub fn bind(config: &Server) -> Result<Bound, ListenError> {
         bind::bind(config)
     }
+
+    /// Takes over the sockets of a predecessor ([`Handle::sockets`]), and binds what they lack of
+    /// `config`. Inherited sockets that the configuration does not name are closed.
+    ///
+    /// # Errors
+    /// As [`Self::bind`].
+    pub fn adopt(config: &Server, inherited: Vec<OwnedFd>) -> Result<Bound, ListenError> {
+        bind::adopt(config, inherited)
+    }
 }
 
 impl Bound {
-    /// Answers until `shutdown` is cancelled, then answers what was received and closes. Returns
-    /// within a few seconds of the cancellation.
+    /// Answers until `shutdown` is cancelled, then answers what was received and closes; or until
+    /// [`Handle::hand_over`]. Returns within a few seconds of either.
     pub async fn run<S: Respond>(
         self,
         state: Arc<ArcSwap<S>>,
         metrics: Arc<Metrics>,
         shutdown: CancellationToken,
     ) {
+        let shared = udp::Shared {
+            sockets: self.sockets.clone(),
+            pulse: self.pulse,
+            destinations: self.destinations.clone(),
+            shutdown: shutdown.clone(),
+            hand_over: self.hand_over.clone(),
+        };
         let tcp = tcp::serve(
-            self.tcp,
+            self.sockets,
             self.limits,
             state.clone(),
             metrics.block(),
-            shutdown.clone(),
+            tcp::Stop {
+                shutdown,
+                hand_over: self.hand_over,
+            },
         );
-        let udp = udp::serve(self.udp, state, &metrics, shutdown);
+        let udp = udp::serve(shared, state, &metrics);
         tokio::join!(tcp, udp);
     }
 }
@@ -111,30 +161,6 @@ impl Respond for Snapshot {
 
 /// Time after the cancellation in which what was received is still answered.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// Answers one datagram: the function that every packet backend shares.
-///
-/// Leaves the answer in `out`; `None` when there is none. The duration that is counted is what
-/// `took` gives after the answer was made.
-pub fn answer_datagram<S: Respond>(
-    state: &S,
-    counters: &Batch<'_>,
-    source: SocketAddr,
-    query: &[u8],
-    out: &mut Vec<u8>,
-    took: impl FnOnce() -> Duration,
-) -> Option<()> {
-    if !is_answerable(source) {
-        counters.count_drop(Dropped::BadSource);
-        return None;
-    }
-    let meta = Meta {
-        source,
-        transport: Transport::Udp,
-        now: wall_clock(),
-    };
-    answer(state, counters, query, &meta, out, took)
-}
 
 /// Answers one query of any transport and counts it.
 fn answer<S: Respond>(

@@ -35,6 +35,7 @@ use tracing::{error, warn};
 use super::{
     DRAIN, Respond, answer,
     connections::{Connections, Place},
+    sockets::Sockets,
     stream::{Expiry, Limits, Stream},
 };
 use crate::{
@@ -55,17 +56,27 @@ struct Context<S> {
     block: Arc<Block>,
     limits: Limits,
     connections: Arc<Connections>,
-    shutdown: CancellationToken,
+    stop: Stop,
+    /// Nothing is accepted any more.
+    ending: CancellationToken,
     tasks: TaskTracker,
 }
 
-/// Accepts and answers until `shutdown`, then finishes the open connections.
+/// How listening ends; either way the open connections are finished.
+pub(super) struct Stop {
+    /// After accepting what waits to be accepted.
+    pub(super) shutdown: CancellationToken,
+    /// At once: a successor accepts what waits.
+    pub(super) hand_over: CancellationToken,
+}
+
+/// Accepts and answers until `stop`, then finishes the open connections.
 pub(super) async fn serve<S: Respond>(
-    listeners: Vec<std::net::TcpListener>,
+    sockets: Arc<Sockets>,
     limits: TcpLimits,
     state: Arc<ArcSwap<S>>,
     block: Arc<Block>,
-    shutdown: CancellationToken,
+    stop: Stop,
 ) {
     let context = Arc::new(Context {
         state,
@@ -75,12 +86,13 @@ pub(super) async fn serve<S: Respond>(
             in_flight: limits.in_flight,
         },
         connections: Connections::new(limits.connections, now()),
-        shutdown,
+        ending: CancellationToken::new(),
+        stop,
         tasks: TaskTracker::new(),
     });
     let mut loops = JoinSet::new();
-    for listener in listeners {
-        match TcpListener::from_std(listener) {
+    for listener in &sockets.tcp {
+        match listener.try_clone().and_then(TcpListener::from_std) {
             Ok(listener) => {
                 loops.spawn(accept(listener, context.clone()));
             }
@@ -88,6 +100,7 @@ pub(super) async fn serve<S: Respond>(
         }
     }
     while loops.join_next().await.is_some() {}
+    context.ending.cancel();
     context.tasks.close();
     if tokio::time::timeout(DRAIN + GRACE, context.tasks.wait())
         .await
@@ -98,11 +111,13 @@ pub(super) async fn serve<S: Respond>(
 }
 
 async fn accept<S: Respond>(listener: TcpListener, context: Arc<Context<S>>) {
-    let mut stop = pin!(context.shutdown.cancelled());
+    let mut shutdown = pin!(context.stop.shutdown.cancelled());
+    let mut hand_over = pin!(context.stop.hand_over.cancelled());
     loop {
         let accepted = tokio::select! {
             biased;
-            () = &mut stop => break,
+            () = &mut hand_over => return,
+            () = &mut shutdown => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
@@ -159,7 +174,7 @@ async fn converse<S: Respond>(
     let mut finishing = false;
     // Made once: to wait on a token or a timer anew takes a lock that all connections share.
     let mut evicted = pin!(place.evicted().cancelled());
-    let mut stop = pin!(context.shutdown.cancelled());
+    let mut stop = pin!(context.ending.cancelled());
     let mut timer = pin!(sleep_until(stream.deadline().0.into()));
     loop {
         let taken = answer_ready(&mut stream, peer, &mut reply, context);

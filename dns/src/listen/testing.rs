@@ -7,7 +7,7 @@ use meridian_config::{Chaos, Server, TcpLimits};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Listeners, Respond};
+use super::{Bound, Handle, Listeners, Respond};
 use crate::{
     abuse::{Kind, cookie::State},
     answer::{Meta, Outcome, Summary},
@@ -73,21 +73,27 @@ pub(super) fn config(listen: &[&str], workers: usize) -> Server {
 pub(super) struct Running {
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) handle: Handle,
     pub(super) shutdown: CancellationToken,
     pub(super) task: JoinHandle<()>,
 }
 
 impl Running {
     pub(super) fn start(config: &Server) -> Self {
-        let bound = Listeners::bind(config).unwrap();
+        Self::run(Listeners::bind(config).unwrap())
+    }
+
+    pub(super) fn run(bound: Bound) -> Self {
         let addresses = bound.addresses().to_vec();
         let metrics = Arc::new(Metrics::new());
+        let handle = bound.handle();
         let shutdown = CancellationToken::new();
         let state = Arc::new(ArcSwap::from_pointee(Echo::default()));
         let task = tokio::spawn(bound.run(state, metrics.clone(), shutdown.clone()));
         Self {
             addresses,
             metrics,
+            handle,
             shutdown,
             task,
         }

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use quinn_udp::{Transmit, UdpSockRef, UdpSocketState};
+use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream, UdpSocket},
@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    is_answerable,
+    Listeners, is_answerable,
     testing::{Running, config, query, reply},
 };
 use crate::metrics::Dropped;
@@ -118,30 +118,126 @@ async fn a_wildcard_address_answers_from_the_one_that_was_asked() {
     assert_eq!(ask(&socket, asked, &query(7)).await.1, asked);
 }
 
-/// A client may hand the kernel many datagrams as one (GSO), and the kernel hands them to us as one
-/// (GRO): each is a query of its own.
+/// A client may hand the kernel many datagrams as one (GSO): each is a query of its own.
 #[tokio::test]
 async fn datagrams_that_come_as_one_are_answered_one_by_one() {
     let server = Running::start(&config(&["127.0.0.1:0"], 1));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let kernel = UdpSocketState::new(UdpSockRef::from(&socket)).unwrap();
+    setsockopt(&socket, UdpGsoSegment, &12).unwrap();
     let all: Vec<u8> = (0..10).flat_map(query).collect();
-    let transmit = Transmit {
-        destination: server.addresses[0],
-        ecn: None,
-        contents: &all,
-        segment_size: Some(12),
-        src_ip: None,
-    };
-    socket.writable().await.unwrap();
-    kernel
-        .try_send(UdpSockRef::from(&socket), &transmit)
-        .unwrap();
+    socket.send_to(&all, server.addresses[0]).await.unwrap();
     let mut buffer = [0; 100];
     for id in 0..10 {
         let received = timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap();
         assert_eq!(buffer[..received.unwrap()], reply(id));
     }
+}
+
+#[tokio::test]
+#[allow(clippy::disallowed_methods)] // what the workers did is told by the clock they read
+async fn the_pulse_goes_on_while_idle_and_destinations_are_counted() {
+    let server = Running::start(&config(&["127.0.0.1:0", "0.0.0.0:0", "[::]:0"], 2));
+    let watched = ["127.0.0.0/31", "127.0.0.2/32", "::1/128"].map(|net| net.parse().unwrap());
+    assert!(server.handle.destinations.watch(watched).is_empty());
+    let asked = ["127.0.0.1", "127.0.0.1", "::1"];
+    for (listen, host) in server.addresses.iter().zip(asked) {
+        let host: std::net::IpAddr = host.parse().unwrap();
+        let socket = UdpSocket::bind((host, 0)).await.unwrap();
+        let to = SocketAddr::new(host, listen.port());
+        for id in 0..5 {
+            assert_eq!(ask(&socket, to, &query(id)).await.0, reply(id));
+        }
+    }
+    // More than 5 when an answer was late and the query was sent again.
+    let counts = watched.map(|net| server.handle.destinations.count(net));
+    assert!(
+        counts[0] >= 10 && counts[1] == 0 && counts[2] >= 5,
+        "{counts:?}"
+    );
+    let start = std::time::Instant::now();
+    let later = start + Duration::from_millis(500);
+    eventually("every worker goes round while nothing comes", || {
+        server.handle.pulse.quiet(later) < Duration::from_millis(300)
+    })
+    .await;
+    server.shutdown.cancel();
+    timeout(PATIENCE, server.task).await.unwrap().unwrap();
+    let much_later = later + Duration::from_secs(3600);
+    assert!(
+        server
+            .handle
+            .pulse
+            .stalled(much_later, Duration::from_secs(1))
+    );
+}
+
+/// An upgrade: the successor has the sockets, the predecessor stops reading. Queries that come all the
+/// time find one of the two.
+#[tokio::test]
+async fn a_handed_over_socket_loses_nothing() {
+    let old = Running::start(&config(&["127.0.0.1:0"], 2));
+    let address = old.addresses[0];
+    let mut established = TcpStream::connect(address).await.unwrap();
+    established.write_all(&frame(&query(1))).await.unwrap();
+    assert_eq!(read_frame(&mut established).await.unwrap(), reply(1));
+    let inherited = old.handle.sockets().unwrap();
+    assert_eq!(inherited.len(), 3);
+    let fds = inherited.into_iter().map(|(at, _, fd)| {
+        assert_eq!(at, address);
+        fd
+    });
+    // With one worker more or less every socket is read all the same.
+    let listen = address.to_string();
+    let bound = Listeners::adopt(&config(&[&listen], 1), fds.collect()).unwrap();
+    let sockets: Vec<_> = clients_that_asked(address, 0).await;
+    old.handle.hand_over();
+    // Connected while nobody accepts.
+    let mut waiting = TcpStream::connect(address).await.unwrap();
+    waiting.write_all(&frame(&query(2))).await.unwrap();
+    timeout(PATIENCE, old.task).await.unwrap().unwrap();
+    let more = clients_that_asked(address, 100).await;
+    let new = Running::run(bound);
+    assert_eq!(new.addresses, [address]);
+    for (id, socket) in sockets.into_iter().chain(more) {
+        let mut buffer = [0; 100];
+        let length = timeout(PATIENCE, socket.recv(&mut buffer)).await.unwrap();
+        assert_eq!(buffer[..length.unwrap()], reply(id));
+    }
+    assert_eq!(read_frame(&mut waiting).await.unwrap(), reply(2));
+    // The old connection was finished.
+    closed(&mut established).await;
+    assert!(old.handle.sockets().unwrap().is_empty());
+}
+
+/// Clients of many ports that have just asked, with the ID they asked with.
+async fn clients_that_asked(server: SocketAddr, first: u16) -> Vec<(u16, UdpSocket)> {
+    let mut out = Vec::new();
+    for id in first..first + 40 {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        socket.send_to(&query(id), server).await.unwrap();
+        out.push((id, socket));
+    }
+    out
+}
+
+#[tokio::test]
+async fn a_successor_opens_what_its_predecessor_did_not_have() {
+    let old = Running::start(&config(&["127.0.0.1:0"], 1));
+    let fds = || {
+        let sockets = old.handle.sockets().unwrap().into_iter();
+        sockets.map(|(_, _, fd)| fd).collect::<Vec<_>>()
+    };
+    let listen = old.addresses[0].to_string();
+    let more = config(&[&listen, "127.0.0.2:0"], 3);
+    let bound = Listeners::adopt(&more, fds()).unwrap();
+    assert_eq!(bound.handle().sockets().unwrap().len(), 8);
+    // A port left to the kernel is the port it was.
+    let same = Listeners::adopt(&config(&["127.0.0.1:0"], 1), fds()).unwrap();
+    assert_eq!(same.addresses(), old.addresses);
+    // What is no socket is closed and harms nothing.
+    let file = std::fs::File::open("/dev/null").unwrap().into();
+    let bound = Listeners::adopt(&config(&["127.0.0.1:0"], 1), vec![file]).unwrap();
+    assert_ne!(bound.addresses(), old.addresses);
 }
 
 #[tokio::test]

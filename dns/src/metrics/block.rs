@@ -128,13 +128,65 @@ impl Block {
         answers.retain(|key, _| keep(key));
     }
 
+    #[inline]
+    fn record(
+        &self,
+        table: &Table,
+        transport: Transport,
+        summary: &Summary,
+        add: impl Fn(&AtomicU64, u64),
+    ) {
+        let transport = match transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+        };
+        let (qtype, rcode) = (qtype_index(summary.qtype), rcode_index(summary.rcode));
+        if let Some(counter) = self.queries.get(query_index(transport, qtype, rcode)) {
+            add(counter, 1);
+        }
+        if summary.ecs {
+            add(&self.ecs, 1);
+        }
+        if let Some(steered) = &summary.steered
+            && let Some(counter) = self.steered(table, steered)
+        {
+            add(counter, 1);
+        }
+    }
+
+    #[inline]
+    fn took(&self, took: Duration, answers: u64, add: impl Fn(&AtomicU64, u64)) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        if let Some(counter) = self.durations.get(bucket_index(nanoseconds / answers)) {
+            add(counter, answers);
+        }
+        add(&self.duration_sum_ns, nanoseconds);
+    }
+
+    #[inline]
+    fn steered<'a>(&self, table: &'a Table, steered: &Steered) -> Option<&'a AtomicU64> {
+        let labels = &table.labels;
+        let pops = labels.pops.len();
+        let pop = steered.pop.map_or(pops, |pop| pop.index().min(pops));
+        let at = steered.service.index() * (pops + 1) + pop;
+        // A table of other labels than the snapshot's can only come from two batches of one block
+        // around a reload: that answer goes uncounted rather than to a wrong name.
+        let cell = table.cells.get(at)?;
+        let service = labels.services.get(steered.service.index())?;
+        let reasons = cell.get_or_init(|| {
+            let pop = labels.pops.get(pop).cloned().unwrap_or_default();
+            self.cell((service.clone(), pop))
+        });
+        reasons.get(steered.reason as usize)
+    }
+
     fn cell(&self, key: AnswerKey) -> Arc<Reasons> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.entry(key).or_default().clone()
     }
 }
 
-/// A few queries that see one configuration.
+/// A few queries that see one configuration, counted in a block that several threads write.
 #[derive(Debug)]
 pub struct Batch<'a> {
     block: &'a Block,
@@ -144,52 +196,63 @@ pub struct Batch<'a> {
 impl Batch<'_> {
     /// Counts an answer and the time it took to make.
     pub fn record(&self, transport: Transport, summary: &Summary, took: Duration) {
-        let transport = match transport {
-            Transport::Udp => 0,
-            Transport::Tcp => 1,
+        let add = |counter: &AtomicU64, amount| {
+            counter.fetch_add(amount, Relaxed);
         };
-        let block = self.block;
-        let index = query_index(
-            transport,
-            qtype_index(summary.qtype),
-            rcode_index(summary.rcode),
-        );
-        add(block.queries.get(index), 1);
-        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        add(block.durations.get(bucket_index(nanoseconds)), 1);
-        block.duration_sum_ns.fetch_add(nanoseconds, Relaxed);
-        if summary.ecs {
-            block.ecs.fetch_add(1, Relaxed);
-        }
-        if let Some(steered) = &summary.steered {
-            self.steered(steered);
-        }
+        self.block.record(&self.table, transport, summary, add);
+        self.block.took(took, 1, add);
     }
 
     /// Counts something that got no answer.
     pub fn count_drop(&self, why: Dropped) {
         self.block.count_drop(why);
     }
+}
 
-    fn steered(&self, steered: &Steered) {
-        let labels = &self.table.labels;
-        let pops = labels.pops.len();
-        let pop = steered.pop.map_or(pops, |pop| pop.index().min(pops));
-        let at = steered.service.index() * (pops + 1) + pop;
-        // A table of other labels than the snapshot's can only come from two batches of one block
-        // around a reload: that answer goes uncounted rather than to a wrong name.
-        let Some(cell) = self.table.cells.get(at) else {
-            return;
-        };
-        let Some(service) = labels.services.get(steered.service.index()) else {
-            return;
-        };
-        let reasons = cell.get_or_init(|| {
-            let pop = labels.pops.get(pop).cloned().unwrap_or_default();
-            self.block.cell((service.clone(), pop))
-        });
-        add(reasons.get(steered.reason as usize), 1);
+/// A block with the one thread that writes it: an addition is a load and a store, several times
+/// cheaper than one that other threads may cut in on.
+#[derive(Debug)]
+pub struct Tally {
+    block: Arc<Block>,
+    table: Arc<Table>,
+}
+
+impl Tally {
+    pub(super) fn new(block: Arc<Block>, labels: &Arc<Labels>) -> Self {
+        let table = Arc::new(Table::new(labels.clone()));
+        Self { block, table }
     }
+
+    /// From now on queries see the configuration named by `labels`.
+    pub fn follow(&mut self, labels: &Arc<Labels>) {
+        if !Arc::ptr_eq(&self.table.labels, labels) {
+            self.table = Arc::new(Table::new(labels.clone()));
+        }
+    }
+
+    /// Counts an answer.
+    pub fn record(&mut self, transport: Transport, summary: &Summary) {
+        self.block
+            .record(&self.table, transport, summary, add_alone);
+    }
+
+    /// Counts the time that so many answers took together; each counts with the mean.
+    pub fn took(&mut self, took: Duration, answers: u64) {
+        if answers > 0 {
+            self.block.took(took, answers, add_alone);
+        }
+    }
+
+    /// Counts something that got no answer, so often.
+    pub fn count_drop(&mut self, why: Dropped, count: u64) {
+        if let Some(counter) = self.block.dropped.get(why as usize) {
+            add_alone(counter, count);
+        }
+    }
+}
+
+fn add_alone(counter: &AtomicU64, amount: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
 }
 
 impl Table {
@@ -199,12 +262,6 @@ impl Table {
             labels,
             cells: std::iter::repeat_with(OnceLock::new).take(size).collect(),
         }
-    }
-}
-
-fn add(counter: Option<&AtomicU64>, amount: u64) {
-    if let Some(counter) = counter {
-        counter.fetch_add(amount, Relaxed);
     }
 }
 

@@ -1,9 +1,9 @@
 //! Counters of the query path.
 //!
 //! ```text
-//! respond → Summary → Batch::record → Block (one per worker, atomics) ─┐
-//!                                     Block …                          ├→ Collector, at scrape
-//!                                     Block (TCP, shared)             ─┘
+//! respond → Summary → Tally::record → Block (one per worker)  ─┐
+//!                     Tally::record → Block …                  ├→ Collector, at scrape
+//!                     Batch::record → Block (TCP, shared)     ─┘
 //! ```
 //!
 //! A worker adds to atomics of its own block, so a query costs no lock, no allocation and no cache
@@ -21,7 +21,7 @@ mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use block::{Batch, Block};
+pub use block::{Batch, Block, Tally};
 pub use collect::Collector;
 pub use tables::Dropped;
 
@@ -55,6 +55,11 @@ impl Metrics {
             .unwrap_or_else(PoisonError::into_inner)
             .push(block.clone());
         block
+    }
+
+    /// A new block with its only writer, which begins with the configuration named by `labels`.
+    pub fn tally(&self, labels: &Arc<Labels>) -> Tally {
+        Tally::new(self.block(), labels)
     }
 
     pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {

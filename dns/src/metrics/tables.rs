@@ -21,11 +21,13 @@ pub enum Dropped {
     SlowReader,
     /// A TCP frame did not become whole in time, or cannot be a DNS message.
     BadFrame,
+    /// The kernel had no room for a datagram: the receive buffer of the socket was full.
+    KernelBuffer,
 }
 
 impl Dropped {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Short,
         Self::Response,
         Self::BadSource,
@@ -34,6 +36,7 @@ impl Dropped {
         Self::ConnectionLimit,
         Self::SlowReader,
         Self::BadFrame,
+        Self::KernelBuffer,
     ];
 
     /// The value of the label `reason`.
@@ -47,6 +50,7 @@ impl Dropped {
             Self::ConnectionLimit => "connection_limit",
             Self::SlowReader => "slow_reader",
             Self::BadFrame => "bad_frame",
+            Self::KernelBuffer => "kernel_buffer",
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Datagrams in batches: `recvmmsg` and `sendmmsg` through nix.
 //!
-//! The floor and the load generator share it. (quinn-udp sends to one peer at a time, and its
-//! segmentation offload would change what the servers are asked to do.)
+//! The floor and the load generator share it.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
