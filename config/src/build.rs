@@ -171,7 +171,6 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
 
     let server = read_server(parts.server);
     let admin = read_admin(parts.admin, &server);
-    let log = read_log(parts.log);
     let steering = parts.steering.map_or_else(default_steering, |table| {
         let steering = read_steering(&table, default_steering());
         table.close();
@@ -228,7 +227,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         named_files: sink.take_named_files(),
         server,
         admin,
-        log,
+        log: read_log(parts.log),
         geo,
         steering,
         checks: checks_read,
