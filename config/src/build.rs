@@ -201,7 +201,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         );
     }
     let zones = read_zones(parts.zones, &pools, &steering);
-    let bgp = read_bgp(parts.bgp, &pops);
+    let bgp = read_bgp(parts.bgp, &pops, &server);
 
     let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
     judge_scopes(&networks, steering.scope_max, &services);

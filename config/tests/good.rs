@@ -8,11 +8,11 @@ use std::{
 };
 
 use meridian_config::{
-    Admin, AdminTls, AnnounceHealth, AoAlgorithm, BgpAuth, BgpBfd, Chaos, Check, CheckId,
-    CheckKind, Config, Coordinates, Diagnostic, Diagnostics, DrainSettings, Family, Fence, Geo,
-    GeoNetwork, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId,
-    Ratio, ScopeMax, Secret, SecretFile, Server, ServiceInterface, StatusRange, Steering,
-    TcpLimits, TlsCheck, Ttl, Weight, load, parse,
+    Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
+    Coordinates, Diagnostic, Diagnostics, DrainSettings, Family, Fence, Geo, GeoNetwork, HttpCheck,
+    HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId, Ratio, ScopeMax, Secret,
+    SecretFile, Server, ServiceInterface, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight,
+    load, parse,
 };
 
 fn good(name: &str) -> Config {
@@ -219,7 +219,7 @@ fn every_key_reaches_the_model() {
     let file = |name: &str| Path::new("testdata/good").join(name);
     let text = |text: &str| Some(text.to_owned());
     let server = Server {
-        listen: ["127.0.0.1:5300", "[::1]:5300"]
+        listen: ["203.0.113.53:5300", "203.0.113.54:5300", "[::]:5300"]
             .map(|a| a.parse().unwrap())
             .to_vec(),
         workers: 2,
@@ -599,7 +599,7 @@ fn bgp_of_the_contract() {
         interval: Duration::from_millis(300),
         multiplier: 3,
     };
-    assert_eq!((peer.bfd, peer.gtsm, peer.hops), (Some(bfd), true, 1));
+    assert_eq!((peer.bfd, peer.gtsm), (Some(bfd), true));
     assert_eq!((peer.port, peer.passive), (179, false));
     let interface = ServiceInterface::Named("meridian0".to_owned());
     assert_eq!((bgp.site, bgp.interface), (PopId(0), interface));
@@ -626,12 +626,10 @@ fn bgp_of_everything() {
     };
     let ao = BgpAuth::Ao {
         key: key.clone(),
-        send_id: 7,
-        receive_id: 8,
-        algorithm: AoAlgorithm::Aes128Cmac,
+        key_id: 7,
     };
     assert_eq!(bgp.peers[0].auth, BgpAuth::Md5(key));
-    assert_eq!((&bgp.peers[1].auth, bgp.peers[1].hops), (&ao, 2));
+    assert_eq!(bgp.peers[1].auth, ao);
     // Nobody reads a key out of a log.
     assert!(!format!("{bgp:?}").contains("s3cret"));
     let [one, two] = &bgp.announce[..] else {

@@ -91,8 +91,6 @@ pub struct BgpPeer {
     pub auth: BgpAuth,
     /// Generalized TTL Security (RFC 5082): only packets sent with TTL 255 by a direct neighbour.
     pub gtsm: bool,
-    /// The peer may be so many hops away; 1 is a direct neighbour.
-    pub hops: u8,
     /// Bidirectional Forwarding Detection (RFC 5881).
     pub bfd: Option<BgpBfd>,
 }
@@ -104,26 +102,13 @@ pub enum BgpAuth {
     Open,
     /// TCP-MD5 (RFC 2385).
     Md5(SecretFile),
-    /// TCP-AO (RFC 5925).
+    /// TCP-AO (RFC 5925) with HMAC-SHA-1-96.
     Ao {
         /// The master key.
         key: SecretFile,
-        /// `KeyID` that we send.
-        send_id: u8,
-        /// `KeyID` that the peer sends.
-        receive_id: u8,
-        /// MAC algorithm.
-        algorithm: AoAlgorithm,
+        /// `KeyID` in both directions.
+        key_id: u8,
     },
-}
-
-/// MAC algorithm of TCP-AO (RFC 5926 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AoAlgorithm {
-    /// HMAC-SHA-1-96.
-    HmacSha1,
-    /// AES-128-CMAC-96.
-    Aes128Cmac,
 }
 
 /// A secret in a file of its own.
@@ -183,7 +168,7 @@ pub struct Announce {
 pub enum AnnounceHealth {
     /// This server answers on its service addresses.
     SelfProbe,
-    /// The prober's verdict on this PoP, and the self-probe.
+    /// The prober's verdict on this PoP.
     Pop(PopId),
 }
 

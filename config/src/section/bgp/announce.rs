@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 
 use crate::{
-    Announce, AnnounceHealth, BgpPeer, DrainSettings, Family, PopId,
+    Announce, AnnounceHealth, BgpPeer, DrainSettings, Family, PopId, Server,
     duration::write_duration,
     names::Names,
     text::quote,
@@ -39,11 +39,17 @@ const NO_SERVICE: [(&str, &str); 9] = [
     ("ff00::/8", "multicast"),
 ];
 
+/// What a prefix refers to.
+pub(super) struct World<'w, 'a> {
+    pub(super) peers: &'w [BgpPeer],
+    pub(super) pops: &'w Names<'a>,
+    pub(super) server: &'w Server,
+}
+
 /// Reads the announced prefixes.
 pub(super) fn read_announcements<'a>(
     tables: Vec<Table<'a>>,
-    peers: &[BgpPeer],
-    pops: &Names<'a>,
+    world: &World<'_, 'a>,
 ) -> Vec<Announce> {
     if let Some(table) = tables.get(PREFIXES_LIMIT) {
         let message = format!("this is prefix number {}", PREFIXES_LIMIT + 1);
@@ -51,20 +57,19 @@ pub(super) fn read_announcements<'a>(
         table.at.mistake(message, help);
     }
     let mut first = HashMap::new();
-    let one = |table| read_one(table, peers, pops, &mut first);
+    let one = |table| read_one(table, world, &mut first);
     tables.into_iter().map(one).collect()
 }
 
 fn read_one<'a>(
     table: Table<'a>,
-    peers: &[BgpPeer],
-    pops: &Names<'a>,
+    world: &World<'_, 'a>,
     first: &mut HashMap<IpNet, At<'a>>,
 ) -> Announce {
     let value = table.required("prefix", "\"192.0.2.53/32\"");
     let prefix = value.as_ref().and_then(|v| read_prefix(v, first));
     let health = table.get("health", "\"self\"");
-    let health = health.and_then(|v| read_health(&v, pops));
+    let health = health.and_then(|v| read_health(&v, world.pops));
     let addresses = table.get("addresses", "[\"192.0.2.53\"]");
     let addresses = match (addresses, prefix) {
         (Some(value), Some(prefix)) => read_addresses(&value, prefix),
@@ -82,13 +87,16 @@ fn read_one<'a>(
         }
         (_, None) => Vec::new(),
     };
+    if let Some(value) = &value {
+        judge_listen(value, &addresses, world.server);
+    }
     let next_hop = table.get("next_hop", "\"10.99.0.2\"");
     let next_hop_read = match (&next_hop, prefix) {
         (Some(value), Some(prefix)) => read_next_hop(value, prefix),
         _ => None,
     };
     if let (Some(value), Some(prefix), None) = (&value, prefix, &next_hop) {
-        judge_default_next_hop(value, prefix, peers);
+        judge_default_next_hop(value, prefix, world.peers);
     }
     let med = table.get("med", "0").and_then(|v| v.integer(0..=u32::MAX));
     let communities = table.get("communities", "[\"64512:100\"]");
@@ -181,6 +189,25 @@ fn read_addresses(value: &Value<'_>, prefix: IpNet) -> Vec<IpAddr> {
         all.push(address);
     }
     all
+}
+
+/// A service address without a socket would answer nobody.
+fn judge_listen(value: &Value<'_>, addresses: &[IpAddr], server: &Server) {
+    let covered = |address: &IpAddr| {
+        server.listen.iter().any(|listen| {
+            let whole = listen.ip().is_unspecified();
+            listen.ip() == *address || (whole && listen.is_ipv4() == address.is_ipv4())
+        })
+    };
+    // An empty list is already reported.
+    if let Some(address) = addresses.iter().find(|a| !covered(a))
+        && !server.listen.is_empty()
+    {
+        value.mistake(
+            format!("nothing in `server.listen` covers the service address {address}"),
+            format!("add {address} with a port to `server.listen`, or an unspecified address"),
+        );
+    }
 }
 
 fn read_next_hop(value: &Value<'_>, prefix: IpNet) -> Option<IpAddr> {

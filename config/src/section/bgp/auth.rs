@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    AoAlgorithm, BgpAuth, Secret, SecretFile,
+    BgpAuth, Secret, SecretFile,
     text::quote,
     walk::{Secrets, Table, Value},
 };
@@ -16,18 +16,10 @@ use crate::{
 /// Longest key of TCP-MD5 and of TCP-AO (`TCP_MD5SIG_MAXKEYLEN`, `TCP_AO_MAXKEYLEN`).
 const SECRET_LIMIT: usize = 80;
 
-const ALGORITHMS: [(&str, AoAlgorithm); 2] = [
-    ("hmac-sha-1-96", AoAlgorithm::HmacSha1),
-    ("aes-128-cmac-96", AoAlgorithm::Aes128Cmac),
-];
-
 /// Reads how a session is authenticated.
 pub(super) fn read_auth(table: &Table<'_>) -> BgpAuth {
     let password = table.get("password_file", "\"tor1.key\"");
-    let ao = table.get(
-        "tcp_ao",
-        "{ key_file = \"tor1.key\", send_id = 1, receive_id = 1 }",
-    );
+    let ao = table.get("tcp_ao", "{ key_file = \"tor1.key\", key_id = 1 }");
     if let (Some(_), Some(ao)) = (&password, &ao) {
         ao.mistake(
             "a session has either `password_file` (TCP-MD5) or `tcp_ao`",
@@ -44,20 +36,12 @@ pub(super) fn read_auth(table: &Table<'_>) -> BgpAuth {
 
 fn read_ao(table: Table<'_>) -> Option<BgpAuth> {
     let key = table.required("key_file", "\"tor1.key\"");
-    let id = |key| {
-        let value = table.get(key, "1").and_then(|v| v.integer(0..=255));
-        value.and_then(|v| u8::try_from(v).ok()).unwrap_or(1)
-    };
-    let (send_id, receive_id) = (id("send_id"), id("receive_id"));
-    let algorithm = table.get("algorithm", "\"hmac-sha-1-96\"");
-    let algorithm = algorithm.and_then(|v| v.choice(&ALGORITHMS));
+    let key_id = table.get("key_id", "1").and_then(|v| v.integer(0..=255));
     let key = key.and_then(|v| read_secret(&v));
     table.close();
     Some(BgpAuth::Ao {
         key: key?,
-        send_id,
-        receive_id,
-        algorithm: algorithm.unwrap_or(AoAlgorithm::HmacSha1),
+        key_id: key_id.and_then(|id| u8::try_from(id).ok()).unwrap_or(1),
     })
 }
 

@@ -6,9 +6,12 @@ mod peer;
 
 use std::{net::Ipv4Addr, time::Duration};
 
-use self::{announce::read_announcements, peer::read_peers};
+use self::{
+    announce::{World, read_announcements},
+    peer::read_peers,
+};
 use crate::{
-    Announce, Bgp, BgpPeer, PopId, SelfProbe, ServiceInterface,
+    Announce, Bgp, BgpPeer, PopId, SelfProbe, Server, ServiceInterface,
     duration::write_duration,
     names::Names,
     text::quote,
@@ -22,7 +25,11 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Reads `[bgp]`, when it is there.
-pub(crate) fn read_bgp<'a>(table: Option<Table<'a>>, pops: &Names<'a>) -> Option<Bgp> {
+pub(crate) fn read_bgp<'a>(
+    table: Option<Table<'a>>,
+    pops: &Names<'a>,
+    server: &Server,
+) -> Option<Bgp> {
     let table = table?;
     let site = table
         .required("site", "\"fra\"")
@@ -75,7 +82,14 @@ pub(crate) fn read_bgp<'a>(table: Option<Table<'a>>, pops: &Names<'a>) -> Option
         peers: read_peers(peers.unwrap_or_default(), local_as, listen_port == 0),
         announce: Vec::new(),
     };
-    let announce = read_announcements(announce.unwrap_or_default(), &bgp.peers, pops);
+    let announce = read_announcements(
+        announce.unwrap_or_default(),
+        &World {
+            peers: &bgp.peers,
+            pops,
+            server,
+        },
+    );
     judge_presence(&table, &bgp.peers, &announce);
     table.close();
     Some(Bgp { announce, ..bgp })

@@ -54,7 +54,7 @@ fn read_peer<'a>(
         );
     }
     let auth = read_auth(&table);
-    let hops = table.get("multihop", "2").and_then(|v| v.integer(2..=255));
+    let gtsm = table.get("gtsm", "true");
     let peer = BgpPeer {
         name: name.unwrap_or_default().to_owned(),
         address: address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
@@ -63,9 +63,8 @@ fn read_peer<'a>(
         remote_as,
         passive: waits,
         auth,
-        gtsm: read_gtsm(&table, hops),
-        hops: hops.and_then(|h| u8::try_from(h).ok()).unwrap_or(1),
-        bfd: read_bfd(&table, hops),
+        gtsm: gtsm.and_then(|v| v.boolean()) == Some(true),
+        bfd: read_bfd(&table),
     };
     table.close();
     peer
@@ -134,29 +133,8 @@ fn read_local_address(value: &Value<'_>, peer: Option<IpAddr>) -> Option<IpAddr>
     Some(address)
 }
 
-/// RFC 5082 §3: the trusted TTL range starts at 255 for a directly connected neighbour.
-fn read_gtsm(table: &Table<'_>, hops: Option<u32>) -> bool {
-    let Some(value) = table.get("gtsm", "true") else {
-        return false;
-    };
-    let wanted = value.boolean() == Some(true);
-    if let (true, Some(hops)) = (wanted, hops) {
-        value.mistake(
-            format!("`gtsm` accepts direct neighbours only, but `multihop` is {hops}"),
-            "remove one of them",
-        );
-    }
-    wanted
-}
-
-fn read_bfd(table: &Table<'_>, hops: Option<u32>) -> Option<BgpBfd> {
+fn read_bfd(table: &Table<'_>) -> Option<BgpBfd> {
     let value = table.get("bfd", "{ interval = \"300ms\", multiplier = 3 }")?;
-    if let Some(hops) = hops {
-        value.mistake(
-            format!("`bfd` watches a direct neighbour, but `multihop` is {hops}"),
-            "remove one of them",
-        );
-    }
     let table = value.table()?;
     let range = Duration::from_millis(10)..=Duration::from_secs(60);
     let interval = table.get("interval", "\"300ms\"");

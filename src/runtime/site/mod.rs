@@ -1,0 +1,4 @@
+//! This server as a site.
+
+mod ask;
+mod judge;

@@ -1,0 +1,3 @@
+//! Handing a running server over to another binary.
+
+mod channel;
