@@ -2,10 +2,12 @@
 //!
 //! 1. Only a fatal finding of this site may withdraw; data too old or dependencies out of reach
 //!    never do.
-//! 2. A last-resort site never withdraws by itself.
-//! 3. Where sites share a store, a permit must say that enough others announce; without a store
-//!    nobody can count them, so a fatal finding withdraws.
-//! 4. An operator's word passes, always.
+//! 2. A last-resort site never withdraws by itself, and no site does that an operator has pinned.
+//! 3. While a dependency is out of reach, new withdrawals are frozen.
+//! 4. Where sites share a store, a permit must say that enough others announce and that not too
+//!    many are withdrawn already; without a store nobody can count them, so a fatal finding
+//!    withdraws.
+//! 5. An operator's word passes, always.
 
 use serde::Serialize;
 
@@ -20,6 +22,19 @@ pub struct Site {
     pub min_sites: u32,
 }
 
+/// What holds every automatic withdrawal at this moment, whatever was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restraint {
+    /// Nothing does.
+    Free,
+    /// A dependency is out of reach.
+    Frozen,
+    /// An operator pinned the announcement.
+    Pinned,
+    /// A dry run asks other sites for nothing.
+    DryRun,
+}
+
 /// What is known about the other sites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Permit {
@@ -31,6 +46,13 @@ pub enum Permit {
     Denied {
         /// Other sites known fresh and announcing.
         others: u32,
+    },
+    /// The store refused: so many sites are withdrawn by automation already.
+    TooManyAtOnce {
+        /// Other sites that hold a permit.
+        withdrawn: u32,
+        /// How many may hold one at a time.
+        max_concurrent: u32,
     },
     /// A lease is held: `others` other sites are known to announce.
     Held {
@@ -48,7 +70,16 @@ pub enum Refusal {
     /// Rule 2.
     #[error("withdraw refused: this site is the last resort")]
     LastResort,
+    /// Rule 2.
+    #[error("withdraw refused: pinned by an operator")]
+    Pinned,
     /// Rule 3.
+    #[error("withdraw refused: a dependency is out of reach, withdrawals are frozen")]
+    Frozen,
+    /// A dry run asks for no permit.
+    #[error("withdraw refused: a dry run asks other sites for no permit")]
+    DryRun,
+    /// Rule 4.
     #[error("withdraw refused: would leave {others} < min_sites {min_sites}")]
     TooFewSites {
         /// Other sites known to announce.
@@ -56,16 +87,31 @@ pub enum Refusal {
         /// What must be left.
         min_sites: u32,
     },
-    /// Rule 3.
+    /// Rule 4.
+    #[error(
+        "withdraw refused: {withdrawn} other sites are withdrawn already, max_concurrent {max_concurrent}"
+    )]
+    TooManyAtOnce {
+        /// Other sites that hold a permit.
+        withdrawn: u32,
+        /// How many may hold one at a time.
+        max_concurrent: u32,
+    },
+    /// Rule 4.
     #[error("withdraw refused: the permit store cannot be reached")]
     NoPermit,
 }
 
-/// Decides by the four rules above.
+/// Decides by the rules above.
 ///
 /// # Errors
 /// The refusal, to be shown to operators as it is.
-pub fn may_withdraw(site: Site, finding: Finding, permit: Permit) -> Result<(), Refusal> {
+pub fn may_withdraw(
+    site: Site,
+    restraint: Restraint,
+    finding: Finding,
+    permit: Permit,
+) -> Result<(), Refusal> {
     match finding {
         Finding::Operator => return Ok(()),
         Finding::Healthy | Finding::Stale | Finding::Dependency => return Err(Refusal::NotFatal),
@@ -73,6 +119,12 @@ pub fn may_withdraw(site: Site, finding: Finding, permit: Permit) -> Result<(), 
     }
     if site.last_resort {
         return Err(Refusal::LastResort);
+    }
+    match restraint {
+        Restraint::Pinned => return Err(Refusal::Pinned),
+        Restraint::Frozen => return Err(Refusal::Frozen),
+        Restraint::DryRun if permit != Permit::NoStore => return Err(Refusal::DryRun),
+        Restraint::DryRun | Restraint::Free => {}
     }
     let too_few = |others| Refusal::TooFewSites {
         others,
@@ -82,6 +134,13 @@ pub fn may_withdraw(site: Site, finding: Finding, permit: Permit) -> Result<(), 
         Permit::NoStore => Ok(()),
         Permit::Unavailable => Err(Refusal::NoPermit),
         Permit::Denied { others } => Err(too_few(others)),
+        Permit::TooManyAtOnce {
+            withdrawn,
+            max_concurrent,
+        } => Err(Refusal::TooManyAtOnce {
+            withdrawn,
+            max_concurrent,
+        }),
         // Automation never withdraws the last announcing site, whatever `min_sites` says.
         Permit::Held { others } if others < site.min_sites.max(1) => Err(too_few(others)),
         Permit::Held { .. } => Ok(()),
@@ -109,8 +168,36 @@ mod tests {
             Just(Permit::NoStore),
             Just(Permit::Unavailable),
             (0_u32..5).prop_map(|others| Permit::Denied { others }),
+            (0_u32..5).prop_map(|withdrawn| Permit::TooManyAtOnce {
+                withdrawn,
+                max_concurrent: 1
+            }),
             (0_u32..5).prop_map(|others| Permit::Held { others }),
         ]
+    }
+
+    fn restraint() -> impl Strategy<Value = Restraint> {
+        prop::sample::select(vec![
+            Restraint::Free,
+            Restraint::Frozen,
+            Restraint::Pinned,
+            Restraint::DryRun,
+        ])
+    }
+
+    #[test]
+    fn an_operators_word_passes() {
+        let site = Site {
+            last_resort: true,
+            min_sites: 9,
+        };
+        let operator = may_withdraw(
+            site,
+            Restraint::Frozen,
+            Finding::Operator,
+            Permit::Unavailable,
+        );
+        assert_eq!(operator, Ok(()));
     }
 
     #[test]
@@ -145,7 +232,7 @@ mod tests {
         ];
         for (finding, permit, expected) in cases {
             assert_eq!(
-                may_withdraw(site, finding, permit),
+                may_withdraw(site, Restraint::Free, finding, permit),
                 expected,
                 "{finding:?} {permit:?}"
             );
@@ -161,16 +248,18 @@ mod tests {
     proptest! {
         #[test]
         fn row_2_automation_never_leaves_too_few_sites(
-            last_resort: bool, min_sites in 0_u32..4, finding in finding(), permit in permit()
+            last_resort: bool, min_sites in 0_u32..4, restraint in restraint(), finding in finding(),
+            permit in permit()
         ) {
             let site = Site { last_resort, min_sites };
-            if may_withdraw(site, finding, permit).is_ok() {
+            if may_withdraw(site, restraint, finding, permit).is_ok() {
                 prop_assert!(!last_resort);
+                prop_assert!(!matches!(restraint, Restraint::Frozen | Restraint::Pinned));
                 prop_assert!(matches!(finding, Finding::LocalFatal | Finding::SiteFatal));
                 match permit {
                     Permit::NoStore => {}
                     Permit::Held { others } => prop_assert!(others >= min_sites.max(1)),
-                    Permit::Unavailable | Permit::Denied { .. } => prop_assert!(false),
+                    _ => prop_assert!(false, "{permit:?} is no permit"),
                 }
             }
         }

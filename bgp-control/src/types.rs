@@ -21,7 +21,7 @@ pub enum Stage {
     Lingering,
     /// Withdrawn.
     Withdrawn,
-    /// Unhealthy but announced and depreferenced, because nobody else would be left.
+    /// Unhealthy but announced and depreferenced: automation may not withdraw it.
     Pinned,
     /// Flapped too often; withdrawn until the penalty has decayed.
     Suppressed,
