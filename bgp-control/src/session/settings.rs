@@ -7,6 +7,7 @@ use std::{
 };
 
 use ipnet::IpNet;
+use meridian_config::{Bgp, BgpAuth, BgpPeer, SecretFile};
 
 /// The port of BGP (RFC 4271 §8.2.1).
 pub const BGP_PORT: u16 = 179;
@@ -21,7 +22,7 @@ pub struct SpeakerSettings {
     pub router_id: Ipv4Addr,
     /// Proposed hold time: 0, or 3 s to 65,535 s, whole seconds (RFC 4271 §4.2).
     pub hold_time: Duration,
-    /// Port on which peers may reach us; 179 unless tests say otherwise.
+    /// Port on which peers may reach us; 0: not listening.
     pub listen_port: u16,
     /// The only prefixes that may ever leave this server. Others are refused at the last step,
     /// whatever asked for them. A route with BLACKHOLE (RFC 7999) may be more specific than one.
@@ -67,6 +68,8 @@ pub enum Auth {
     /// None.
     #[default]
     None,
+    /// There should be a key, and it could not be read: the session stays closed.
+    Missing,
     /// TCP-MD5 (RFC 2385).
     Md5(Secret),
     /// TCP-AO (RFC 5925), HMAC-SHA-1-96 (RFC 5926).
@@ -147,6 +150,57 @@ impl SpeakerSettings {
             0 if self.hold_time.is_zero() => 0,
             // RFC 4271 §4.2: "The Hold Time MUST be either zero or at least three seconds."
             seconds => u16::try_from(seconds.max(3)).unwrap_or(u16::MAX),
+        }
+    }
+}
+
+impl From<&Bgp> for SpeakerSettings {
+    fn from(bgp: &Bgp) -> Self {
+        let relies = bgp
+            .announce
+            .iter()
+            .any(|announce| announce.drain.prepend == 0 && announce.drain.med <= announce.med);
+        Self {
+            local_as: bgp.local_as,
+            router_id: bgp.router_id,
+            hold_time: bgp.hold_time,
+            listen_port: bgp.listen_port,
+            prefixes: bgp
+                .announce
+                .iter()
+                .map(|announce| announce.prefix)
+                .collect(),
+            peers: bgp.peers.iter().map(PeerSettings::from).collect(),
+            dry_run: bgp.dry_run,
+            relies_on_graceful_shutdown: relies,
+        }
+    }
+}
+
+impl From<&BgpPeer> for PeerSettings {
+    fn from(peer: &BgpPeer) -> Self {
+        Self {
+            port: peer.port,
+            local_address: peer.local_address,
+            passive: peer.passive,
+            auth: Auth::from(&peer.auth),
+            gtsm: peer.gtsm,
+            bfd: peer.bfd.is_some(),
+            ..Self::new(&peer.name, peer.address, peer.remote_as)
+        }
+    }
+}
+
+impl From<&BgpAuth> for Auth {
+    fn from(auth: &BgpAuth) -> Self {
+        let secret = |file: &SecretFile| file.secret.clone().and_then(|key| Secret::new(key.0));
+        match auth {
+            BgpAuth::Open => Self::None,
+            BgpAuth::Md5(file) => secret(file).map_or(Self::Missing, Self::Md5),
+            BgpAuth::Ao { key, key_id } => secret(key).map_or(Self::Missing, |key| Self::Ao {
+                key_id: *key_id,
+                key,
+            }),
         }
     }
 }

@@ -89,7 +89,7 @@ pub struct Agreed {
 }
 
 /// A route as the peer was told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstalledRoute {
     /// The prefix.
     pub prefix: IpNet,
