@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
 
 use crate::{
-    Cell, CellId, DatabaseInfo, Located,
+    Cell, CellId, DatabaseInfo, Found, Located, PlaceId,
     countries::Countries,
     database::{Database, Gazetteer, Layer},
     fold::{EMBEDDED, embedded_network, fold, range_of},
@@ -24,7 +24,7 @@ pub struct ClientMap {
     v4: Table<u32>,
     v6: Table<u128>,
     cells: Vec<Cell>,
-    /// What a value with [`PIN`] set stands for.
+    /// What the places after those of the cells stand for.
     pins: Vec<(Option<CellId>, PopId)>,
     pub(crate) networks: Networks,
     pub(crate) city: Vec<Database>,
@@ -34,7 +34,8 @@ pub struct ClientMap {
     files: Vec<PathBuf>,
 }
 
-/// Set in a value that is an index into `pins` instead of a cell.
+/// Set, while sources are laid over each other, in a value that is an index into `pins` instead of
+/// a cell.
 const PIN: u32 = 1 << 31;
 
 /// Value of the embedded IPv4 ranges: no address there is ever looked up, but their neighbours'
@@ -111,17 +112,55 @@ impl ClientMap {
     /// Where an address is, and over how wide a prefix that holds. Total; no allocation, no lock.
     pub fn locate(&self, address: IpAddr) -> Located {
         let (how, judged) = fold(address);
-        let (value, len) = match judged {
-            IpAddr::V4(v4) => self.v4.lookup(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.lookup(v6.to_bits()),
-        };
-        let (cell, pinned) = self.meaning(value);
-        let prefix_len = how.offset().unwrap_or(0).saturating_add(len);
+        let found = self.find(judged);
+        let (cell, pinned) = self.place(found.place);
+        let prefix_len = how
+            .offset()
+            .unwrap_or(0)
+            .saturating_add(self.alike(judged, found));
         Located {
             cell,
             pinned,
             prefix_len,
             fold: how,
+        }
+    }
+
+    /// What is known of an address that has been folded. Total; no allocation, no lock.
+    pub fn find(&self, judged: IpAddr) -> Found {
+        let (value, range) = match judged {
+            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
+            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
+        };
+        Found {
+            place: PlaceId(value),
+            range,
+        }
+    }
+
+    /// Length of the widest prefix with a folded address over which the same is known; `found` is
+    /// what [`find`](Self::find) said of it.
+    pub fn alike(&self, judged: IpAddr, found: Found) -> u8 {
+        match judged {
+            IpAddr::V4(v4) => self.v4.alike(v4.to_bits(), found.range),
+            IpAddr::V6(v6) => self.v6.alike(v6.to_bits(), found.range),
+        }
+    }
+
+    /// Number of places: every [`PlaceId`] is below it.
+    pub fn places(&self) -> usize {
+        self.cells.len() + self.pins.len() + 1
+    }
+
+    /// What a place stands for: the cell, and the PoP that its clients are pinned to.
+    pub fn place(&self, place: PlaceId) -> (Option<CellId>, Option<PopId>) {
+        let index = place.0 as usize;
+        match index.checked_sub(self.cells.len()) {
+            None => (Some(CellId(place.0)), None),
+            Some(beyond) => match self.pins.get(beyond) {
+                Some((cell, pop)) => (*cell, Some(*pop)),
+                None => (None, None),
+            },
         }
     }
 
@@ -140,19 +179,6 @@ impl ClientMap {
         self.files.clone()
     }
 
-    fn meaning(&self, value: u32) -> (Option<CellId>, Option<PopId>) {
-        if value == NOTHING || value == EMBEDDED_V4 {
-            return (None, None);
-        }
-        if value & PIN == 0 {
-            return (Some(CellId(value)), None);
-        }
-        match self.pins.get((value & !PIN) as usize) {
-            Some((cell, pop)) => (*cell, Some(*pop)),
-            None => (None, None),
-        }
-    }
-
     fn merge(
         mut gazetteer: Gazetteer,
         below: Layer,
@@ -168,12 +194,15 @@ impl ClientMap {
             .with(&networks.v6(), |cell, network| over.value(cell, network));
         let v6 = v6.under(&embedded());
         let pins = over.pins;
+        let cells = gazetteer.cells.finish();
+        let place = |value| place_of(value, cells.len(), pins.len());
+        let (v4, v6) = (v4.map(place), v6.map(place));
         let open = databases.city.iter().chain(&databases.asn);
         let infos = open.map(|database| database.info.clone()).collect();
         Self {
             v4: Table::new(&v4),
             v6: Table::new(&v6),
-            cells: gazetteer.cells.finish(),
+            cells,
             pins,
             networks,
             city: databases.city,
@@ -250,6 +279,19 @@ impl<'a> Over<'a> {
             pins.push((cell, pop));
             index | PIN
         })
+    }
+}
+
+/// The place that a value stands for when everything is laid over each other. Nobody asks for the
+/// embedded ranges by themselves, and nothing is known of them.
+fn place_of(value: u32, cells: usize, pins: usize) -> u32 {
+    // Cells are far fewer than 2^31, and pins at most as many as there are networks.
+    let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
+    match value {
+        NOTHING => number(cells + pins),
+        EMBEDDED_V4 => EMBEDDED_V4,
+        pin if pin & PIN != 0 => number(cells + (pin & !PIN) as usize),
+        cell => cell,
     }
 }
 

@@ -245,9 +245,8 @@ impl<A: Address> Table<A> {
         }
     }
 
-    /// Value of `address`, and the length of the widest prefix with it that has this one value.
-    /// Total; no allocation.
-    pub(crate) fn lookup(&self, address: A) -> (u32, u8) {
+    /// Value of `address`, and which range it is in. Total; no allocation.
+    pub(crate) fn find(&self, address: A) -> (u32, u32) {
         let slot = address.leading(self.index_bits);
         let begin = |slot: usize| self.index.get(slot).map(|at| *at as usize);
         let first = begin(slot).unwrap_or(0);
@@ -256,14 +255,18 @@ impl<A: Address> Table<A> {
         let among = self.entries.get(first..last).unwrap_or(&[]);
         let before = among.partition_point(|entry| entry.start() <= address);
         let at = first + before.saturating_sub(1);
-        let Some(found) = self.entries.get(at) else {
-            return (NOTHING, 0);
-        };
-        let lower = found.start().previous();
+        let value = self.entries.get(at).map_or(NOTHING, |found| found.value);
+        (value, u32::try_from(at).unwrap_or(u32::MAX))
+    }
+
+    /// Length of the widest prefix with `address` within the range that [`find`](Self::find) gave.
+    pub(crate) fn alike(&self, address: A, range: u32) -> u8 {
+        let at = range as usize;
+        let lower = self.entries.get(at).and_then(|own| own.start().previous());
         let upper = self.entries.get(at + 1).map(Entry::start);
         // A prefix must be one bit longer than what it has in common with a neighbour outside.
         let beyond = |other: Option<A>| other.map_or(0, |other| address.common(other) + 1);
-        (found.value, beyond(lower).max(beyond(upper)))
+        beyond(lower).max(beyond(upper))
     }
 
     /// Number of ranges.
@@ -337,8 +340,10 @@ mod tests {
     #[test]
     fn prefix_of_the_whole_space_is_zero() {
         let table = Table::new(&Ranges::<u128>::filled(7));
-        assert_eq!(table.lookup(0), (7, 0));
-        assert_eq!(table.lookup(u128::MAX), (7, 0));
+        for address in [0, u128::MAX] {
+            assert_eq!(table.find(address), (7, 0));
+            assert_eq!(table.alike(address, 0), 0);
+        }
     }
 
     proptest! {
@@ -347,7 +352,8 @@ mod tests {
             let ranges = build(&cuts);
             let table = Table::new(&ranges);
             for address in probes(&[&ranges], &extra) {
-                let (value, len) = table.lookup(address);
+                let (value, range) = table.find(address);
+                let len = table.alike(address, range);
                 prop_assert_eq!(value, ranges.get(address));
                 let alike = |len: u8| {
                     let host = if len == 0 { u32::MAX } else { u32::MAX.checked_shr(len.into()).unwrap_or(0) };

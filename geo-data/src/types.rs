@@ -29,6 +29,20 @@ fn as_text<S: Serializer>(code: &Option<[u8; 2]>, to: S) -> Result<S::Ok, S::Err
         .serialize(to)
 }
 
+/// What is known of an address as one number: its cell and what it is pinned to. Dense from 0, so
+/// that it can index tables; [`ClientMap::place`](crate::ClientMap::place) says what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PlaceId(pub u32);
+
+/// Where an address stands in the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What is known of it.
+    pub place: PlaceId,
+    /// The range of addresses that it is in, counted from the first of its family.
+    pub range: u32,
+}
+
 /// What is known of one address. Every address in the same family that shares its first
 /// `prefix_len` bits gets the same `cell` and the same `pinned`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,15 +17,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use meridian_config::ScopeMax;
-use meridian_geo_data::{ClientMap, EMBEDDED, Located, fold};
+use meridian_geo_data::{ClientMap, EMBEDDED, Found, fold};
+
+use super::hash;
 
 /// The smallest set of addresses told apart, and what is known of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Block {
     /// The first address, after folding: what is located and hashed.
     pub(super) first: IpAddr,
-    /// Where the block is, `prefix_len` in the family of `first`.
-    pub(super) located: Located,
+    /// What is known of it.
+    pub(super) found: Found,
     /// Bits before `first` in the client's own family: 96 or 16 where an IPv4 address stands
     /// inside an IPv6 one.
     offset: u8,
@@ -45,7 +47,7 @@ impl Block {
         let offset = how.offset().unwrap_or(0);
         Self {
             first,
-            located: clients.locate(first),
+            found: clients.find(first),
             offset,
             len,
         }
@@ -61,10 +63,9 @@ impl Block {
     ///
     // RFC 7871 §7.3.1: a response with scope 0 "is suitable as a response for all networks", of
     // both families. An answer that depends on the client in any way says at least 1.
-    pub(super) fn scope_of_location(&self) -> u8 {
-        self.offset
-            .saturating_add(self.located.prefix_len.min(self.len))
-            .max(1)
+    pub(super) fn scope_of_location(&self, clients: &ClientMap) -> u8 {
+        let alike = clients.alike(self.first, self.found);
+        self.offset.saturating_add(alike.min(self.len)).max(1)
     }
 
     /// The block in the family of the client's `address`.
@@ -73,12 +74,13 @@ impl Block {
         IpNet::new(address, len).map_or_else(|_| IpNet::from(address), |net| net.trunc())
     }
 
-    /// What is hashed: 16 octets, IPv4 in its mapped form, which no unfolded IPv6 block has.
-    pub(super) fn octets(&self) -> [u8; 16] {
-        match self.first {
+    /// The block as PoPs draw lots for it: 16 octets, IPv4 in its mapped form, which no unfolded
+    /// IPv6 block has.
+    pub(super) fn hash(&self) -> u64 {
+        hash::block(&match self.first {
             IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             IpAddr::V6(v6) => v6.octets(),
-        }
+        })
     }
 }
 

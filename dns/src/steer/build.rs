@@ -21,6 +21,8 @@ pub(super) struct Parts {
     pub(super) tested: Box<[Tested]>,
     pub(super) tested_by_name: Box<[u32]>,
     pub(super) services: Box<[Service]>,
+    /// Number of plans.
+    pub(super) plans: usize,
     pub(super) by_name: HashMap<Name, ServiceId>,
 }
 
@@ -46,6 +48,7 @@ pub(super) fn parts(config: &Config, cells: usize) -> Parts {
         tested_by_name: sorted_by_name(config, &builder.tested),
         tested: builder.tested.into(),
         services: services.into(),
+        plans: builder.plan_of.len(),
         by_name,
     }
 }
@@ -109,6 +112,17 @@ fn sorted_by_name(config: &Config, tested: &[Tested]) -> Box<[u32]> {
     order.into()
 }
 
+/// Everything of a service that has a say in who is answered.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct PlanKey {
+    profile: usize,
+    roster: usize,
+    tolerance: u32,
+    answers: usize,
+    /// For IPv4 and IPv6 clients.
+    scope_max: [u8; 2],
+}
+
 type RosterKey = (PoolId, u64);
 type TestedKey = (PopId, Option<CheckId>, u64);
 
@@ -121,6 +135,7 @@ struct Builder<'a> {
     bits: usize,
     roster_of: HashMap<RosterKey, usize>,
     tested_of: HashMap<TestedKey, u32>,
+    plan_of: HashMap<PlanKey, usize>,
 }
 
 impl<'a> Builder<'a> {
@@ -134,6 +149,7 @@ impl<'a> Builder<'a> {
             bits: 0,
             roster_of: HashMap::new(),
             tested_of: HashMap::new(),
+            plan_of: HashMap::new(),
         }
     }
 
@@ -159,12 +175,27 @@ impl<'a> Builder<'a> {
             tolerance_ms,
             min_health: steering.min_health,
             scope_max: steering.scope_max,
+            plan: 0,
             profile: 0,
             roster: self.roster(service.pool, steering.min_health),
             uniform,
         };
         built.profile = self.profile(&built);
+        built.plan = self.plan(&built);
         built
+    }
+
+    /// The plan of a service; only its TTL is not part of it.
+    fn plan(&mut self, service: &Service) -> usize {
+        let key = PlanKey {
+            profile: service.profile,
+            roster: service.roster,
+            tolerance: service.tolerance_ms.to_bits(),
+            answers: service.answers,
+            scope_max: [service.scope_max.ipv4, service.scope_max.ipv6],
+        };
+        let next = self.plan_of.len();
+        *self.plan_of.entry(key).or_insert(next)
     }
 
     /// The profile of a service; its latency and load weights have no say while neither is

@@ -6,31 +6,41 @@
     clippy::panic
 )]
 
-use meridian_config::{Family, PopId};
+use std::ops::Deref;
+
+use meridian_config::{Family, PopId, Weight};
+use meridian_geo_data::{CellId, PlaceId};
 
 use super::{
     Steering, View,
-    block::Block,
-    hash::bid,
+    hash::Bid,
     steering::{Pool, Pop, Roster, Service, Tested},
-    view::State,
+    view::{Roll, State},
 };
-use crate::{client::Client, types::ServiceId};
+use crate::types::ServiceId;
 
-/// One question with everything looked up that it needs.
-#[derive(Debug)]
-pub(super) struct Case<'a> {
+/// A service with everything looked up that an answer of it needs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setting<'a> {
     pub(super) steering: &'a Steering,
     pub(super) view: &'a View,
     pub(super) service: &'a Service,
     pub(super) pool: &'a Pool,
     pub(super) roster: &'a Roster,
-    pub(super) client: Client,
+    pub(super) roll: &'a Roll,
     pub(super) family: Family,
-    pub(super) block: Block,
-    octets: [u8; 16],
+}
+
+/// One question with everything looked up that it needs.
+#[derive(Debug)]
+pub(super) struct Case<'a> {
+    pub(super) on: Setting<'a>,
+    /// Where the client is.
+    pub(super) cell: Option<CellId>,
     /// Place of the pinned PoP in the pool's list.
     pub(super) pinned: Option<u16>,
+    /// The client's block, hashed.
+    block: u64,
 }
 
 /// Which PoPs a step lets in.
@@ -44,57 +54,37 @@ pub(super) enum Need {
     Nothing,
 }
 
-impl<'a> Case<'a> {
+impl<'a> Setting<'a> {
     pub(super) fn new(
         steering: &'a Steering,
         view: &'a View,
         service: ServiceId,
-        client: &Client,
         family: Family,
     ) -> Option<Self> {
         let service = steering.service(service)?;
-        let pool = steering.pools.get(service.pool.index())?;
-        let roster = steering.rosters.get(service.roster)?;
-        let block = Block::of(&steering.clients, client.address, service.scope_max);
-        let place = |pop: PopId| pool.members.iter().position(|member| *member == pop);
-        let pinned = block.located.pinned.and_then(place);
         Some(Self {
             steering,
             view,
             service,
-            pool,
-            roster,
-            client: *client,
+            pool: steering.pools.get(service.pool.index())?,
+            roster: steering.rosters.get(service.roster)?,
+            roll: view.roll(service.roster),
             family,
-            block,
-            octets: block.octets(),
-            pinned: pinned.and_then(|at| u16::try_from(at).ok()),
         })
     }
 
-    /// The bid of a PoP for the client's block.
-    pub(super) fn bid(&self, member: u16) -> f64 {
-        let lot = self.pool.lots.get(usize::from(member));
-        lot.map_or(0.0, |lot| bid(&self.octets, lot.seed, lot.weight))
-    }
-
-    /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
-    pub(super) fn is_candidate(&self, member: u16) -> bool {
-        self.pinned != Some(member) && self.has_family(member)
-    }
-
-    pub(super) fn has_family(&self, member: u16) -> bool {
-        let lot = self.pool.lots.get(usize::from(member));
-        lot.is_some_and(|lot| lot.has(self.family))
-    }
-
-    /// Whether a PoP that has the family meets the need.
-    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
-        let state = self.state(member);
-        match need {
-            Need::Usable => state.answers(self.family),
-            Need::NotDrained => !state.drained,
-            Need::Nothing => true,
+    /// The case of a client at `place` whose block is hashed as `block`.
+    pub(super) fn at(self, place: PlaceId, block: u64) -> Case<'a> {
+        let (cell, pinned) = self.steering.clients.place(place);
+        let of_pool = |pop: PopId| self.pool.members.iter().position(|member| *member == pop);
+        let pinned = pinned
+            .and_then(of_pool)
+            .and_then(|at| u16::try_from(at).ok());
+        Case {
+            on: self,
+            cell,
+            pinned,
+            block,
         }
     }
 
@@ -116,5 +106,42 @@ impl<'a> Case<'a> {
 
     pub(super) fn pop_id(&self, member: u16) -> Option<PopId> {
         self.pool.members.get(usize::from(member)).copied()
+    }
+
+    pub(super) fn has_family(&self, member: u16) -> bool {
+        let lot = self.pool.lots.get(usize::from(member));
+        lot.is_some_and(|lot| lot.has(self.family))
+    }
+
+    /// Whether a PoP that has the family meets the need.
+    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
+        let at = usize::from(member);
+        match need {
+            Need::Usable => self.roll.answers(self.family).get(at),
+            Need::NotDrained => !self.roll.drained.get(at),
+            Need::Nothing => true,
+        }
+    }
+}
+
+impl<'a> Deref for Case<'a> {
+    type Target = Setting<'a>;
+
+    fn deref(&self) -> &Setting<'a> {
+        &self.on
+    }
+}
+
+impl Case<'_> {
+    /// The bid of a PoP for the client's block.
+    pub(super) fn bid(&self, member: u16) -> Bid {
+        let lot = self.pool.lots.get(usize::from(member));
+        let (seed, weight) = lot.map_or((0, Weight(0)), |lot| (lot.seed, lot.weight));
+        Bid::new(self.block, seed, weight)
+    }
+
+    /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
+    pub(super) fn is_candidate(&self, member: u16) -> bool {
+        self.pinned != Some(member) && self.has_family(member)
     }
 }

@@ -24,10 +24,14 @@ use std::net::IpAddr;
 
 use arrayvec::ArrayVec;
 use meridian_config::{Family, Policy};
+use meridian_geo_data::PlaceId;
 
 use super::{
     Steering, View,
-    case::{Case, Need},
+    block::Block,
+    case::{Case, Need, Setting},
+    choice::{Choice, Kind, MEMBERS, Parts},
+    hash::Bid,
     ranking::{Class, Ranked, Ranking, group_end},
     types::{Decision, Level, MAX_ANSWERS, Reason},
 };
@@ -46,8 +50,11 @@ pub fn decide(
     client: &Client,
     family: Family,
 ) -> Decision {
-    match Case::new(steering, view, service, client, family) {
-        Some(case) => case.decide(),
+    match Setting::new(steering, view, service, family) {
+        Some(setting) => {
+            let block = Block::of(&steering.clients, client.address, setting.service.scope_max);
+            setting.decide(&block, client.origin)
+        }
         None => Decision {
             addresses: ArrayVec::new(),
             pop: None,
@@ -94,48 +101,232 @@ const LADDER: [Step; 13] = {
 #[derive(Clone, Debug, Default)]
 struct Picked {
     addresses: ArrayVec<IpAddr, MAX_ANSWERS>,
-    /// Whom the first address belongs to.
-    first: Option<u16>,
+    /// Whose addresses they are, in order, as many as fit.
+    members: ArrayVec<u16, MEMBERS>,
+    /// More PoPs than fit.
+    more: bool,
     /// The first address was drawn among several.
     first_drawn: bool,
     /// Any address was drawn among several: the answer differs from block to block.
     drawn: bool,
     /// A PoP that would have come first was not let in.
     passed_over: bool,
+    /// Whether one was is up to bids.
+    told_by_bids: bool,
+    /// The group that the first address was drawn in.
+    group: Option<Group>,
+}
+
+/// A group of an order, and what was known before it bid.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    start: usize,
+    end: usize,
+    passed_over: bool,
+}
+
+/// Where the climb ended.
+#[derive(Clone, Debug)]
+struct Climbed {
+    picked: Picked,
+    /// `None`: at the fallback, or above the last rung.
+    need: Option<Need>,
+    reason: Reason,
 }
 
 /// The kept part of an order has run out.
 struct RanOut;
 
-impl Case<'_> {
-    pub(super) fn decide(&self) -> Decision {
-        let cell = self.block.located.cell;
-        let kept = self.steering.order(self.service, cell);
-        let climbed = match kept.as_deref().map(|order| self.climb(order)) {
-            Some(Ok(climbed)) => Some(climbed),
-            Some(Err(RanOut)) => {
-                let whole = self
-                    .steering
-                    .whole_order(self.service, cell)
-                    .unwrap_or_default();
-                self.climb(&whole).ok()
-            }
-            None => None,
-        };
-        let (picked, forced) = climbed.unwrap_or_default();
-        let reason = forced.unwrap_or_else(|| self.reason(&picked));
+impl Setting<'_> {
+    /// Decides for everyone in `block`.
+    pub(super) fn decide(&self, block: &Block, origin: Origin) -> Decision {
+        let place = block.found.place;
+        let choice = self.choice(place);
+        if choice.kind() == Some(Kind::Fixed) {
+            let mut addresses = ArrayVec::new();
+            self.give(choice, &mut addresses);
+            return Decision {
+                addresses,
+                pop: choice.members().next().and_then(|pop| self.pop_id(pop)),
+                reason: choice.reason(),
+                level: choice.level(),
+                ttl: self.service.ttl,
+                scope: self.scope(block, choice, origin),
+            };
+        }
+        let case = self.at(place, block.hash());
+        let Climbed { picked, reason, .. } = case.draw(choice).unwrap_or_else(|| case.climb());
         Decision {
-            pop: picked.first.and_then(|first| self.pop_id(first)),
+            pop: picked.first().and_then(|first| self.pop_id(first)),
             reason,
-            level: self.level(reason),
+            level: case.level(reason),
             ttl: self.service.ttl,
-            scope: self.scope(reason, picked.drawn),
+            scope: self.scope(block, choice, origin),
             addresses: picked.addresses,
         }
     }
 
+    /// What everyone at `place` gets, as far as that is the same.
+    fn choice(&self, place: PlaceId) -> Choice {
+        // Bids have no say in what is kept of a climb, so any block will do.
+        let make = || self.at(place, 0).choice();
+        match self.view.choices(self.steering, self.service, self.family) {
+            Some(choices) => choices.get(place, make),
+            None => make(),
+        }
+    }
+
+    /// The addresses of a fixed choice.
+    fn give(&self, choice: Choice, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        match choice.need() {
+            Some(need) => choice
+                .members()
+                .for_each(|member| _ = self.push(member, need, to)),
+            None => self.push_fallback(to),
+        }
+    }
+
+    /// Adds the endpoints of one PoP, and says whether there were any to add. An address that two
+    /// PoPs share is given once.
+    fn push(&self, member: u16, need: Need, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) -> bool {
+        let (Some(pop), Some(tested)) = (self.pop(member), self.tested(member)) else {
+            return false;
+        };
+        let before = to.len();
+        for (index, address) in pop.endpoints.iter().enumerate() {
+            let wanted = Family::of(*address) == self.family
+                && (need != Need::Usable || self.view.endpoint(tested, index));
+            if wanted && to.len() < self.limit() && !to.contains(address) {
+                to.push(*address);
+            }
+        }
+        to.len() > before
+    }
+
+    fn push_fallback(&self, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        for address in &self.pool.fallback {
+            let wanted = Family::of(*address) == self.family;
+            if wanted && to.len() < self.limit() && !to.contains(address) {
+                to.push(*address);
+            }
+        }
+    }
+
+    /// Most addresses in one answer.
+    fn limit(&self) -> usize {
+        self.service.answers.clamp(1, MAX_ANSWERS)
+    }
+
+    /// The scope of the answer; see the module's text in `steer`.
+    fn scope(&self, block: &Block, choice: Choice, origin: Origin) -> u8 {
+        // RFC 7871 §7.3.1: what is cached "because of a query's SOURCE PREFIX-LENGTH of 0" is "only
+        // … used for other /0 queries", so this scope tells nobody that the answer is for everyone.
+        if origin == Origin::OptOut || self.is_for_all(choice.reason()) {
+            return 0;
+        }
+        match choice.kind() {
+            Some(Kind::Drawn) | None => block.scope_of_block(),
+            Some(_) => block.scope_of_location(&self.steering.clients),
+        }
+    }
+
+    /// Whether everyone gets this answer.
+    fn is_for_all(&self, reason: Reason) -> bool {
+        let nobody_has_any = || !self.view.any(self.service.roster, self.family);
+        self.service.is_uniform(self.family)
+            || (reason == Reason::LastResortFallback && nobody_has_any())
+    }
+}
+
+impl Picked {
+    fn first(&self) -> Option<u16> {
+        self.members.first().copied()
+    }
+}
+
+impl Case<'_> {
+    /// What can be said of the answer without regard to bids.
+    fn choice(&self) -> Choice {
+        let Climbed {
+            picked,
+            need,
+            reason,
+        } = self.climb();
+        let kind = match () {
+            () if picked.drawn => Kind::Drawn,
+            () if picked.more => Kind::Long,
+            () if picked.told_by_bids => Kind::FixedTold,
+            () => Kind::Fixed,
+        };
+        let mut parts = Parts {
+            kind,
+            reason,
+            level: self.level(reason),
+            need,
+            members: picked.members,
+        };
+        if kind == Kind::Drawn {
+            // In place of the PoPs, which only bids tell: the group that they come from.
+            let number = |index: usize| u16::try_from(index).ok();
+            let bounds = picked.group.and_then(|group| {
+                let bounds = [number(group.start)?, number(group.end)?];
+                Some((bounds, group.passed_over))
+            });
+            parts.members.clear();
+            if let Some((bounds, passed_over)) = bounds {
+                parts.members.extend(bounds);
+                if passed_over && !reason.is_last_resort() {
+                    parts.reason = Reason::FailedOver;
+                } else if !reason.is_last_resort() {
+                    parts.reason = Reason::WeightShared;
+                }
+            }
+        }
+        Choice::pack(&parts)
+    }
+
+    /// Draws lots in the group that the choice names, without climbing. `None`: that is not all
+    /// there is to the answer.
+    fn draw(&self, choice: Choice) -> Option<Climbed> {
+        let (start, end) = choice.group()?;
+        let need = choice.need()?;
+        let order = self.steering.order(self.service, self.cell)?;
+        let group = order.entries.get(start..end)?;
+        let mut picked = Picked {
+            passed_over: choice.reason() == Reason::FailedOver,
+            ..Picked::default()
+        };
+        self.group(group, need, &mut picked);
+        let forced = Some(choice.reason()).filter(|reason| reason.is_last_resort());
+        self.is_full(&picked).then(|| Climbed {
+            reason: forced.unwrap_or_else(|| self.reason(&picked)),
+            need: Some(need),
+            picked,
+        })
+    }
+
+    fn climb(&self) -> Climbed {
+        let kept = self.steering.order(self.service, self.cell);
+        let climbed = match kept.as_deref().map(|order| self.climb_by(order)) {
+            Some(Ok(climbed)) => Some(climbed),
+            Some(Err(RanOut)) => {
+                let whole = self
+                    .steering
+                    .whole_order(self.service, self.cell)
+                    .unwrap_or_default();
+                self.climb_by(&whole).ok()
+            }
+            None => None,
+        };
+        climbed.unwrap_or(Climbed {
+            picked: Picked::default(),
+            need: None,
+            reason: Reason::NoAddressOfFamily,
+        })
+    }
+
     /// Climbs until a rung yields an address.
-    fn climb(&self, order: &Ranking) -> Result<(Picked, Option<Reason>), RanOut> {
+    fn climb_by(&self, order: &Ranking) -> Result<Climbed, RanOut> {
         let mut picked = Picked::default();
         let any_usable = self.view.any(self.service.roster, self.family);
         for step in LADDER {
@@ -145,18 +336,30 @@ impl Case<'_> {
                 Step::Pops(class, need, reason) => {
                     self.step(order, class, need, &mut picked)?;
                     if !picked.addresses.is_empty() {
-                        return Ok((picked, reason));
+                        return Ok(Climbed {
+                            reason: reason.unwrap_or_else(|| self.reason(&picked)),
+                            need: Some(need),
+                            picked,
+                        });
                     }
                 }
                 Step::Fallback => {
-                    self.push_fallback(&mut picked);
+                    self.push_fallback(&mut picked.addresses);
                     if !picked.addresses.is_empty() {
-                        return Ok((picked, Some(Reason::LastResortFallback)));
+                        return Ok(Climbed {
+                            reason: Reason::LastResortFallback,
+                            need: None,
+                            picked,
+                        });
                     }
                 }
             }
         }
-        Ok((picked, Some(Reason::NoAddressOfFamily)))
+        Ok(Climbed {
+            reason: Reason::NoAddressOfFamily,
+            need: None,
+            picked,
+        })
     }
 
     /// The pinned PoP, then every group of `class` in turn, until the answer is full.
@@ -169,7 +372,7 @@ impl Case<'_> {
     ) -> Result<(), RanOut> {
         if let Some(pinned) = self.pinned.filter(|pinned| self.has_family(*pinned)) {
             if self.admits(pinned, need) {
-                self.push(pinned, need, false, picked);
+                self.pick(pinned, need, false, picked);
             } else {
                 picked.passed_over = true;
             }
@@ -183,15 +386,19 @@ impl Case<'_> {
             if first.class != class {
                 return Ok(());
             }
-            let end = group_end(
-                entries,
-                at,
-                self.service.grouping_in(self.block.located.cell),
-            );
+            let end = group_end(entries, at, self.service.grouping_in(self.cell));
             if end >= entries.len() && !order.complete {
                 return Err(RanOut);
             }
+            let before = (picked.members.is_empty(), picked.passed_over);
             self.group(entries.get(at..end).unwrap_or(&[]), need, picked);
+            if before.0 && picked.first_drawn {
+                picked.group = Some(Group {
+                    start: at,
+                    end,
+                    passed_over: before.1,
+                });
+            }
             at = end;
         }
         Ok(())
@@ -201,16 +408,17 @@ impl Case<'_> {
     fn group(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
         let field = self.field(group, need);
         let Some(mut next) = field.first else {
-            picked.passed_over |= field.wanted.is_some() && picked.first.is_none();
+            picked.passed_over |= field.wanted.is_some() && picked.members.is_empty();
             return;
         };
-        if picked.first.is_none() {
+        if picked.members.is_empty() {
             picked.passed_over |= field.wanted.is_some_and(|wanted| wanted.at != next.at);
+            picked.told_by_bids |= field.candidates > field.admitted;
         }
         let drawn = field.admitted > 1;
         picked.drawn |= drawn;
         loop {
-            self.push(next.member, need, drawn, picked);
+            self.pick(next.member, need, drawn, picked);
             if self.is_full(picked) || !drawn {
                 return;
             }
@@ -228,14 +436,9 @@ impl Case<'_> {
             if !self.is_candidate(one.member) {
                 continue;
             }
-            // Alone in the group: nobody to bid against.
-            let bid = if group.len() == 1 {
-                1.0
-            } else {
-                self.bid(one.member)
-            };
+            field.candidates += 1;
             let bidder = Bidder {
-                bid,
+                bid: self.bid(one.member),
                 at,
                 member: one.member,
             };
@@ -271,41 +474,23 @@ impl Case<'_> {
         best
     }
 
-    /// Adds the endpoints of one PoP. An address that two PoPs share is given once.
-    fn push(&self, member: u16, need: Need, drawn: bool, picked: &mut Picked) {
-        let (Some(pop), Some(tested)) = (self.pop(member), self.tested(member)) else {
+    /// Adds the endpoints of one PoP.
+    fn pick(&self, member: u16, need: Need, drawn: bool, picked: &mut Picked) {
+        if !self.push(member, need, &mut picked.addresses) {
             return;
-        };
-        for (index, address) in pop.endpoints.iter().enumerate() {
-            let wanted = Family::of(*address) == self.family
-                && (need != Need::Usable || self.view.endpoint(tested, index));
-            if wanted && !self.is_full(picked) && !picked.addresses.contains(address) {
-                picked.addresses.push(*address);
-                if picked.first.is_none() {
-                    picked.first = Some(member);
-                    picked.first_drawn = drawn;
-                }
-            }
         }
-    }
-
-    fn push_fallback(&self, picked: &mut Picked) {
-        for address in &self.pool.fallback {
-            let wanted = Family::of(*address) == self.family;
-            if wanted && !self.is_full(picked) && !picked.addresses.contains(address) {
-                picked.addresses.push(*address);
-            }
-        }
+        picked.first_drawn |= drawn && picked.members.is_empty();
+        picked.more |= picked.members.try_push(member).is_err();
     }
 
     fn is_full(&self, picked: &Picked) -> bool {
-        picked.addresses.len() >= self.service.answers.clamp(1, MAX_ANSWERS)
+        picked.addresses.len() >= self.limit()
     }
 
     /// Why the first address is what it is, on the first two rungs.
     fn reason(&self, picked: &Picked) -> Reason {
-        let known = self.block.located.cell.is_some();
-        match picked.first {
+        let known = self.cell.is_some();
+        match picked.first() {
             None => Reason::NoAddressOfFamily,
             first if first == self.pinned => Reason::Pinned,
             _ if picked.passed_over => Reason::FailedOver,
@@ -317,7 +502,7 @@ impl Case<'_> {
     }
 
     fn level(&self, reason: Reason) -> Level {
-        let by_distance = self.service.policy == Policy::Score && self.block.located.cell.is_some();
+        let by_distance = self.service.policy == Policy::Score && self.cell.is_some();
         match reason {
             _ if reason.is_last_resort() => Level::LastResort,
             Reason::Pinned => Level::Geo,
@@ -325,29 +510,14 @@ impl Case<'_> {
             _ => Level::ConfiguredOrder,
         }
     }
-
-    /// The scope of the answer; see the module's text in `steer`.
-    fn scope(&self, reason: Reason, drawn: bool) -> u8 {
-        // RFC 7871 §7.3.1: what is cached "because of a query's SOURCE PREFIX-LENGTH of 0" is "only
-        // … used for other /0 queries", so this scope tells nobody that the answer is for everyone.
-        if self.client.origin == Origin::OptOut {
-            return 0;
-        }
-        let nobody_has_any = !self.view.any(self.service.roster, self.family);
-        let same_for_all = self.service.is_uniform(self.family)
-            || (reason == Reason::LastResortFallback && nobody_has_any);
-        match (same_for_all, drawn) {
-            (true, _) => 0,
-            (false, true) => self.block.scope_of_block(),
-            (false, false) => self.block.scope_of_location(),
-        }
-    }
 }
 
 /// Who bids in a group.
 #[derive(Clone, Copy, Debug, Default)]
 struct Field {
-    /// PoPs let in.
+    /// PoPs that have the family.
+    candidates: usize,
+    /// Those of them let in.
     admitted: usize,
     /// The highest bid of those let in.
     first: Option<Bidder>,
@@ -358,13 +528,14 @@ struct Field {
 /// A candidate with its bid; equal bids stand in the order of the group.
 #[derive(Clone, Copy, Debug)]
 struct Bidder {
-    bid: f64,
+    bid: Bid,
     at: usize,
     member: u16,
 }
 
 impl Bidder {
     fn beats(&self, other: &Self) -> bool {
-        self.bid > other.bid || (self.bid == other.bid && self.at < other.at)
+        let above = self.bid.is_above(other.bid);
+        above || (self.at < other.at && !other.bid.is_above(self.bid))
     }
 }

@@ -11,7 +11,8 @@ use serde::Serialize;
 
 use super::{
     Decision, Level, Reason, Steering, TermWeights, Terms, View,
-    case::{Case, Need},
+    block::Block,
+    case::{Case, Need, Setting},
     ranking::{Class, Ranked, group_end},
     words,
 };
@@ -136,11 +137,13 @@ pub fn explain(
     client: &Client,
     family: Family,
 ) -> Option<Explanation> {
-    let case = Case::new(steering, view, service, client, family)?;
-    let decision = case.decide();
+    let setting = Setting::new(steering, view, service, family)?;
+    let judged = Block::of(&steering.clients, client.address, setting.service.scope_max);
+    let decision = setting.decide(&judged, client.origin);
+    let case = setting.at(judged.found.place, judged.hash());
     let candidates = candidates(&case, &decision);
     // Described in the client's own family, so that it shows how the address was folded.
-    let block = case.block.net(client.address);
+    let block = judged.net(client.address);
     let location = steering.clients.describe(block.addr());
     let service = case.service;
     let of_family = |address: &&IpAddr| Family::of(**address) == family;
@@ -180,7 +183,7 @@ pub fn explain(
         level_number: decision.level as u8,
         ttl: decision.ttl,
         scope: decision.scope,
-        scope_why: words::scope(&case, &decision),
+        scope_why: words::scope(&case, &judged, client.origin, &decision),
         location,
         candidates,
     })
@@ -199,11 +202,12 @@ struct Placed {
 
 /// Every PoP of the pool in the client's order: the pinned one, then group by group by bids.
 fn placed(case: &Case<'_>) -> Vec<Placed> {
-    let cell = case.block.located.cell;
+    let cell = case.cell;
     let order = case
         .steering
         .whole_order(case.service, cell)
         .unwrap_or_default();
+    let bid = |one: &Ranked| case.bid(one.member).value();
     let mut all = Vec::new();
     let (mut start, mut number) = (0, 0);
     while start < order.entries.len() {
@@ -211,7 +215,7 @@ fn placed(case: &Case<'_>) -> Vec<Placed> {
         let mut group = order.entries[start..end].to_vec();
         if group.len() > 1 {
             // Stable: equal bids keep the order of the group, as in the decision.
-            group.sort_by(|a, b| case.bid(b.member).total_cmp(&case.bid(a.member)));
+            group.sort_by(|a, b| bid(b).total_cmp(&bid(a)));
         }
         number += 1;
         let of = group.len();
@@ -247,13 +251,9 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
     let health = case.view.group(case.steering, tested);
     let state = case.state(member);
     let cells = case.steering.clients.cells();
-    let cell = case
-        .block
-        .located
-        .cell
-        .and_then(|cell| cells.get(cell.0 as usize));
+    let cell = case.cell.and_then(|cell| cells.get(cell.0 as usize));
     let terms = cell.map(|cell| pop.terms(cell.center));
-    let by_score = case.service.grouping_in(case.block.located.cell).is_some();
+    let by_score = case.service.grouping_in(case.cell).is_some();
     let weights = case.service.weights.of_measured(false, false);
     let verdict_reason = match health {
         _ if case.view.is_taken_down(id) => "taken as down".to_owned(),

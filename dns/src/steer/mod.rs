@@ -12,6 +12,7 @@
 //! * `hash` — weighted rendezvous within a group of PoPs of about the same score;
 //! * `view` — verdicts and overrides as bits;
 //! * `case` — one question with everything looked up for it;
+//! * `choice` — what everyone at a place gets, kept for as long as the view holds;
 //! * `decide` — the ladder from order and view to addresses;
 //! * `explain` — the same decision with everything that led to it;
 //! * `check` — the operator's `[[test]]` tables.
@@ -22,6 +23,7 @@ mod block;
 mod build;
 mod case;
 mod check;
+mod choice;
 mod decide;
 mod explain;
 mod hash;

@@ -22,7 +22,9 @@ use meridian_config::{
 use meridian_geo_data::{Cell, CellId, ClientMap, distance::haversine_km};
 
 use super::{
-    build, hash,
+    build,
+    choice::Choices,
+    hash,
     ranking::{Class, Order, Ranked, Ranking, Slots},
     types::{TermWeights, Terms},
 };
@@ -48,6 +50,10 @@ pub struct Steering {
     labels: Arc<Labels>,
     /// Octets of orders kept.
     used: AtomicUsize,
+    /// Number of plans: services of one plan answer alike.
+    pub(super) plans: usize,
+    /// Octets of choices kept, by all views.
+    chosen: Arc<AtomicUsize>,
 }
 
 /// One service: `[[zone.service]]` with the steering parameters it ends up with.
@@ -73,6 +79,8 @@ pub struct Service {
     pub min_health: Ratio,
     /// Longest scope.
     pub scope_max: ScopeMax,
+    /// Services with the same plan give the same client the same answer, but for the TTL.
+    pub(super) plan: usize,
     /// Index into the profiles.
     pub(super) profile: usize,
     /// Index into the rosters.
@@ -252,6 +260,8 @@ impl Steering {
             services: parts.services,
             by_name: parts.by_name,
             used: AtomicUsize::new(0),
+            plans: parts.plans,
+            chosen: Arc::default(),
         }
     }
 
@@ -299,6 +309,16 @@ impl Steering {
     /// Octets that the orders kept so far take; at most 256 MiB.
     pub fn kept_octets(&self) -> usize {
         self.used.load(Ordering::Relaxed)
+    }
+
+    /// Octets that the choices kept so far take, under all views; at most 256 MiB.
+    pub fn chosen_octets(&self) -> usize {
+        self.chosen.load(Ordering::Relaxed)
+    }
+
+    /// A place to keep choices for a view; `None` when the budget is used up.
+    pub(super) fn new_choices(&self) -> Option<Choices> {
+        Choices::new(self.clients.places(), self.chosen.clone())
     }
 
     /// Endpoints of all tested PoPs together.

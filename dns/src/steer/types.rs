@@ -74,6 +74,17 @@ impl Reason {
         Self::NoAddressOfFamily,
     ];
 
+    /// Its place in [`ALL`](Self::ALL).
+    pub(super) fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The reason at a place in [`ALL`](Self::ALL).
+    pub(super) fn numbered(number: u8) -> Self {
+        let found = Self::ALL.get(usize::from(number));
+        found.copied().unwrap_or(Self::NoAddressOfFamily)
+    }
+
     /// Stable snake_case name.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -206,6 +217,7 @@ mod tests {
         for reason in Reason::ALL {
             let json = serde_json::to_value(reason).unwrap();
             assert_eq!(json, reason.as_str());
+            assert_eq!(Reason::numbered(reason.number()), reason);
         }
     }
 

@@ -10,7 +10,10 @@
     clippy::panic
 )]
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock, OnceLock},
+};
 
 use meridian_config::{Family, Policy, PopId};
 use meridian_health_prober::{
@@ -19,7 +22,8 @@ use meridian_health_prober::{
 
 use super::{
     Steering,
-    steering::{Roster, Tested},
+    choice::Choices,
+    steering::{Roster, Service, Tested},
     types::Level,
 };
 use crate::types::ServiceId;
@@ -31,11 +35,67 @@ pub struct View {
     states: Box<[State]>,
     /// One bit for each endpoint of each tested PoP: its verdict is usable.
     endpoints: Bits,
-    /// One for each roster: what any of its PoPs has.
-    any: Box<[State]>,
+    /// One for each roster.
+    rolls: Box<[Roll]>,
     /// PoPs taken as down, whatever their verdict.
     down: Box<[PopId]>,
+    /// Two for each plan, A and AAAA: made when first asked for.
+    choices: Box<[OnceLock<Option<Choices>>]>,
     health: Arc<HealthSnapshot>,
+}
+
+/// The health of a roster by place in the pool's list, close together in memory.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Roll {
+    /// Usable, with a usable IPv4 endpoint.
+    v4: Bits,
+    /// Usable, with a usable IPv6 endpoint.
+    v6: Bits,
+    /// By an operator.
+    pub(super) drained: Bits,
+    /// Whether any PoP can be handed out for a family: A, AAAA.
+    any: [bool; 2],
+}
+
+/// Stands in for the roll of a roster that a view does not know: everyone is usable.
+static UNKNOWN: LazyLock<Roll> = LazyLock::new(Roll::unknown);
+
+impl Roll {
+    fn of(roster: &Roster, states: &[State]) -> Self {
+        let all = roster.tested.len();
+        let mut roll = Self {
+            v4: Bits::zeroes(all),
+            v6: Bits::zeroes(all),
+            drained: Bits::zeroes(all),
+            any: [false; 2],
+        };
+        for (at, tested) in roster.tested.iter().enumerate() {
+            let state = states.get(*tested as usize).copied().unwrap_or_default();
+            roll.v4.put(at, state.v4);
+            roll.v6.put(at, state.v6);
+            roll.drained.put(at, state.drained);
+            roll.any = [roll.any[0] | state.v4, roll.any[1] | state.v6];
+        }
+        roll
+    }
+
+    fn unknown() -> Self {
+        Self {
+            v4: Bits::all(),
+            v6: Bits::all(),
+            drained: Bits::zeroes(usize::from(u16::MAX)),
+            any: [true; 2],
+        }
+    }
+
+    /// Who can be handed out for a family.
+    pub(super) fn answers(&self, family: Family) -> &Bits {
+        if family == Family::V4 {
+            &self.v4
+        } else {
+            &self.v6
+        }
+    }
 }
 
 /// What a PoP can do now.
@@ -49,17 +109,6 @@ pub(super) struct State {
     v4: bool,
     /// Usable, with a usable IPv6 endpoint.
     v6: bool,
-}
-
-impl State {
-    /// Whether it can be handed out for this family.
-    pub(super) fn answers(self, family: Family) -> bool {
-        if family == Family::V4 {
-            self.v4
-        } else {
-            self.v6
-        }
-    }
 }
 
 impl View {
@@ -96,16 +145,14 @@ impl View {
                 *slot = state;
             }
         }
-        let any = steering
-            .rosters
-            .iter()
-            .map(|roster| any_of(roster, &states))
-            .collect();
+        let rolls = steering.rosters.iter();
+        let rolls = rolls.map(|roster| Roll::of(roster, &states)).collect();
         Self {
             states: states.into(),
             endpoints,
-            any,
+            rolls,
             down: down.into(),
+            choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
             health,
         }
     }
@@ -133,6 +180,19 @@ impl View {
         &self.health
     }
 
+    /// Where choices for a service and family are kept; `None`: nowhere, the budget is used up.
+    pub(super) fn choices(
+        &self,
+        steering: &Steering,
+        service: &Service,
+        family: Family,
+    ) -> Option<&Choices> {
+        let slot = self
+            .choices
+            .get(service.plan * 2 + usize::from(family == Family::V6))?;
+        slot.get_or_init(|| steering.new_choices()).as_ref()
+    }
+
     /// State of a tested PoP. One that this view does not know counts as usable.
     pub(super) fn state(&self, tested: u32) -> State {
         let unknown = State {
@@ -146,7 +206,13 @@ impl View {
 
     /// Whether any PoP of a roster can be handed out for this family.
     pub(super) fn any(&self, roster: usize, family: Family) -> bool {
-        self.any.get(roster).is_none_or(|any| any.answers(family))
+        let [v4, v6] = self.roll(roster).any;
+        if family == Family::V4 { v4 } else { v6 }
+    }
+
+    /// The health of a roster by place in the pool's list.
+    pub(super) fn roll(&self, roster: usize) -> &Roll {
+        self.rolls.get(roster).unwrap_or_else(|| &UNKNOWN)
     }
 
     /// Whether the verdict of an endpoint is usable.
@@ -252,25 +318,26 @@ fn endpoint(health: &PopHealth, index: usize, address: IpAddr) -> Option<&Endpoi
     here.or_else(|| health.endpoints.iter().find(|one| one.address == address))
 }
 
-fn any_of(roster: &Roster, states: &[State]) -> State {
-    let mut any = State::default();
-    for state in roster
-        .tested
-        .iter()
-        .filter_map(|tested| states.get(*tested as usize))
-    {
-        any.usable |= state.usable;
-        any.v4 |= state.v4;
-        any.v6 |= state.v6;
-    }
-    any
-}
-
 /// A row of bits.
-#[derive(Debug)]
-struct Bits(Box<[u64]>);
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bits(Box<[u64]>);
 
 impl Bits {
+    fn zeroes(bits: usize) -> Self {
+        Self(vec![0; bits.div_ceil(64)].into())
+    }
+
+    /// All bits set, however many there are.
+    fn all() -> Self {
+        Self(Box::default())
+    }
+
+    fn put(&mut self, at: usize, bit: bool) {
+        if let Some(word) = self.0.get_mut(at / 64) {
+            *word |= u64::from(bit) << (at % 64);
+        }
+    }
+
     fn ones(bits: usize) -> Self {
         Self(vec![u64::MAX; bits.div_ceil(64)].into())
     }
@@ -282,7 +349,7 @@ impl Bits {
     }
 
     /// Whether the bit is set; one that does not exist is.
-    fn get(&self, at: usize) -> bool {
+    pub(super) fn get(&self, at: usize) -> bool {
         self.0
             .get(at / 64)
             .is_none_or(|word| word >> (at % 64) & 1 == 1)

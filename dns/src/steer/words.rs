@@ -2,7 +2,7 @@
 
 use meridian_config::{Family, Policy};
 
-use super::{Decision, Reason, case::Case, explain::Candidate};
+use super::{Decision, Reason, block::Block, case::Case, explain::Candidate};
 use crate::client::Origin;
 
 /// Why the decision is what it is.
@@ -175,14 +175,14 @@ fn chosen(case: &Case<'_>, decision: &Decision, one: &Candidate) -> String {
 }
 
 /// Why the scope is what it is.
-pub(super) fn scope(case: &Case<'_>, decision: &Decision) -> String {
-    let cap = case.block.scope_of_block();
+pub(super) fn scope(case: &Case<'_>, block: &Block, origin: Origin, decision: &Decision) -> String {
+    let cap = block.scope_of_block();
     match decision.scope {
-        0 if case.client.origin == Origin::OptOut => {
+        0 if origin == Origin::OptOut => {
             "0: the client opted out, the answer follows the resolver's own address".to_owned()
         }
         0 => "0: everyone gets this answer".to_owned(),
-        scope if scope == cap && case.block.scope_of_location() < cap => format!(
+        scope if scope == cap && block.scope_of_location(&case.steering.clients) < cap => format!(
             "{scope}: PoPs share clients by weight, block by block, and blocks are this long"
         ),
         scope if scope == cap => format!("{scope}: as long as scope_max allows"),
@@ -192,11 +192,7 @@ pub(super) fn scope(case: &Case<'_>, decision: &Decision) -> String {
 
 fn country(case: &Case<'_>) -> String {
     let cells = case.steering.clients.cells();
-    let cell = case
-        .block
-        .located
-        .cell
-        .and_then(|cell| cells.get(cell.0 as usize));
+    let cell = case.cell.and_then(|cell| cells.get(cell.0 as usize));
     let code = cell.and_then(|cell| cell.country);
     let text = code.and_then(|code| String::from_utf8(code.to_vec()).ok());
     text.map_or(" (country unknown)".to_owned(), |text| {

@@ -26,7 +26,8 @@ pub(super) fn decide(
         client.address,
         of.steering.scope_max,
     );
-    let pinned = block.located.pinned.filter(|pin| pool.pops.contains(pin));
+    let located = world.steering.clients().locate(block.first);
+    let pinned = located.pinned.filter(|pin| pool.pops.contains(pin));
     let groups = groups(world, service, &block, pinned);
     let usable = |pop: PopId| -> Vec<IpAddr> {
         let drained = world.health.overrides.contains_key(&config.pop(pop).name);
@@ -138,7 +139,12 @@ fn groups(
     let of = &config.zones[0].services[service];
     let pool = config.pool(of.pool);
     let cells = world.steering.clients().cells();
-    let cell = block.located.cell.map(|cell| &cells[cell.0 as usize]);
+    let cell = world
+        .steering
+        .clients()
+        .locate(block.first)
+        .cell
+        .map(|cell| &cells[cell.0 as usize]);
     let class = |pop: PopId| {
         let pop = config.pop(pop);
         let inside = is_inside(
@@ -181,7 +187,7 @@ fn groups(
             rest = after;
             let bid = |pop: PopId| {
                 let of = config.pop(pop);
-                hash::bid(&block.octets(), hash::seed(&of.name), of.weight)
+                hash::Bid::new(block.hash(), hash::seed(&of.name), of.weight).value()
             };
             group.sort_by(|a, b| bid(*b).partial_cmp(&bid(*a)).unwrap_or(Ordering::Equal));
             out.push((wanted, group));
