@@ -9,10 +9,10 @@ use std::{
 
 use meridian_config::{
     Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
-    Coordinates, Diagnostic, Diagnostics, DrainSettings, Family, Fence, Geo, GeoNetwork, HttpCheck,
-    HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId, Ratio, ScopeMax, Secret,
-    SecretFile, Server, ServiceInterface, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight,
-    load, parse,
+    Coordinates, Diagnostic, Diagnostics, DnsCheck, DrainSettings, ExecCheck, Family, Fence, Geo,
+    GeoNetwork, GrpcCheck, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop,
+    PopId, ProbeTransport, QueryType, Ratio, ScopeMax, Secret, SecretFile, Server,
+    ServiceInterface, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, parse,
 };
 
 fn good(name: &str) -> Config {
@@ -305,6 +305,64 @@ fn every_steering_key_reaches_the_model() {
 }
 
 #[test]
+fn checks_that_are_not_http() {
+    let config = good("checks");
+    let kinds: Vec<_> = config
+        .checks
+        .iter()
+        .map(|check| (check.name.as_str(), check.port, &check.kind))
+        .collect();
+    let dns = |transport, qtype, rcode, answer: Option<&str>| {
+        CheckKind::Dns(DnsCheck {
+            query: "www.example.com".parse().unwrap(),
+            qtype,
+            transport,
+            rcode,
+            answer: answer.map(|text| text.parse().unwrap()),
+        })
+    };
+    let plain = TlsCheck {
+        server_name: None,
+        ca_file: None,
+        insecure: false,
+        min_days: Some(14),
+    };
+    let grpc = |service: &str, tls| {
+        CheckKind::Grpc(GrpcCheck {
+            service: service.into(),
+            host: None,
+            tls,
+        })
+    };
+    let secure = TlsCheck {
+        min_days: None,
+        ..plain.clone()
+    };
+    let command = ["/bin/true", "-H", "{address}"].map(str::to_owned).to_vec();
+    let expected = [
+        (
+            "answer",
+            5353,
+            dns(ProbeTransport::Tcp, QueryType::Aaaa, 0, Some("2001:db8::1")),
+        ),
+        ("calls", 50051, grpc("", None)),
+        ("calls-tls", 50052, grpc("edge.v1.Edge", Some(secure))),
+        ("certificate", 443, CheckKind::Tls(plain)),
+        ("echo", 80, CheckKind::Icmp),
+        ("plugin", 80, CheckKind::Exec(ExecCheck { command })),
+        (
+            "resolver",
+            53,
+            dns(ProbeTransport::Udp, QueryType::A, 5, None),
+        ),
+    ];
+    assert_eq!(kinds.len(), expected.len());
+    for (found, (name, port, kind)) in kinds.iter().zip(&expected) {
+        assert_eq!(found, &(*name, *port, kind));
+    }
+}
+
+#[test]
 fn every_kind_of_check_and_pop() {
     let config = good("everything");
     // Sorted by name.
@@ -315,6 +373,7 @@ fn every_kind_of_check_and_pop() {
         server_name: server_name.map(str::to_owned),
         ca_file,
         insecure,
+        min_days: None,
     };
     let range = |first, last| StatusRange { first, last };
     let lax_http = HttpCheck {

@@ -54,8 +54,30 @@ pub enum Reason {
         /// What the check allows.
         limit: Duration,
     },
-    /// Not HTTP, or beyond our limits.
+    /// Not the protocol of the check, or beyond our limits.
     Protocol(ProtocolFault),
+    /// A DNS response code that the check does not expect.
+    Rcode(u16),
+    /// The address that the check asks for is not among the answers.
+    AnswerMismatch,
+    /// The certificate is valid, but not for much longer.
+    Expiring {
+        /// Whole days that are left.
+        days: u64,
+        /// What the check asks for.
+        least: u32,
+    },
+    /// The program of the check ended so.
+    Exit {
+        /// Exit status; `None`: ended by a signal.
+        code: Option<i32>,
+        /// The first line that it wrote, shortened.
+        text: String,
+    },
+    /// The gRPC call failed with this status.
+    Grpc(u32),
+    /// The gRPC health service says something else than SERVING.
+    NotServing(u64),
 }
 
 /// Where a probe was when its time was over.
@@ -69,6 +91,8 @@ pub enum Phase {
     Headers,
     /// Reading the body.
     Body,
+    /// Waiting for the answer to a single message.
+    Answer,
 }
 
 /// What is wrong with a certificate.
@@ -88,7 +112,7 @@ pub enum CertificateFault {
     Other(String),
 }
 
-/// What is wrong with an answer that is not HTTP.
+/// What is wrong with an answer that is not of the protocol of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtocolFault {
     /// More than 100 headers or more than 16 KiB of them.
@@ -97,6 +121,10 @@ pub enum ProtocolFault {
     NotHttp,
     /// The body's framing is broken.
     Body,
+    /// The octets are no DNS response to the question.
+    NotDns,
+    /// The octets are no gRPC response.
+    NotGrpc,
 }
 
 /// Why a probe could not be carried out.
@@ -108,6 +136,10 @@ pub enum LocalReason {
     TlsSetup(String),
     /// The request cannot be written down (path or host).
     Request,
+    /// The program of the check cannot be run.
+    Program(std::io::ErrorKind),
+    /// The program of the check says that it cannot tell.
+    ProgramUnknown(String),
     /// The probe itself broke off.
     Aborted,
 }
@@ -130,12 +162,18 @@ impl Outcome {
                 Reason::BodyMismatch => "body",
                 Reason::TooSlow { .. } => "slow",
                 Reason::Protocol(_) => "protocol",
+                Reason::Rcode(_) => "rcode",
+                Reason::AnswerMismatch => "answer",
+                Reason::Expiring { .. } => "expiring",
+                Reason::Exit { .. } => "exit",
+                Reason::Grpc(_) => "grpc",
+                Reason::NotServing(_) => "not_serving",
             },
         }
     }
 
     /// Every label there is; the cardinality of the metric is bounded by it.
-    pub const LABELS: [&'static str; 13] = [
+    pub const LABELS: [&'static str; 19] = [
         "pass",
         "inconclusive",
         "refused",
@@ -149,6 +187,12 @@ impl Outcome {
         "body",
         "slow",
         "protocol",
+        "rcode",
+        "answer",
+        "expiring",
+        "exit",
+        "grpc",
+        "not_serving",
     ];
 }
 
@@ -173,6 +217,7 @@ impl fmt::Display for Reason {
             Self::Timeout(Phase::Tls) => f.write_str("timeout (tls)"),
             Self::Timeout(Phase::Headers) => f.write_str("timeout (headers)"),
             Self::Timeout(Phase::Body) => f.write_str("timeout (body)"),
+            Self::Timeout(Phase::Answer) => f.write_str("timeout (answer)"),
             Self::Status(code) => write!(f, "status {code}"),
             Self::Certificate(fault) => write!(f, "certificate {fault}"),
             Self::Tls(text) => write!(f, "tls: {text}"),
@@ -186,6 +231,30 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Protocol(fault) => write!(f, "protocol error: {fault}"),
+            Self::Rcode(code) => write!(f, "rcode {code}"),
+            Self::AnswerMismatch => f.write_str("the address is not among the answers"),
+            Self::Expiring { days, least } => {
+                write!(
+                    f,
+                    "certificate ends in {days} days, at least {least} wanted"
+                )
+            }
+            Self::Exit { code, text } => {
+                match code {
+                    Some(code) => write!(f, "exit status {code}")?,
+                    None => f.write_str("ended by a signal")?,
+                }
+                if text.is_empty() {
+                    Ok(())
+                } else {
+                    write!(f, ": {text}")
+                }
+            }
+            Self::Grpc(status) => write!(f, "grpc status {status}"),
+            Self::NotServing(0) => f.write_str("grpc health: UNKNOWN"),
+            Self::NotServing(2) => f.write_str("grpc health: NOT_SERVING"),
+            Self::NotServing(3) => f.write_str("grpc health: SERVICE_UNKNOWN"),
+            Self::NotServing(other) => write!(f, "grpc health: {other}"),
         }
     }
 }
@@ -209,6 +278,8 @@ impl fmt::Display for ProtocolFault {
             Self::HeadersTooLarge => "headers too large",
             Self::NotHttp => "not an HTTP response",
             Self::Body => "broken body",
+            Self::NotDns => "not a DNS response to the question",
+            Self::NotGrpc => "not a gRPC response",
         })
     }
 }
@@ -220,6 +291,8 @@ impl fmt::Display for LocalReason {
             Self::Resources(kind, None) => write!(f, "{kind} here"),
             Self::TlsSetup(text) => f.write_str(text),
             Self::Request => f.write_str("path or host is not valid in a request"),
+            Self::Program(kind) => write!(f, "the program cannot be run: {kind}"),
+            Self::ProgramUnknown(text) => write!(f, "the program cannot tell: {text}"),
             Self::Aborted => f.write_str("the probe broke off"),
         }
     }
@@ -253,6 +326,15 @@ mod tests {
                 limit: Duration::ZERO,
             }),
             fail(Reason::Protocol(ProtocolFault::Body)),
+            fail(Reason::Rcode(2)),
+            fail(Reason::AnswerMismatch),
+            fail(Reason::Expiring { days: 3, least: 14 }),
+            fail(Reason::Exit {
+                code: Some(2),
+                text: String::new(),
+            }),
+            fail(Reason::Grpc(14)),
+            fail(Reason::NotServing(2)),
         ];
         let labels: Vec<_> = all.iter().map(Outcome::label).collect();
         assert_eq!(labels, Outcome::LABELS);
@@ -274,6 +356,25 @@ mod tests {
                 },
                 "too slow: 310 ms, at most 250 ms",
             ),
+            (
+                Reason::Expiring { days: 3, least: 14 },
+                "certificate ends in 3 days, at least 14 wanted",
+            ),
+            (
+                Reason::Exit {
+                    code: Some(2),
+                    text: "CRITICAL - no answer".into(),
+                },
+                "exit status 2: CRITICAL - no answer",
+            ),
+            (
+                Reason::Exit {
+                    code: None,
+                    text: String::new(),
+                },
+                "ended by a signal",
+            ),
+            (Reason::NotServing(2), "grpc health: NOT_SERVING"),
         ];
         for (reason, text) in texts {
             assert_eq!(Outcome::Fail { reason }.to_string(), text);

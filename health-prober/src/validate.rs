@@ -1,18 +1,23 @@
 //! Mistakes in a configuration that only the prober can see.
 
-use meridian_config::{CheckKind, Config, Diagnostic, Diagnostics};
+use std::os::unix::fs::PermissionsExt;
 
-use crate::probe::{client_config, server_name};
+use meridian_config::{Check, CheckKind, Config, Diagnostic, Diagnostics, ExecCheck};
 
-/// Whether every https check can be carried out: its roots can be read, its server name is one.
-/// Blocks on files.
+use crate::probe::{alpn, client_config, server_name};
+
+/// Whether every check can be carried out: the roots of TLS can be read, its server name is one,
+/// the program is there. Blocks on files.
 ///
 /// # Errors
 /// Every check that cannot, with its remedy.
 pub fn validate(config: &Config) -> Result<(), Diagnostics> {
     let mut mistakes = Diagnostics::default();
     for check in &config.checks {
-        let CheckKind::Https(http, tls) = &check.kind else {
+        if let CheckKind::Exec(exec) = &check.kind {
+            mistakes.0.extend(cannot_run(config, check, exec));
+        }
+        let Some(tls) = check.kind.tls() else {
             continue;
         };
         let place = tls
@@ -24,12 +29,12 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
             mistake.key = format!("check.{}.{key}", check.name);
             mistakes.0.push(mistake);
         };
-        if let Err(error) = client_config(tls) {
+        if let Err(error) = client_config(tls, alpn(&check.kind)) {
             let help = "name a readable file with PEM certificates, or leave ca_file out to \
                         trust the system's roots";
             mistake("ca_file", error.to_string(), help);
         }
-        if let Some(Err(error)) = server_name(http, tls) {
+        if let Some(Err(error)) = server_name(check.kind.host(), tls) {
             mistake(
                 "server_name",
                 error.to_string(),
@@ -42,4 +47,21 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
     } else {
         Err(mistakes)
     }
+}
+
+/// A program that is not there, or may not be run by anybody.
+fn cannot_run(config: &Config, check: &Check, exec: &ExecCheck) -> Option<Diagnostic> {
+    let program = exec.command.first()?;
+    let problem = match std::fs::metadata(program) {
+        Err(error) => error.kind().to_string(),
+        Ok(about) if !about.is_file() => "not a file".to_owned(),
+        Ok(about) if about.permissions().mode() & 0o111 == 0 => "not executable".to_owned(),
+        Ok(_) => return None,
+    };
+    let file = config.files.first().cloned().unwrap_or_default();
+    let message = format!("{program}: {problem}");
+    let help = "install the program, or name another one";
+    let mut mistake = Diagnostic::of_file(file, message, help);
+    mistake.key = format!("check.{}.command", check.name);
+    Some(mistake)
 }

@@ -1,6 +1,8 @@
 //! How endpoints are tested: `[check.NAME]`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use crate::Name;
 
 /// `[check.NAME]`
 #[derive(Clone, Debug, PartialEq)]
@@ -9,7 +11,8 @@ pub struct Check {
     pub name: String,
     /// What is tested.
     pub kind: CheckKind,
-    /// Port of the target. Default 80 for http, 443 for https; required for tcp.
+    /// Port of the target. Default 80 for http, 443 for https and tls, 53 for dns; required for tcp
+    /// and grpc; without meaning for icmp.
     pub port: u16,
     /// Time between probes of one target. Default 5 s.
     pub interval: Duration,
@@ -26,16 +29,14 @@ pub struct Check {
 impl Check {
     /// The PEM roots that it reads.
     pub fn ca_file(&self) -> Option<&PathBuf> {
-        match &self.kind {
-            CheckKind::Https(_, tls) => tls.ca_file.as_ref(),
-            CheckKind::Http(_) | CheckKind::Tcp => None,
-        }
+        self.kind.tls()?.ca_file.as_ref()
     }
 
     pub(crate) fn ca_file_mut(&mut self) -> Option<&mut PathBuf> {
         match &mut self.kind {
-            CheckKind::Https(_, tls) => tls.ca_file.as_mut(),
-            CheckKind::Http(_) | CheckKind::Tcp => None,
+            CheckKind::Https(_, tls) | CheckKind::Tls(tls) => tls.ca_file.as_mut(),
+            CheckKind::Grpc(grpc) => grpc.tls.as_mut()?.ca_file.as_mut(),
+            _ => None,
         }
     }
 }
@@ -49,6 +50,97 @@ pub enum CheckKind {
     Https(HttpCheck, TlsCheck),
     /// The connection is accepted.
     Tcp,
+    /// The TLS handshake succeeds, certificate and name verified.
+    Tls(TlsCheck),
+    /// A DNS server answers (RFC 1035).
+    Dns(DnsCheck),
+    /// An echo request is answered (RFC 792, RFC 4443 §4).
+    Icmp,
+    /// A program ends with 0, as monitoring plugins do.
+    Exec(ExecCheck),
+    /// The gRPC health checking protocol says SERVING.
+    Grpc(GrpcCheck),
+}
+
+impl CheckKind {
+    /// The TLS part, where there is one.
+    pub fn tls(&self) -> Option<&TlsCheck> {
+        match self {
+            Self::Https(_, tls) | Self::Tls(tls) => Some(tls),
+            Self::Grpc(grpc) => grpc.tls.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The name of the host that the check itself gives, with a port perhaps.
+    pub fn host(&self) -> Option<&str> {
+        match self {
+            Self::Http(http) | Self::Https(http, _) => http.host.as_deref(),
+            Self::Grpc(grpc) => grpc.host.as_deref(),
+            _ => None,
+        }
+    }
+}
+
+/// The DNS part of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsCheck {
+    /// QNAME
+    pub query: Name,
+    /// QTYPE. Default A.
+    pub qtype: QueryType,
+    /// Default UDP.
+    pub transport: ProbeTransport,
+    /// RCODE that passes. Default 0, NOERROR.
+    pub rcode: u16,
+    /// An address that must be among the answers.
+    pub answer: Option<IpAddr>,
+}
+
+/// Types that a check may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum QueryType {
+    /// A
+    A = 1,
+    /// NS
+    Ns = 2,
+    /// SOA
+    Soa = 6,
+    /// MX
+    Mx = 15,
+    /// TXT
+    Txt = 16,
+    /// AAAA
+    Aaaa = 28,
+}
+
+/// How a DNS check asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProbeTransport {
+    /// One datagram.
+    Udp,
+    /// One connection.
+    Tcp,
+}
+
+/// The program of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecCheck {
+    /// Absolute path of the program and its arguments, in which `{address}`, `{port}` and `{pop}`
+    /// are replaced. Not empty.
+    pub command: Vec<String>,
+}
+
+/// The gRPC part of a check.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcCheck {
+    /// `service` of the request; empty: the server as a whole.
+    pub service: String,
+    /// `:authority`. Default: the endpoint's address and port.
+    pub host: Option<String>,
+    /// Over TLS; `None`: plain HTTP/2.
+    pub tls: Option<TlsCheck>,
 }
 
 /// The HTTP part of a check.
@@ -93,4 +185,6 @@ pub struct TlsCheck {
     pub ca_file: Option<PathBuf>,
     /// Accept any certificate. Only by this key.
     pub insecure: bool,
+    /// A certificate that ends in fewer days is a failure.
+    pub min_days: Option<u32>,
 }

@@ -21,7 +21,7 @@ use crate::{LocalReason, Phase, ProtocolFault, Reason, Target, engine::Job};
 
 /// The body is looked at up to here.
 pub(super) const BODY_LIMIT: usize = 64 << 10;
-const AGENT: &str = concat!("meridian-health-prober/", env!("CARGO_PKG_VERSION"));
+pub(super) const AGENT: &str = concat!("meridian-health-prober/", env!("CARGO_PKG_VERSION"));
 
 impl NetworkProbe {
     /// A whole probe: over the kept connection where there is one. If that turns out to be closed,
@@ -39,7 +39,7 @@ impl NetworkProbe {
                 decided => return decided,
             }
         }
-        let fresh = self.connect(job, http, tls, clock).await?;
+        let fresh = self.connect(job, tls, clock).await?;
         self.attempt(job, http, tls.is_some(), fresh, clock).await
     }
 
@@ -78,7 +78,6 @@ impl NetworkProbe {
     async fn connect(
         &self,
         job: &Job,
-        http: &HttpCheck,
         tls: Option<&TlsCheck>,
         clock: Clock,
     ) -> Result<Kept, Trouble> {
@@ -86,7 +85,7 @@ impl NetworkProbe {
         let transport = match tls {
             None => Transport::Plain(stream),
             Some(tls) => {
-                let stream = self.tls.handshake(job, http, tls, stream, clock).await?;
+                let stream = self.tls.handshake(job, tls, stream, clock).await?;
                 Transport::Tls(Box::new(stream))
             }
         };
@@ -216,7 +215,7 @@ fn request(
 }
 
 /// RFC 9110 §7.2: the host and port of the target; RFC 3986 §3.2.2: IPv6 in brackets.
-fn default_host(address: IpAddr, port: u16, standard: u16) -> String {
+pub(super) fn default_host(address: IpAddr, port: u16, standard: u16) -> String {
     let host = match address {
         IpAddr::V4(v4) => v4.to_string(),
         IpAddr::V6(v6) => format!("[{v6}]"),
@@ -229,7 +228,7 @@ fn default_host(address: IpAddr, port: u16, standard: u16) -> String {
 }
 
 /// What an error of hyper's means; `fault` where it is one of syntax.
-fn hyper_trouble(error: &hyper::Error, fault: ProtocolFault) -> Trouble {
+pub(super) fn hyper_trouble(error: &hyper::Error, fault: ProtocolFault) -> Trouble {
     // A request that was not sent: hyper puts what was wrong with the connection beneath.
     if let Some(cause) = error
         .source()

@@ -5,11 +5,17 @@
 //!          └ no → connect → tls → request → status → body → Outcome
 //! ```
 //!
+//! That is HTTP; the other types have a file each and keep nothing between probes.
+//!
 //! Time and memory are bounded whatever the target does: one deadline over everything, 16 KiB of
 //! headers, 64 KiB of body.
 
 mod connect;
+mod dns;
+mod exec;
+mod grpc;
 mod http;
+mod icmp;
 mod keep;
 mod session;
 #[cfg(test)]
@@ -18,10 +24,10 @@ mod tls;
 
 use std::{collections::HashSet, future::Future, time::Duration};
 
-use meridian_config::{CheckKind, Config};
+use meridian_config::{CheckKind, Config, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
-pub(crate) use self::tls::{client_config, server_name};
+pub(crate) use self::tls::{alpn, client_config, server_name};
 use self::{keep::Keep, tls::Tls};
 use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};
 
@@ -67,6 +73,11 @@ impl NetworkProbe {
         }
     }
 
+    async fn handshake(&self, job: &Job, tls: &TlsCheck, clock: Clock) -> Result<(), Trouble> {
+        let stream = connect::tcp(job.target.socket_address(), clock).await?;
+        self.tls.handshake(job, tls, stream, clock).await.map(drop)
+    }
+
     /// The number of connections kept now.
     #[cfg(test)]
     fn kept(&self) -> usize {
@@ -88,6 +99,11 @@ impl Probe for NetworkProbe {
                 .map(drop),
             CheckKind::Http(http) => self.http(job, http, None, clock).await,
             CheckKind::Https(http, tls) => self.http(job, http, Some(tls), clock).await,
+            CheckKind::Tls(tls) => self.handshake(job, tls, clock).await,
+            CheckKind::Dns(check) => dns::probe(job.target.socket_address(), check, clock).await,
+            CheckKind::Icmp => icmp::probe(job.target.address, clock).await,
+            CheckKind::Exec(exec) => exec::probe(&job.target, exec, clock).await,
+            CheckKind::Grpc(grpc) => self.grpc(job, grpc, clock).await,
         };
         judge(result, start.elapsed(), job.target.check.max_latency)
     }

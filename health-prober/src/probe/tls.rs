@@ -8,9 +8,10 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use meridian_config::{CheckKind, Config, HttpCheck, TlsCheck};
+use meridian_config::{CheckKind, Config, TlsCheck};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -22,11 +23,12 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 use super::{Clock, Trouble, connect};
 use crate::{CertificateFault, LocalReason, Phase, Reason, engine::Job};
 
-/// The TLS settings of every https check, by name of the check.
+/// The TLS settings of every check over TLS, by name of the check.
 #[derive(Default)]
 pub(super) struct Tls {
     by_check: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
@@ -56,18 +58,18 @@ pub(crate) enum TlsError {
 }
 
 impl Tls {
-    /// Reads the roots of every https check anew. Where that fails and the check had usable
+    /// Reads the roots of every check over TLS anew. Where that fails and the check had usable
     /// settings before, those stay.
     pub(super) fn prepare(&self, config: &Config) {
         let mut before = self.lock().clone();
         let mut after = HashMap::new();
         for check in &config.checks {
-            let CheckKind::Https(_, tls) = &check.kind else {
+            let Some(tls) = check.kind.tls() else {
                 continue;
             };
-            let mut setup = client_config(tls);
+            let mut setup = client_config(tls, alpn(&check.kind));
             if let Err(error) = &setup {
-                tracing::error!(check = %check.name, %error, "https check cannot be set up");
+                tracing::error!(check = %check.name, %error, "TLS of a check cannot be set up");
                 if let Some(old @ Ok(_)) = before.remove(&check.name) {
                     setup = old;
                 }
@@ -81,7 +83,6 @@ impl Tls {
     pub(super) async fn handshake(
         &self,
         job: &Job,
-        http: &HttpCheck,
         tls: &TlsCheck,
         stream: TcpStream,
         clock: Clock,
@@ -93,14 +94,16 @@ impl Tls {
             .cloned()
             .unwrap_or(Err(TlsError::Provider))
             .map_err(setup)?;
-        let name = server_name(http, tls)
+        let name = server_name(job.target.check.kind.host(), tls)
             .unwrap_or_else(|| Ok(ServerName::from(job.target.address)))
             .map_err(setup)?;
         let connect = async {
             let handshake = TlsConnector::from(config).connect(name, stream).await;
             handshake.map_err(|error| tls_trouble(&error))
         };
-        clock.limit(Phase::Tls, connect).await
+        let stream = clock.limit(Phase::Tls, connect).await?;
+        still_long_valid(tls, &stream)?;
+        Ok(stream)
     }
 
     fn lock(
@@ -110,8 +113,47 @@ impl Tls {
     }
 }
 
+/// The application protocols that a check speaks over TLS (RFC 7301).
+pub(crate) fn alpn(kind: &CheckKind) -> &'static [&'static [u8]] {
+    match kind {
+        CheckKind::Https(..) => &[b"http/1.1"],
+        CheckKind::Grpc(_) => &[b"h2"],
+        _ => &[],
+    }
+}
+
+/// Refuses a certificate that ends in fewer days than the check asks for.
+#[allow(clippy::disallowed_methods)] // a runner: certificates live by the wall clock
+fn still_long_valid(tls: &TlsCheck, stream: &TlsStream<TcpStream>) -> Result<(), Trouble> {
+    let Some(least) = tls.min_days else {
+        return Ok(());
+    };
+    let certificate = stream
+        .get_ref()
+        .1
+        .peer_certificates()
+        .and_then(<[_]>::first);
+    let ends = certificate.and_then(|certificate| {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        u64::try_from(parsed.validity().not_after.timestamp()).ok()
+    });
+    let unreadable =
+        || Reason::Certificate(CertificateFault::Other("its end cannot be read".into()));
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let days = ends.ok_or_else(unreadable)?.saturating_sub(now) / 86_400;
+    if days < u64::from(least) {
+        return Err(Reason::Expiring { days, least }.into());
+    }
+    Ok(())
+}
+
 /// The settings of a check, its roots read from disk.
-pub(crate) fn client_config(tls: &TlsCheck) -> Result<Arc<ClientConfig>, TlsError> {
+pub(crate) fn client_config(
+    tls: &TlsCheck,
+    protocols: &[&[u8]],
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -128,17 +170,17 @@ pub(crate) fn client_config(tls: &TlsCheck) -> Result<Arc<ClientConfig>, TlsErro
             .with_no_client_auth()
     };
     config.resumption = Resumption::disabled();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
     Ok(Arc::new(config))
 }
 
 /// The name for SNI and verification that the check itself gives: `server_name`, else `host`
 /// without its port.
 pub(crate) fn server_name(
-    http: &HttpCheck,
+    host: Option<&str>,
     tls: &TlsCheck,
 ) -> Option<Result<ServerName<'static>, TlsError>> {
-    let name = match (&tls.server_name, &http.host) {
+    let name = match (&tls.server_name, host) {
         (Some(name), _) => name.as_str(),
         (None, Some(host)) => without_port(host),
         (None, None) => return None,
@@ -214,7 +256,7 @@ fn certificate_fault(fault: &CertificateError) -> CertificateFault {
 }
 
 /// What a peer can influence is kept short and printable in logs.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(120).collect()
 }
 

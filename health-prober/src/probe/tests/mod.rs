@@ -2,6 +2,8 @@
 
 #![allow(clippy::disallowed_methods)] // these probes run on the real network
 
+mod kinds;
+
 use std::{
     net::SocketAddr,
     path::Path,

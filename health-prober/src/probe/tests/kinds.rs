@@ -1,0 +1,290 @@
+//! The types of check other than HTTP and plain TCP.
+
+use std::{
+    net::Ipv4Addr,
+    os::unix::fs::PermissionsExt,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use hickory_proto::{
+    op::{Message, MessageType, ResponseCode},
+    rr::{Name, RData, Record, rdata::A},
+};
+use http_body_util::{BodyExt, Full};
+use hyper::{HeaderMap, Request, Response, body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::net::UdpSocket;
+
+use super::*;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+#[tokio::test]
+async fn a_tls_check_looks_at_the_handshake_and_at_the_days_left() {
+    let authority = Authority::new("roots");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let ending = authority.issue("edge.example", |params| {
+        params.not_after = (SystemTime::now() + 10 * DAY + DAY / 2).into();
+    });
+    let address = https(ending).await;
+    let keys = |more: &str| {
+        let trust = format!("ca_file = {ca:?}\nserver_name = \"edge.example\"");
+        format!("type = \"tls\"\n{trust}\n{more}")
+    };
+    assert!(passed(&probe_https(address, &keys(""), AMPLE).await));
+    assert!(passed(
+        &probe_https(address, &keys("min_days = 10"), AMPLE).await
+    ));
+    assert_eq!(
+        probe_https(address, &keys("min_days = 11"), AMPLE).await,
+        fail(Reason::Expiring {
+            days: 10,
+            least: 11
+        })
+    );
+    let other = keys("").replace("edge.example", "other.example");
+    assert_eq!(
+        probe_https(address, &other, AMPLE).await,
+        fail(Reason::Certificate(CertificateFault::WrongName))
+    );
+}
+
+/// A DNS server on both transports that lets `change` have every answer; `None` stays silent.
+async fn dns(change: impl Fn(&mut Message) -> Option<()> + Send + Clone + 'static) -> SocketAddr {
+    let reply = move |octets: &[u8]| {
+        let mut message = Message::from_vec(octets).unwrap();
+        message.metadata.message_type = MessageType::Response;
+        change(&mut message)?;
+        message.to_vec().ok()
+    };
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = udp.local_addr().unwrap();
+    let tcp = TcpListener::bind(address).await.unwrap();
+    let over_tcp = reply.clone();
+    tokio::spawn(async move {
+        let mut octets = [0; 512];
+        while let Ok((length, from)) = udp.recv_from(&mut octets).await {
+            if let Some(answer) = reply(&octets[..length]) {
+                udp.send_to(&answer, from).await.unwrap();
+            }
+        }
+    });
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = tcp.accept().await {
+            let length = stream.read_u16().await.unwrap();
+            let mut octets = vec![0; length.into()];
+            stream.read_exact(&mut octets).await.unwrap();
+            if let Some(answer) = over_tcp(&octets) {
+                stream
+                    .write_u16(answer.len().try_into().unwrap())
+                    .await
+                    .unwrap();
+                stream.write_all(&answer).await.unwrap();
+            }
+        }
+    });
+    address
+}
+
+fn with_address(message: &mut Message) -> Option<()> {
+    let name = Name::from_ascii("www.example.com.").unwrap();
+    let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 7)));
+    message.add_answer(Record::from_rdata(name, 60, data));
+    Some(())
+}
+
+#[tokio::test]
+async fn a_dns_check_wants_its_rcode_and_its_address() {
+    let good = dns(with_address).await;
+    let broken = dns(|message| {
+        message.metadata.response_code = ResponseCode::ServFail;
+        Some(())
+    })
+    .await;
+    let cases = [
+        (good, "", None),
+        (good, "answer = \"192.0.2.7\"", None),
+        (good, "answer = \"192.0.2.8\"", Some(Reason::AnswerMismatch)),
+        (good, "rcode = \"NXDOMAIN\"", Some(Reason::Rcode(0))),
+        (broken, "", Some(Reason::Rcode(2))),
+        (broken, "rcode = \"SERVFAIL\"", None),
+    ];
+    for (address, more, expected) in cases {
+        for transport in ["udp", "tcp"] {
+            let keys = format!(
+                "type = \"dns\"\nquery = \"www.example.com\"\ntransport = \"{transport}\"\n{more}"
+            );
+            let outcome = probe(address, &keys, AMPLE).await;
+            match &expected {
+                None => assert!(passed(&outcome), "{transport} {more}: {outcome}"),
+                Some(reason) => assert_eq!(outcome, fail(reason.clone()), "{transport} {more}"),
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_dns_answer_to_another_question_is_none() {
+    let liar = dns(|message| {
+        message.metadata.id ^= 1;
+        Some(())
+    })
+    .await;
+    let keys = "type = \"dns\"\nquery = \"www.example.com\"";
+    assert_eq!(
+        probe(liar, keys, SHORT).await,
+        fail(Reason::Timeout(Phase::Answer)),
+        "a stray datagram does not decide, the time does"
+    );
+    let tcp = format!("{keys}\ntransport = \"tcp\"");
+    assert_eq!(
+        probe(liar, &tcp, AMPLE).await,
+        fail(Reason::Protocol(ProtocolFault::NotDns))
+    );
+    let closed = UdpSocket::bind("127.0.0.1:0")
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    assert_eq!(probe(closed, keys, AMPLE).await, fail(Reason::Refused));
+}
+
+#[tokio::test]
+async fn an_echo_request_is_answered_on_loopback() {
+    for address in ["127.0.0.1:1", "[::1]:1"] {
+        match probe(address.parse().unwrap(), "type = \"icmp\"", AMPLE).await {
+            Outcome::Pass { .. } => {}
+            // The group of this process may not send any: then it says nothing of the target.
+            Outcome::Inconclusive {
+                reason: LocalReason::Resources(std::io::ErrorKind::PermissionDenied, _),
+            } => eprintln!("SKIP icmp: net.ipv4.ping_group_range does not hold this group"),
+            // No IPv6 here.
+            Outcome::Inconclusive { .. } if address.starts_with('[') => {}
+            other => panic!("{address}: {other}"),
+        }
+    }
+}
+
+/// A program in shell.
+fn script(folder: &tempfile::TempDir, text: &str) -> PathBuf {
+    let path = folder.path().join("check");
+    // Written elsewhere and renamed: a file open for writing cannot be run (ETXTBSY), and another
+    // test of this process may just be starting a program.
+    let draft = folder.path().join("draft");
+    std::fs::write(&draft, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(&draft, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::rename(&draft, &path).unwrap();
+    path
+}
+
+async fn run(text: &str, deadline: Duration) -> Outcome {
+    let folder = tempfile::tempdir().unwrap();
+    let path = script(&folder, text);
+    let keys =
+        format!("type = \"exec\"\ncommand = [\"/bin/sh\", {path:?}, \"{{address}}\", \"{{pop}}\"]");
+    probe("127.0.0.1:80".parse().unwrap(), &keys, deadline).await
+}
+
+#[tokio::test]
+async fn an_exit_status_decides_as_monitoring_plugins_mean_it() {
+    assert!(passed(&run("exit 0", AMPLE).await));
+    assert!(passed(&run("echo WARNING - slow; exit 1", AMPLE).await));
+    let critical = Reason::Exit {
+        code: Some(2),
+        text: "CRITICAL - no answer".into(),
+    };
+    let text = "echo 'CRITICAL - no answer'; echo more; exit 2";
+    assert_eq!(run(text, AMPLE).await, fail(critical));
+    let unknown = LocalReason::ProgramUnknown("what?".into());
+    assert_eq!(
+        run("echo what?; exit 3", AMPLE).await,
+        Outcome::Inconclusive { reason: unknown }
+    );
+    let killed = Reason::Exit {
+        code: None,
+        text: String::new(),
+    };
+    assert_eq!(run("kill -9 $$", AMPLE).await, fail(killed));
+}
+
+#[tokio::test]
+async fn a_program_gets_its_arguments_and_a_clean_environment() {
+    let text = "[ \"$1 $2\" = '127.0.0.1 fra' ] && [ \"$MERIDIAN_POP\" = fra ] \
+                && [ -z \"$CARGO_MANIFEST_DIR$HOME\" ] && exit 0; env; exit 2";
+    let outcome = run(text, AMPLE).await;
+    assert!(passed(&outcome), "{outcome}");
+}
+
+#[tokio::test]
+async fn a_program_that_writes_without_end_or_does_not_end_is_stopped_with_its_children() {
+    let flood = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done";
+    assert_eq!(
+        run(flood, SHORT).await,
+        fail(Reason::Timeout(Phase::Answer))
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let noted = folder.path().join("pid");
+    // The child holds the output open and outlives its parent, were it not killed.
+    let text = format!("sleep 1000 & echo $! > {noted:?}; exit 0");
+    assert_eq!(
+        run(&text, SHORT).await,
+        fail(Reason::Timeout(Phase::Answer))
+    );
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_says_nothing_of_the_target() {
+    let keys = "type = \"exec\"\ncommand = [\"/nonexistent/check\"]";
+    let outcome = probe("127.0.0.1:80".parse().unwrap(), keys, AMPLE).await;
+    let reason = LocalReason::Program(std::io::ErrorKind::NotFound);
+    assert_eq!(outcome, Outcome::Inconclusive { reason });
+}
+
+/// A gRPC health server: the body of its answer and the trailers.
+async fn health(body: &'static [u8], status: &'static str) -> SocketAddr {
+    let answer = move |request: Request<Incoming>| async move {
+        assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+        let asked = request.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(asked.as_ref(), b"\0\0\0\0\x06\x0a\x04edge");
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", status.parse().unwrap());
+        let body = Full::new(Bytes::from_static(body)).with_trailers(async { Some(Ok(trailers)) });
+        Ok::<_, std::convert::Infallible>(Response::new(body))
+    };
+    serve(move |stream| async move {
+        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service_fn(answer))
+            .await;
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_grpc_check_wants_serving() {
+    let keys = "type = \"grpc\"\nport = 1\nservice = \"edge\"";
+    let serving: &[u8] = b"\0\0\0\0\x02\x08\x01";
+    assert!(passed(
+        &probe(health(serving, "0").await, keys, AMPLE).await
+    ));
+    let cases: [(&[u8], &str, Reason); 4] = [
+        (b"\0\0\0\0\x02\x08\x02", "0", Reason::NotServing(2)),
+        (b"\0\0\0\0\0", "0", Reason::NotServing(0)),
+        (b"", "5", Reason::Grpc(5)),
+        (
+            b"\0\0\0\0\x09\x08",
+            "0",
+            Reason::Protocol(ProtocolFault::NotGrpc),
+        ),
+    ];
+    for (body, status, reason) in cases {
+        let outcome = probe(health(body, status).await, keys, AMPLE).await;
+        assert_eq!(outcome, fail(reason));
+    }
+    let plain = answering(OK).await;
+    let outcome = probe(plain, keys, SHORT).await;
+    assert!(matches!(outcome, Outcome::Fail { .. }), "{outcome}");
+}
