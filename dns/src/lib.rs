@@ -18,6 +18,7 @@ pub mod abuse;
 pub mod answer;
 pub mod build;
 pub mod client;
+pub mod fast;
 pub mod listen;
 pub mod metrics;
 pub mod query;

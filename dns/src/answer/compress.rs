@@ -1,32 +1,40 @@
 //! Name compression (RFC 1035 §4.1.4) at a bounded cost.
 //!
-//! Each suffix of a name that was written is remembered in a small table by a hash of its labels.
-//! The table has a fixed number of places and is probed twice a suffix, so a name costs at most a
-//! few hundred steps whatever stands in the message; a suffix without a free place is simply not
-//! used later.
+//! The first [`MOST`] different suffixes of the names in a message are remembered, and a name
+//! points to the longest one that it shares. Which place a suffix is remembered at has no say in
+//! it, so that a reply can be made from pieces that were compressed beforehand. A name costs at
+//! most a few hundred steps whatever stands in the message.
 
 use arrayvec::ArrayVec;
 
-/// Places for remembered suffixes; a power of two.
-const PLACES: usize = 128;
+/// Suffixes that are remembered.
+pub(super) const MOST: usize = 192;
+/// Places of the hash table; a power of two, more than [`MOST`].
+const PLACES: usize = 256;
 /// A pointer has 14 bits (RFC 1035 §4.1.4).
 const POINTER_LIMIT: usize = 0x4000;
 /// Most labels of a name, the root's left out.
 const MAX_LABELS: usize = 127;
 
-/// A remembered suffix: its hash and where it stands. Offset 0 (the header) marks a free place.
-type Place = (u32, u16);
-
 /// Where suffixes stand in the message written so far.
 pub(super) struct Compressor {
-    places: [Place; PLACES],
+    /// Hash and place in the message of each, in the order of appearance.
+    known: ArrayVec<(u32, u16), MOST>,
+    /// Numbers of entries in `known` plus one, by hash; 0 is a free place.
+    places: [u8; PLACES],
 }
 
 impl Compressor {
     pub(super) fn new() -> Self {
         Self {
-            places: [(0, 0); PLACES],
+            known: ArrayVec::new(),
+            places: [0; PLACES],
         }
+    }
+
+    /// Number of suffixes remembered.
+    pub(super) fn len(&self) -> usize {
+        self.known.len()
     }
 
     /// Appends a name (uncompressed wire form), with a pointer where a suffix of it stands already.
@@ -56,19 +64,26 @@ impl Compressor {
 
     /// Forgets suffixes at or after `length`: what stood there was taken back.
     pub(super) fn forget_from(&mut self, length: usize) {
-        for place in &mut self.places {
-            if usize::from(place.1) >= length {
-                *place = (0, 0);
-            }
+        let kept = self
+            .known
+            .iter()
+            .take_while(|(_, at)| usize::from(*at) < length);
+        self.known.truncate(kept.count());
+        self.places = [0; PLACES];
+        for number in 0..self.known.len() {
+            self.place(number);
         }
     }
 
     fn find(&self, out: &[u8], hash: u32, suffix: &[u8]) -> Option<u16> {
-        slots(hash).into_iter().find_map(|slot| {
-            let &(other, offset) = self.places.get(slot)?;
-            let is_it = offset != 0 && other == hash && stands_at(out, offset.into(), suffix);
-            is_it.then_some(offset)
-        })
+        for at in around(hash) {
+            let number = usize::from(*self.places.get(at)?).checked_sub(1)?;
+            let &(other, offset) = self.known.get(number)?;
+            if other == hash && stands_at(out, offset.into(), suffix) {
+                return Some(offset);
+            }
+        }
+        None
     }
 
     fn remember(&mut self, hash: u32, offset: usize) {
@@ -78,21 +93,29 @@ impl Compressor {
         let Ok(offset) = u16::try_from(offset) else {
             return;
         };
-        for slot in slots(hash) {
-            if let Some(place) = self.places.get_mut(slot)
-                && place.1 == 0
-            {
-                *place = (hash, offset);
-                return;
-            }
+        if self.known.try_push((hash, offset)).is_ok() {
+            self.place(self.known.len() - 1);
+        }
+    }
+
+    fn place(&mut self, number: usize) {
+        let Some(&(hash, _)) = self.known.get(number) else {
+            return;
+        };
+        let free = around(hash).find(|at| self.places.get(*at) == Some(&0));
+        if let (Some(place), Ok(number)) = (
+            free.and_then(|at| self.places.get_mut(at)),
+            u8::try_from(number + 1),
+        ) {
+            *place = number;
         }
     }
 }
 
-/// The two places a suffix may have.
-fn slots(hash: u32) -> [usize; 2] {
+/// The places for a hash, in the order in which they are tried.
+fn around(hash: u32) -> impl Iterator<Item = usize> {
     let first = hash as usize % PLACES;
-    [first, first ^ 1]
+    (first..PLACES).chain(0..first)
 }
 
 /// Start and hash of each suffix of a name, the longest first, the root left out.

@@ -17,10 +17,11 @@
 
 mod chaos;
 mod compress;
-mod opt;
+pub(crate) mod opt;
 mod plan;
 mod reply;
 mod sections;
+pub(crate) mod template;
 mod tsig;
 mod writer;
 
@@ -96,7 +97,7 @@ pub struct Summary {
     /// What kind of reply it is.
     pub kind: Kind,
     /// XXH3 of the name that rate limits put the reply down to, lower-cased wire form
-    /// ([`crate::zone::Zone::imputed`]); 0 where no zone was asked.
+    /// ([`crate::zone::Found::imputed`]); 0 where no zone was asked.
     pub imputed: u64,
     /// What the query's cookie is worth.
     pub cookie: cookie::State,

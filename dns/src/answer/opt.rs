@@ -6,20 +6,20 @@ use crate::{abuse::cookie, query::Ecs};
 
 /// UDP payload size that we announce and never exceed, in octets: what passes everywhere without
 /// fragments (DNS flag day 2020).
-pub(super) const UDP_SIZE: u16 = 1232;
+pub(crate) const UDP_SIZE: u16 = 1232;
 
 /// OPTION-CODE of NSID (RFC 5001 §2.3).
-const NSID: u16 = 3;
+pub(crate) const NSID: u16 = 3;
 /// OPTION-CODE of EDNS Client Subnet (RFC 7871 §6).
-const ECS: u16 = 8;
+pub(crate) const ECS: u16 = 8;
 /// OPTION-CODE of DNS cookies (RFC 7873 §4).
-const COOKIE: u16 = 10;
+pub(crate) const COOKIE: u16 = 10;
 /// OPTION-CODE of extended errors (RFC 8914 §2).
-const EDE: u16 = 15;
+pub(crate) const EDE: u16 = 15;
 
 /// An extended error (RFC 8914 §4): says why, changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ede {
+pub(crate) enum Ede {
     /// INFO-CODE 0, Other. None of the registered codes means "every PoP of this service is
     /// down, here is the last resort": 22 (No Reachable Authority) and 23 (Network Error) are
     /// defined as a resolver's trouble with name servers, and resolvers pass them on as such.
@@ -36,7 +36,7 @@ pub(super) enum Ede {
 }
 
 impl Ede {
-    fn info_code(self) -> u16 {
+    pub(crate) fn info_code(self) -> u16 {
         match self {
             Self::NoReachablePop => 0,
             Self::Stale => 3,
@@ -47,7 +47,7 @@ impl Ede {
     }
 
     /// EXTRA-TEXT, UTF-8.
-    fn text(self) -> &'static str {
+    pub(crate) fn text(self) -> &'static str {
         match self {
             Self::NoReachablePop => "no reachable PoP, last resort served",
             Self::Stale => "last good configuration served",

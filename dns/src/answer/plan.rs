@@ -10,7 +10,7 @@
 //!   below itself: the reply holds the chain so far with NOERROR, and the resolver, which has
 //!   limits of its own, goes on from there.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 
 use arrayvec::ArrayVec;
 
@@ -73,7 +73,7 @@ pub(super) struct Plan<'z> {
     pub(super) scope: u8,
     pub(super) error: Option<Ede>,
     pub(super) steered: Option<Choice>,
-    /// Hash of the name that the reply is put down to ([`Zone::imputed`]).
+    /// Hash of the name that the reply is put down to ([`crate::zone::Found::imputed`]).
     pub(super) imputed: u64,
 }
 
@@ -94,8 +94,10 @@ pub(super) struct Ask<'a, S> {
 }
 
 impl<'z, S: Steer> Ask<'z, S> {
-    /// Finds the reply in `zone`, which [`ZoneSet::find`] gave for the question.
-    pub(super) fn plan(&self, zone: &'z Arc<Zone>, lower: LowerName) -> Plan<'z> {
+    /// Finds the reply; `None` outside all zones.
+    pub(super) fn plan(&self, lower: LowerName) -> Option<Plan<'z>> {
+        let first = self.zones.lookup(&lower, self.qtype)?;
+        let (zone, mut found) = (first.zone, first.lookup);
         let mut plan = Plan {
             zone,
             rcode: rcode::NOERROR,
@@ -105,40 +107,48 @@ impl<'z, S: Steer> Ask<'z, S> {
             scope: 0,
             error: None,
             steered: None,
-            imputed: xxh3_64(zone.imputed(&lower)),
+            imputed: xxh3_64(first.imputed),
         };
-        let mut at = Step {
-            name: lower,
-            wire: Cow::Borrowed(self.qname),
-        };
+        let mut wire = Cow::Borrowed(self.qname);
+        let mut name = lower;
         let mut visited: Vec<LowerName> = Vec::new();
-        while let Some(target) = self.step(zone, &at, &mut plan) {
-            visited.push(at.name);
-            let Some(name) = LowerName::from_wire(&target) else {
+        while let Some(target) = self.step(found, &wire, &mut plan) {
+            visited.push(name);
+            let Some(next) = LowerName::from_wire(&target) else {
                 break;
             };
-            let looped = visited.iter().any(|seen| seen.as_wire() == name.as_wire());
-            let here = self.zones.find(&name, self.qtype);
-            let elsewhere = here.is_none_or(|other| !Arc::ptr_eq(other, zone));
-            if looped || elsewhere || visited.len() >= MAX_CHAIN {
+            if visited.iter().any(|seen| seen.as_wire() == next.as_wire()) {
                 break;
             }
-            at = Step { name, wire: target };
+            match self.zones.lookup(&next, self.qtype) {
+                Some(there) if there.zone.is_same(zone) && visited.len() < MAX_CHAIN => {
+                    found = there.lookup;
+                }
+                _ => break,
+            }
+            (name, wire) = (next, target);
         }
-        plan
+        Some(plan)
     }
 
-    /// Looks up one name of the chain; the next one when it is an alias.
-    fn step(&self, zone: &'z Zone, at: &Step<'z>, plan: &mut Plan<'z>) -> Option<Cow<'z, [u8]>> {
-        match zone.lookup(&at.name, self.qtype) {
-            Lookup::Answer(rrset) => plan.push(at.wire.clone(), Body::Static(rrset)),
-            Lookup::Service(service) => self.steered(service, at, plan),
+    /// Takes up what one name of the chain has; the next one when it is an alias.
+    fn step(
+        &self,
+        found: Lookup<'z>,
+        wire: &Cow<'z, [u8]>,
+        plan: &mut Plan<'z>,
+    ) -> Option<Cow<'z, [u8]>> {
+        match found {
+            Lookup::Answer(rrset) => plan.push(wire.clone(), Body::Static(rrset)),
+            Lookup::Service(service) => self.steered(service, wire.clone(), plan),
             Lookup::Cname(rrset) => {
-                plan.push(at.wire.clone(), Body::Static(rrset));
+                plan.push(wire.clone(), Body::Static(rrset));
                 return rrset.first().map(Cow::Borrowed);
             }
             Lookup::Dname { owner, rrset } => {
-                return self.redirect(owner, rrset, at, plan).map(Cow::Owned);
+                return self
+                    .redirect(owner, rrset, wire.clone(), plan)
+                    .map(Cow::Owned);
             }
             Lookup::Referral { owner, ns } => {
                 // RFC 1035 §4.1.1: AA "corresponds to the name which matches the query name, or
@@ -161,12 +171,12 @@ impl<'z, S: Steer> Ask<'z, S> {
         &self,
         owner: &'z [u8],
         rrset: Rrset<'z>,
-        at: &Step<'z>,
+        wire: Cow<'z, [u8]>,
         plan: &mut Plan<'z>,
     ) -> Option<Vec<u8>> {
         plan.push(Cow::Borrowed(owner), Body::Static(rrset));
-        let kept = at.wire.len().saturating_sub(owner.len());
-        let (front, target) = (at.wire.get(..kept)?, rrset.first()?);
+        let kept = wire.len().saturating_sub(owner.len());
+        let (front, target) = (wire.get(..kept)?, rrset.first()?);
         // RFC 6672 §3.2: "If substitution of its <target> for its <owner> in QNAME would overflow
         // the legal size for a <domain-name>, set RCODE to YXDOMAIN [RFC2136] and exit".
         if front.len() + target.len() > 255 {
@@ -179,13 +189,13 @@ impl<'z, S: Steer> Ask<'z, S> {
             ttl: rrset.ttl,
             target: target.clone(),
         };
-        plan.push(at.wire.clone(), body);
+        plan.push(wire, body);
         // A question for CNAME is answered by the CNAME, as at an alias of the zone file. A DNAME
         // that leads below itself would lengthen the name until it overflows.
         (self.qtype != rtype::CNAME && !feeds_itself).then_some(target)
     }
 
-    fn steered(&self, service: ServiceId, at: &Step<'z>, plan: &mut Plan<'z>) {
+    fn steered(&self, service: ServiceId, wire: Cow<'z, [u8]>, plan: &mut Plan<'z>) {
         let (family, decision) = self.decide(service);
         plan.scope = decision.scope;
         if decision.reason.is_last_resort() {
@@ -194,7 +204,7 @@ impl<'z, S: Steer> Ask<'z, S> {
         if decision.addresses.is_empty() {
             plan.authority = Authority::Negative;
         } else {
-            plan.push(at.wire.clone(), Body::Steered);
+            plan.push(wire, Body::Steered);
         }
         plan.steered = Some(Choice {
             service,
@@ -219,12 +229,6 @@ impl<'z, S: Steer> Ask<'z, S> {
             }
         }
     }
-}
-
-/// A name of the chain: lower-cased for lookup, and in its own case for the reply.
-struct Step<'z> {
-    name: LowerName,
-    wire: Cow<'z, [u8]>,
 }
 
 impl<'z> Plan<'z> {

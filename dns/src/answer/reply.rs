@@ -155,16 +155,14 @@ pub(super) fn answer(
         // class would mean "all of them" (RFC 1035 §3.2.5).
         _ => return frame.bare(Some(question), &NOT_AUTHORITATIVE),
     }
-    let Some(zone) = data.zones().find(&lower, question.qtype) else {
-        return frame.bare(Some(question), &NOT_AUTHORITATIVE);
-    };
     // Transfers are something we know and do not allow to anyone: REFUSED (RFC 5936 §2.2.1), which
     // tells a secondary more than NOTIMP would.
     if matches!(question.qtype, rtype::AXFR | rtype::IXFR) {
-        return frame.bare(
-            Some(question),
-            &Bare::new(rcode::REFUSED, Some(Ede::Prohibited)),
-        );
+        let bare = match data.zones().find(&lower, question.qtype) {
+            Some(_) => Bare::new(rcode::REFUSED, Some(Ede::Prohibited)),
+            None => NOT_AUTHORITATIVE,
+        };
+        return frame.bare(Some(question), &bare);
     }
     let ask = Ask {
         zones: data.zones(),
@@ -173,8 +171,10 @@ pub(super) fn answer(
         client: Client::of(frame.ecs().as_ref(), meta.source.ip()),
         steer,
     };
-    let plan = ask.plan(zone, lower);
-    frame.planned(question, &plan)
+    match ask.plan(lower) {
+        Some(plan) => frame.planned(question, &plan),
+        None => frame.bare(Some(question), &NOT_AUTHORITATIVE),
+    }
 }
 
 const NOT_AUTHORITATIVE: Bare = Bare {

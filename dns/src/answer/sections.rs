@@ -120,7 +120,7 @@ fn write_soa(writer: &mut Writer<'_>, zone: &Zone) -> Result<(), Full> {
         return Ok(());
     };
     let head = Head {
-        owner: zone.apex().as_wire(),
+        owner: zone.apex_wire(),
         rtype: rtype::SOA,
         class: class::IN,
         ttl: zone.negative_ttl(),
@@ -204,7 +204,7 @@ fn write_optional(
 fn addresses_of<'z>(zone: &'z Zone, name: &LowerName) -> impl Iterator<Item = Rrset<'z>> + use<'z> {
     let find = |rtype| {
         // Glue first: below a cut a lookup would end in the referral.
-        let exact = zone.exact(name.as_wire(), rtype);
+        let exact = zone.exact(name, rtype);
         exact.or_else(|| match zone.lookup(name, rtype) {
             Lookup::Answer(rrset) => Some(rrset),
             _ => None,

@@ -82,6 +82,16 @@ impl<'o> Writer<'o> {
         self.out.len()
     }
 
+    /// Number of name suffixes that are remembered for compression.
+    pub(super) fn suffixes(&self) -> usize {
+        self.compressor.len()
+    }
+
+    /// Records per section so far: answer, authority, additional.
+    pub(super) fn counts(&self) -> [u16; 3] {
+        self.counts
+    }
+
     /// Most octets that sections may take.
     pub(super) fn limit(&self) -> usize {
         self.limit
@@ -128,22 +138,8 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// RFC 3597 §4: "servers MUST NOT compress domain names embedded in the RDATA of types that are
-    /// class-specific or not well-known"; the well-known ones are those of RFC 1035.
     fn rdata(&mut self, rtype: u16, rdata: &[u8]) {
-        let (fixed, names) = match rtype {
-            rtype::NS
-            | rtype::CNAME
-            | rtype::PTR
-            | rtype::MB
-            | rtype::MD
-            | rtype::MF
-            | rtype::MG
-            | rtype::MR => (0, 1),
-            rtype::SOA | rtype::MINFO => (0, 2),
-            rtype::MX => (2, 1),
-            _ => (0, 0),
-        };
+        let (fixed, names) = names_in(rtype);
         let (head, mut rest) = rdata.split_at_checked(fixed).unwrap_or((rdata, &[]));
         self.out.extend_from_slice(head);
         for _ in 0..names {
@@ -187,8 +183,29 @@ impl<'o> Writer<'o> {
     }
 }
 
+/// Octets before the names in the RDATA of a type, and how many names there are that are
+/// compressed.
+///
+/// RFC 3597 §4: "servers MUST NOT compress domain names embedded in the RDATA of types that are
+/// class-specific or not well-known"; the well-known ones are those of RFC 1035.
+pub(super) fn names_in(rtype: u16) -> (usize, usize) {
+    match rtype {
+        rtype::NS
+        | rtype::CNAME
+        | rtype::PTR
+        | rtype::MB
+        | rtype::MD
+        | rtype::MF
+        | rtype::MG
+        | rtype::MR => (0, 1),
+        rtype::SOA | rtype::MINFO => (0, 2),
+        rtype::MX => (2, 1),
+        _ => (0, 0),
+    }
+}
+
 /// Length of the uncompressed name at the start of `octets`; all of them when there is none.
-fn name_len(octets: &[u8]) -> usize {
+pub(crate) fn name_len(octets: &[u8]) -> usize {
     let mut at = 0;
     while let Some(&length) = octets.get(at) {
         at += 1 + usize::from(length);

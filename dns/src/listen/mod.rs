@@ -54,6 +54,7 @@ pub use sockets::{Bound, Handle, Kind};
 
 use crate::{
     answer::{self, Meta, Outcome, Summary},
+    fast,
     metrics::{Batch, Labels, Metrics},
     query::DropReason,
     snapshot::Snapshot,
@@ -152,6 +153,10 @@ impl Bound {
 impl Respond for Snapshot {
     fn respond(&self, query: &[u8], meta: &Meta, out: &mut Vec<u8>) -> Outcome {
         answer::respond(self, query, meta, out)
+    }
+
+    fn fast(&self, meta: &Meta, slot: &mut [u8], len: usize) -> Fast {
+        fast::answer(self, meta, slot, len)
     }
 
     fn labels(&self) -> &Arc<Labels> {

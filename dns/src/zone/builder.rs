@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 use meridian_config::Name;
 
 use super::{
+    freeze::{self, Cover},
+    image::Zone,
     lower::LowerName,
-    table::Table,
-    tree::{Cover, Node, NodeId, RrsetEntry, Zone},
 };
 use crate::types::{ServiceId, rtype};
 
@@ -61,14 +61,14 @@ pub enum BuildError {
 
 /// A node while it grows.
 #[derive(Default)]
-struct Draft {
-    service: Option<ServiceId>,
-    rrsets: BTreeMap<u16, DraftRrset>,
+pub(super) struct Draft {
+    pub(super) service: Option<ServiceId>,
+    pub(super) rrsets: BTreeMap<u16, DraftRrset>,
 }
 
-struct DraftRrset {
-    ttl: u32,
-    records: Vec<Box<[u8]>>,
+pub(super) struct DraftRrset {
+    pub(super) ttl: u32,
+    pub(super) records: Vec<Box<[u8]>>,
 }
 
 /// Collects the records and services of a zone. Services come after the records.
@@ -157,35 +157,13 @@ impl ZoneBuilder {
     pub fn finish(self) -> Result<Zone, BuildError> {
         let apex = LowerName::from(&self.apex);
         let negative_ttl = self.negative_ttl(&apex).ok_or(BuildError::NoSoa)?;
-        let mut keys: Vec<&[u8]> = self.nodes.keys().map(AsRef::as_ref).collect();
-        keys.sort_unstable();
-        let table = Table::new(keys.iter().copied());
-        let id_of = |name: &[u8]| -> Option<NodeId> {
-            table.find(name, |id| keys.get(id as usize) == Some(&name))
-        };
-        let mut frozen = Frozen::default();
-        for key in &keys {
-            let name = LowerName::from_wire(key).ok_or(BuildError::TooLarge)?;
-            let draft = self.nodes.get(*key).ok_or(BuildError::TooLarge)?;
-            let wildcard = LowerName::concat(b"\x01*", key);
-            let child = wildcard.is_some_and(|name| self.nodes.contains_key(name.as_wire()));
-            let cover = self.cover(&name, id_of);
-            frozen
-                .node(key, draft, child, cover)
-                .ok_or(BuildError::TooLarge)?;
-        }
-        let apex_node = id_of(apex.as_wire()).ok_or(BuildError::NoSoa)?;
-        Ok(Zone {
+        let draft = freeze::Frozen {
+            apex: self.apex.as_wire(),
             apex_labels: self.apex_labels,
-            names: frozen.names.into(),
-            nodes: frozen.nodes.into(),
-            rrsets: frozen.rrsets.into(),
-            rdata: frozen.rdata.into(),
-            table,
-            apex_node,
             negative_ttl,
-            apex: self.apex,
-        })
+            cover: &|name| self.cover(name),
+        };
+        freeze::freeze(&draft, &self.nodes).ok_or(BuildError::TooLarge)
     }
 
     /// The node of a name, made together with its ancestors up to the apex.
@@ -206,15 +184,15 @@ impl ZoneBuilder {
     }
 
     /// The topmost cut at or above, or DNAME above, a name; the apex is no cut.
-    fn cover(&self, name: &LowerName, id_of: impl Fn(&[u8]) -> Option<NodeId>) -> Cover {
+    fn cover(&self, name: &LowerName) -> Cover {
         for skip in (0..name.labels() - self.apex_labels).rev() {
             let above = name.suffix(skip + 1);
             if self.has(above, rtype::DNAME) {
-                return id_of(above).map_or(Cover::Open, Cover::Dname);
+                return Cover::Dname(above.len());
             }
             let here = name.suffix(skip);
             if self.has(here, rtype::NS) {
-                return id_of(here).map_or(Cover::Open, Cover::Cut);
+                return Cover::Cut(here.len());
             }
         }
         Cover::Open
@@ -226,52 +204,5 @@ impl ZoneBuilder {
         let soa = draft.rrsets.get(&rtype::SOA)?;
         let minimum = soa.records.first()?.last_chunk::<4>()?;
         Some(u32::from_be_bytes(*minimum).min(soa.ttl))
-    }
-}
-
-/// The flat pieces of a zone while they grow.
-#[derive(Default)]
-struct Frozen {
-    names: Vec<u8>,
-    nodes: Vec<Node>,
-    rrsets: Vec<RrsetEntry>,
-    rdata: Vec<u8>,
-}
-
-impl Frozen {
-    fn node(
-        &mut self,
-        key: &[u8],
-        draft: &Draft,
-        wildcard_child: bool,
-        cover: Cover,
-    ) -> Option<()> {
-        let first = u32::try_from(self.rrsets.len()).ok()?;
-        for (&rtype, rrset) in &draft.rrsets {
-            let start = u32::try_from(self.rdata.len()).ok()?;
-            for record in &rrset.records {
-                let length = u16::try_from(record.len()).ok()?;
-                self.rdata.extend_from_slice(&length.to_be_bytes());
-                self.rdata.extend_from_slice(record);
-            }
-            self.rrsets.push(RrsetEntry {
-                rtype,
-                ttl: rrset.ttl,
-                count: u32::try_from(rrset.records.len()).ok()?,
-                start,
-                end: u32::try_from(self.rdata.len()).ok()?,
-            });
-        }
-        self.nodes.push(Node {
-            name_start: u32::try_from(self.names.len()).ok()?,
-            name_len: u8::try_from(key.len()).ok()?,
-            wildcard_child,
-            has_dname: draft.rrsets.contains_key(&rtype::DNAME),
-            cover,
-            service: draft.service,
-            rrsets: (first, u32::try_from(self.rrsets.len()).ok()?),
-        });
-        self.names.extend_from_slice(key);
-        Some(())
     }
 }

@@ -1,9 +1,10 @@
 //! The lookup algorithm (RFC 1034 §4.3.2, RFC 4592 §3.3.1, RFC 6672 §3.2) for one name in one
 //! zone.
 //!
-//! A hit costs one probe. A miss looks for the closest encloser by halving: every ancestor of a
-//! name that exists is in the table (empty non-terminals are), so at most 7 probes find the longest
-//! suffix that exists, and one more the wildcard. Nothing depends on the size of the zone.
+//! Over all zones ([`ZoneSet::lookup`]) a hit costs one probe. A miss looks for the closest
+//! encloser: every ancestor of a name that exists is in the index (empty non-terminals are), so a
+//! few probes find the longest suffix that exists; the cut, the DNAME and the wildcard that matter
+//! there are linked. Nothing depends on the size of a zone or on the number of zones.
 
 #![deny(
     clippy::unwrap_used,
@@ -13,8 +14,9 @@
 )]
 
 use super::{
+    image::{Node, Place, Rrset, Zone},
     lower::LowerName,
-    tree::{Cover, NodeId, Rrset, Zone},
+    set::{Spot, ZoneSet},
 };
 use crate::types::{ServiceId, rtype};
 
@@ -48,130 +50,153 @@ pub enum Lookup<'z> {
     NxDomain,
 }
 
-impl Zone {
-    /// Looks up a name at or below the apex.
-    pub fn lookup(&self, name: &LowerName, qtype: u16) -> Lookup<'_> {
-        if let Some(id) = self.node_id(name.as_wire()) {
-            return self.at_existing(id, qtype);
+/// What all zones together have for a name and a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Found<'z> {
+    /// The zone that answers.
+    pub zone: &'z Zone,
+    /// What it has.
+    pub lookup: Lookup<'z>,
+    /// The name that a reply is put down to, lower-cased wire form: of all the names that are
+    /// answered from one place it is that place, so that made-up names below it are counted as
+    /// one. It is the wildcard, the cut or the DNAME; for a name that does not exist the apex; for
+    /// any other the name itself.
+    pub imputed: &'z [u8],
+}
+
+impl ZoneSet {
+    /// Looks a name up; `None` outside all zones.
+    pub fn lookup(&self, name: &LowerName, qtype: u16) -> Option<Found<'_>> {
+        match self.seek(name)? {
+            // The other side of a cut may answer.
+            Spot::At(_, node) if qtype == rtype::DS && node.is_apex() => {
+                let zone = self.find(name, qtype)?;
+                let there = zone.find(name.as_wire());
+                Some(Found {
+                    zone,
+                    lookup: zone.lookup(name, qtype),
+                    imputed: match there {
+                        Some(node) => zone.imputed(&node),
+                        None => zone.imputed_below(&zone.encloser(name)?),
+                    },
+                })
+            }
+            Spot::At(zone, node) => Some(Found {
+                zone,
+                lookup: zone.at_existing(&node, qtype),
+                imputed: zone.imputed(&node),
+            }),
+            Spot::Below(zone, node) => Some(Found {
+                zone,
+                lookup: zone.below(&node, qtype),
+                imputed: zone.imputed_below(&node),
+            }),
         }
-        let Some((encloser, id)) = self.closest_encloser(name) else {
-            return Lookup::NxDomain;
-        };
-        let Some(node) = self.node(id) else {
-            return Lookup::NxDomain;
-        };
-        match node.cover {
-            Cover::Cut(cut) => return self.referral(cut),
-            Cover::Dname(dname) => return self.dname(dname),
-            Cover::Open if node.has_dname => return self.dname(id),
-            Cover::Open => {}
+    }
+}
+
+impl Zone {
+    /// Looks up a name at or below the apex in this zone alone.
+    pub fn lookup(&self, name: &LowerName, qtype: u16) -> Lookup<'_> {
+        if let Some(node) = self.find(name.as_wire()) {
+            return self.at_existing(&node, qtype);
+        }
+        let encloser = self.encloser(name);
+        encloser.map_or(Lookup::NxDomain, |node| self.below(&node, qtype))
+    }
+
+    /// The longest suffix of a name that exists in this zone, where the name itself does not.
+    fn encloser(&self, name: &LowerName) -> Option<Node<'_>> {
+        let most = name.labels().saturating_sub(self.apex_labels());
+        (1..=most).find_map(|skip| self.find(name.suffix(skip)))
+    }
+
+    /// [`Found::imputed`] for a name that exists.
+    pub(crate) fn imputed<'z>(&'z self, node: &Node<'z>) -> &'z [u8] {
+        let cover = node.cut().or_else(|| node.redirected());
+        let cover = cover.and_then(|place| self.node(place));
+        cover.map_or(node.name(), |cover| cover.name())
+    }
+
+    /// The same for a name that does not exist and has this closest encloser.
+    pub(crate) fn imputed_below<'z>(&'z self, encloser: &Node<'z>) -> &'z [u8] {
+        if !encloser.is_open() || encloser.has_dname() {
+            return self.imputed(encloser);
+        }
+        let source = encloser.wildcard().and_then(|place| self.node(place));
+        let source = source.or_else(|| self.apex_node());
+        source.map_or(&[0], |node| self.imputed(&node))
+    }
+
+    /// What a name gets that does not exist and has this closest encloser.
+    fn below<'z>(&'z self, encloser: &Node<'z>, qtype: u16) -> Lookup<'z> {
+        if let Some(cut) = encloser.cut() {
+            return self.referral(cut);
+        }
+        if let Some(dname) = encloser.redirected() {
+            return self.dname(dname);
+        }
+        if encloser.has_dname() {
+            return redirect(encloser);
         }
         // RFC 4592 §3.3.1: only the wildcard right below the closest encloser can be the source of
         // synthesis; where it does not exist there is none, and no other one is looked for.
-        let source = node
-            .wildcard_child
-            .then(|| LowerName::concat(b"\x01*", name.suffix(encloser)))
-            .flatten()
-            .and_then(|wildcard| self.node_id(wildcard.as_wire()));
-        source.map_or(Lookup::NxDomain, |id| self.at_existing(id, qtype))
+        let source = encloser.wildcard().and_then(|place| self.node(place));
+        source.map_or(Lookup::NxDomain, |node| self.at_existing(&node, qtype))
     }
 
-    /// The name that a reply about `name` is put down to, lower-cased wire form: of all the names that
-    /// are answered from one place it is that place, so that made-up names below it are counted as
-    /// one. It is the wildcard, the cut or the DNAME; for a name that does not exist the apex; for
-    /// any other the name itself.
-    pub fn imputed(&self, name: &LowerName) -> &[u8] {
-        let apex = self.name_of(self.apex_node);
-        if let Some(id) = self.node_id(name.as_wire()) {
-            return self.covering(id).unwrap_or(apex);
-        }
-        let Some((encloser, id)) = self.closest_encloser(name) else {
-            return apex;
-        };
-        let node = self.node(id);
-        if node.is_some_and(|node| node.cover != Cover::Open || node.has_dname) {
-            return self.covering(id).unwrap_or(apex);
-        }
-        node.is_some_and(|node| node.wildcard_child)
-            .then(|| LowerName::concat(b"\x01*", name.suffix(encloser)))
-            .flatten()
-            .and_then(|wildcard| self.covering(self.node_id(wildcard.as_wire())?))
-            .unwrap_or(apex)
-    }
-
-    /// The cut or DNAME over a name that exists, else the name itself.
-    fn covering(&self, id: NodeId) -> Option<&[u8]> {
-        Some(match self.node(id)?.cover {
-            Cover::Open => self.name_of(id),
-            Cover::Cut(over) | Cover::Dname(over) => self.name_of(over),
-        })
-    }
-
-    /// The longest existing suffix of a name that does not exist itself: how many labels it
-    /// leaves out, and its node.
-    fn closest_encloser(&self, name: &LowerName) -> Option<(usize, NodeId)> {
-        // Existence is monotone: with `skip` labels left out a suffix exists for every skip from
-        // some point on, and the apex (all of them left out) does.
-        let mut missing = 0;
-        let mut skip = self.depth_below_apex(name);
-        let mut found = self.apex_node;
-        while skip - missing > 1 {
-            let middle = missing + (skip - missing) / 2;
-            match self.node_id(name.suffix(middle)) {
-                Some(id) => (skip, found) = (middle, id),
-                None => missing = middle,
-            }
-        }
-        (skip > 0).then_some((skip, found))
-    }
-
-    fn at_existing(&self, id: NodeId, qtype: u16) -> Lookup<'_> {
-        let Some(node) = self.node(id) else {
-            return Lookup::NxDomain;
-        };
-        match node.cover {
-            Cover::Open => {}
+    fn at_existing<'z>(&'z self, node: &Node<'z>, qtype: u16) -> Lookup<'z> {
+        if let Some(cut) = node.cut() {
+            let is_cut = self.node(cut).is_some_and(|cut| cut.name() == node.name());
             // RFC 4035 §3.1.4.1: the DS RRset is the one that the parent's side of a cut answers
             // with authority, without a referral.
-            Cover::Cut(cut) if cut == id && qtype == rtype::DS => {
-                return self.rrset(id, qtype).map_or(Lookup::NoData, Lookup::Answer);
+            if is_cut && qtype == rtype::DS {
+                return node.rrset(qtype).map_or(Lookup::NoData, Lookup::Answer);
             }
-            Cover::Cut(cut) => return self.referral(cut),
-            // RFC 6672 §2.3, §2.4: names below a DNAME are redirected, its owner is not.
-            Cover::Dname(dname) => return self.dname(dname),
+            return self.referral(cut);
         }
-        match (node.service, qtype) {
+        // RFC 6672 §2.3, §2.4: names below a DNAME are redirected, its owner is not.
+        if let Some(dname) = node.redirected() {
+            return self.dname(dname);
+        }
+        match (node.service(), qtype) {
             (Some(service), rtype::A | rtype::AAAA | rtype::ANY) => Lookup::Service(service),
-            (_, rtype::ANY) => self.any(id),
-            _ => self
-                .rrset(id, qtype)
+            (_, rtype::ANY) => any(node),
+            _ => node
+                .rrset(qtype)
                 .map(Lookup::Answer)
-                .or_else(|| self.rrset(id, rtype::CNAME).map(Lookup::Cname))
+                .or_else(|| node.rrset(rtype::CNAME).map(Lookup::Cname))
                 .unwrap_or(Lookup::NoData),
         }
     }
 
-    /// RFC 8482 §4: "A DNS responder that receives an ANY query MAY decline to provide a
-    /// conventional ANY response or MAY instead send a response with a single RRset (or a larger
-    /// subset of available RRsets) in the answer section." Ours is the RRset of the lowest type:
-    /// real data, and the same one every time.
-    fn any(&self, id: NodeId) -> Lookup<'_> {
-        let entries = self.rrsets_of(id);
-        let entry = entries.iter().find(|entry| entry.rtype != rtype::RRSIG);
-        entry
-            .and_then(|entry| self.view(entry))
-            .map_or(Lookup::NoData, Lookup::Answer)
+    fn referral(&self, cut: Place) -> Lookup<'_> {
+        let cut = self.node(cut);
+        let found = cut.and_then(|cut| Some((cut.name(), cut.rrset(rtype::NS)?)));
+        found.map_or(Lookup::NxDomain, |(owner, ns)| Lookup::Referral {
+            owner,
+            ns,
+        })
     }
 
-    fn referral(&self, cut: NodeId) -> Lookup<'_> {
-        let owner = self.name_of(cut);
-        let ns = self.rrset(cut, rtype::NS);
-        ns.map_or(Lookup::NxDomain, |ns| Lookup::Referral { owner, ns })
+    fn dname(&self, place: Place) -> Lookup<'_> {
+        self.node(place)
+            .map_or(Lookup::NxDomain, |node| redirect(&node))
     }
+}
 
-    fn dname(&self, id: NodeId) -> Lookup<'_> {
-        let owner = self.name_of(id);
-        let rrset = self.rrset(id, rtype::DNAME);
-        rrset.map_or(Lookup::NxDomain, |rrset| Lookup::Dname { owner, rrset })
-    }
+fn redirect<'z>(node: &Node<'z>) -> Lookup<'z> {
+    let owner = node.name();
+    let rrset = node.rrset(rtype::DNAME);
+    rrset.map_or(Lookup::NxDomain, |rrset| Lookup::Dname { owner, rrset })
+}
+
+/// RFC 8482 §4: "A DNS responder that receives an ANY query MAY decline to provide a conventional
+/// ANY response or MAY instead send a response with a single RRset (or a larger subset of
+/// available RRsets) in the answer section." Ours is the RRset of the lowest type: real data, and
+/// the same one every time.
+fn any<'z>(node: &Node<'z>) -> Lookup<'z> {
+    let mut rrsets = node.all().map(|(_, rrset)| rrset);
+    let found = rrsets.find(|rrset| rrset.rtype != rtype::RRSIG);
+    found.map_or(Lookup::NoData, Lookup::Answer)
 }

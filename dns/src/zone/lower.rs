@@ -13,11 +13,14 @@ use meridian_config::Name;
 const MAX_NAME: usize = 255;
 /// Most labels of a name, the root's left out: 127 of one octet and the root are 255 octets.
 const MAX_LABELS: usize = 127;
+/// Octets that are lower-cased at once.
+const BLOCK: usize = 32;
 
 /// A lower-cased name in wire form (RFC 4343 §3) with the places of its labels.
 #[derive(Clone)]
 pub struct LowerName {
-    octets: [u8; MAX_NAME],
+    /// Zeros after the name.
+    octets: [u8; MAX_NAME + 1],
     len: usize,
     /// Where each label starts; the entry after the last label is the root's place.
     starts: [u8; MAX_LABELS + 1],
@@ -27,46 +30,66 @@ pub struct LowerName {
 impl LowerName {
     /// Takes an uncompressed wire form; `None` when it is none.
     pub fn from_wire(wire: &[u8]) -> Option<Self> {
-        Self::join(wire, None)
+        Self::read(wire).filter(|name| name.len == wire.len())
+    }
+
+    /// Reads the uncompressed name at the start of `octets`; `None` when there is none.
+    pub(crate) fn read(octets: &[u8]) -> Option<Self> {
+        let mut name = Self::root();
+        let mut at = 0;
+        loop {
+            let length = usize::from(*octets.get(at)?);
+            *name.starts.get_mut(name.labels)? = u8::try_from(at).ok()?;
+            at += 1 + length;
+            if length == 0 {
+                break;
+            }
+            if length > 63 || at >= MAX_NAME {
+                return None;
+            }
+            name.labels += 1;
+        }
+        name.len = at;
+        name.octets
+            .get_mut(..at)?
+            .copy_from_slice(octets.get(..at)?);
+        // Octets of length are below `A`. Whole blocks are faster than the exact length.
+        for block in name.octets.chunks_exact_mut(BLOCK).take(at.div_ceil(BLOCK)) {
+            if let Some(block) = block.first_chunk_mut::<BLOCK>() {
+                block.make_ascii_lowercase();
+            }
+        }
+        Some(name)
     }
 
     /// `prefix` (labels without a root) in front of `suffix`; `None` when the result is longer
     /// than a name may be.
     pub fn concat(prefix: &[u8], suffix: &[u8]) -> Option<Self> {
-        Self::join(prefix, Some(suffix))
+        let mut whole = [0; MAX_NAME];
+        let len = prefix.len().checked_add(suffix.len())?;
+        let (head, tail) = whole.get_mut(..len)?.split_at_mut(prefix.len());
+        head.copy_from_slice(prefix);
+        tail.copy_from_slice(suffix);
+        Self::from_wire(whole.get(..len)?)
     }
 
-    fn join(first: &[u8], second: Option<&[u8]>) -> Option<Self> {
-        let second = second.unwrap_or_default();
-        let len = first.len().checked_add(second.len())?;
-        let mut name = Self {
-            octets: [0; MAX_NAME],
-            len,
+    fn root() -> Self {
+        Self {
+            octets: [0; MAX_NAME + 1],
+            len: 1,
             starts: [0; MAX_LABELS + 1],
             labels: 0,
-        };
-        let (head, tail) = name.octets.get_mut(..len)?.split_at_mut(first.len());
-        head.copy_from_slice(first);
-        tail.copy_from_slice(second);
-        name.octets.make_ascii_lowercase();
-        name.find_labels()?;
-        Some(name)
+        }
     }
 
-    fn find_labels(&mut self) -> Option<()> {
-        let mut at = 0;
-        loop {
-            let length = usize::from(*self.octets.get(..self.len)?.get(at)?);
-            *self.starts.get_mut(self.labels)? = u8::try_from(at).ok()?;
-            if length == 0 {
-                return (at + 1 == self.len).then_some(());
-            }
-            if length > 63 {
-                return None;
-            }
-            self.labels += 1;
-            at += 1 + length;
-        }
+    /// The label, with its length in front, that ends where the last octets from `end` on begin;
+    /// empty at the start.
+    pub(crate) fn label_before(&self, end: usize) -> &[u8] {
+        let starts = self.starts.get(..self.labels).unwrap_or_default();
+        let start = starts.iter().rev().find(|start| usize::from(**start) < end);
+        start
+            .and_then(|start| self.octets.get(usize::from(*start)..end))
+            .unwrap_or_default()
     }
 
     /// Number of labels, the root's left out.
@@ -101,18 +124,8 @@ impl LowerName {
 impl From<&Name> for LowerName {
     fn from(name: &Name) -> Self {
         // A `Name` is always a well-formed wire form, so the root stands in for nothing real.
-        Self::from_wire(name.as_wire()).unwrap_or(Self {
-            octets: [0; MAX_NAME],
-            len: 1,
-            starts: [0; MAX_LABELS + 1],
-            labels: 0,
-        })
+        Self::from_wire(name.as_wire()).unwrap_or_else(Self::root)
     }
-}
-
-/// Number of labels of a well-formed wire form, the root's left out.
-pub(super) fn count_labels(wire: &[u8]) -> usize {
-    LowerName::from_wire(wire).map_or(0, |name| name.labels())
 }
 
 #[cfg(test)]

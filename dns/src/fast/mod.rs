@@ -1,0 +1,111 @@
+//! The fast path: what resolvers ask nearly always, answered in place in the receive buffer, without
+//! allocation or lock.
+//!
+//! ```text
+//! read     header, one question in class IN, at most an OPT record     else Slow
+//! found    one probe of the index: RRset, template, service, or none   else Slow
+//! write    what follows the question, OPT, header
+//! ```
+//!
+//! Every reply is octet for octet that of [`crate::answer::respond`]; the tests compare them.
+//! [`Fast::Slow`] leaves the query as it was, and `respond` answers it: other opcodes and classes,
+//! format errors, TSIG, ANY, DNAME, chains of more than one alias, names outside all zones, replies
+//! that do not fit, and what is refused for its cookie.
+
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+mod found;
+mod read;
+mod write;
+
+use crate::{
+    abuse::cookie,
+    answer::{Meta, Steered, Summary},
+    client::Client,
+    listen::Fast,
+    snapshot::Snapshot,
+    steer,
+};
+use found::Tail;
+use write::{Body, Opt};
+
+/// Answers the query in the first `len` octets of `slot`, in place.
+pub fn answer(snapshot: &Snapshot, meta: &Meta, slot: &mut [u8], len: usize) -> Fast {
+    match prepared(snapshot, meta, slot, len) {
+        Some((len, summary)) => Fast::Reply { len, summary },
+        None => Fast::Slow,
+    }
+}
+
+fn prepared(
+    snapshot: &Snapshot,
+    meta: &Meta,
+    slot: &mut [u8],
+    len: usize,
+) -> Option<(usize, Summary)> {
+    let query = slot.get(..len)?;
+    let asked = read::read(query, meta.transport)?;
+    let identity = &*snapshot.identity;
+    let judged = match asked.edns.and_then(|edns| edns.cookie) {
+        None => cookie::ABSENT,
+        Some(cookie) => judge(snapshot, meta, cookie)?,
+    };
+    if identity.stale {
+        return None;
+    }
+    let found = found::find(&snapshot.zones, &asked)?;
+    let mut opt = asked.edns.map(|edns| Opt {
+        dnssec_ok: edns.dnssec_ok,
+        ecs: edns.ecs,
+        scope: 0,
+        nsid: identity.nsid.as_deref().filter(|_| edns.nsid),
+        cookie: judged.reply,
+        last_resort: false,
+    });
+    let mut summary = Summary {
+        rcode: found.rcode,
+        qtype: asked.qtype,
+        ecs: opt.as_ref().is_some_and(|opt| opt.ecs.is_some()),
+        steered: None,
+        truncated: false,
+        kind: found.kind,
+        imputed: found.imputed,
+        cookie: judged.state,
+    };
+    let question = asked.question;
+    let length = if let Tail::Steered(service, family) = found.tail {
+        let ecs = opt.as_ref().and_then(|opt| opt.ecs);
+        let client = Client::of(ecs.as_ref(), meta.source.ip());
+        let decision = steer::decide(&snapshot.steering, &snapshot.view, service, &client, family);
+        if let Some(opt) = &mut opt {
+            opt.scope = decision.scope;
+            opt.last_resort = decision.reason.is_last_resort();
+        }
+        summary.steered = Some(Steered {
+            service,
+            pop: decision.pop,
+            reason: decision.reason,
+            level: decision.level,
+        });
+        let addresses = (decision.addresses.as_slice(), decision.ttl);
+        let body = Body::new(&found, Some(addresses))?;
+        body.write(slot, question, asked.limit, opt.as_ref())?
+    } else {
+        Body::new(&found, None)?.write(slot, question, asked.limit, opt.as_ref())?
+    };
+    Some((length, summary))
+}
+
+/// Judges a cookie; what is refused or malformed goes the slow way.
+fn judge(snapshot: &Snapshot, meta: &Meta, option: &[u8]) -> Option<cookie::Judged> {
+    let cookies = &snapshot.identity.cookies;
+    let judged = cookies
+        .judge(Some(option), meta.source.ip(), meta.now)
+        .ok()?;
+    (!cookies.refuses(judged.state)).then_some(judged)
+}
