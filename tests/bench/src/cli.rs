@@ -39,7 +39,8 @@ pub(crate) struct Run {
     /// Fixed rates for latencies, queries a second
     #[arg(long, value_name = "N,N…", value_delimiter = ',')]
     pub(crate) rates: Option<Vec<u32>>,
-    /// Only these: echo, meridian, gdnsd, knot, powerdns, meridian-static, nsd, meridian-cookie
+    /// Only these: echo, meridian, gdnsd, knot, powerdns, meridian-static, nsd, meridian-cookie,
+    /// gdnsd-cookie, meridian-tcp, knot-tcp, nsd-tcp
     #[arg(long, value_name = "NAME,NAME…", value_delimiter = ',', value_parser = subject)]
     pub(crate) only: Option<Vec<Subject>>,
     /// One short round on a small database: shows that everything works, measures nothing
@@ -96,6 +97,9 @@ pub(crate) struct Load {
     /// Send a cookie
     #[arg(long)]
     pub(crate) cookie: bool,
+    /// Over TCP, many queries on their way on each connection
+    #[arg(long)]
+    pub(crate) tcp: bool,
     #[command(flatten)]
     pub(crate) shape: Shape,
     /// Core of the generator; without it any

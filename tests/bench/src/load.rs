@@ -4,14 +4,14 @@
 //! * Open loop: queries are due at a fixed rate, whether or not answers come; latencies count from
 //!   the moment a query was due.
 //!
-//! It never sleeps: it has a core of its own.
+//! It never sleeps: it has a core of its own (where it has not, see [`Plan::yields`]).
 
 use std::{io, net::SocketAddrV4, time::Duration};
 
 use crate::{
     clock::Clock,
     latency::Latencies,
-    net::{BATCH, Batch},
+    net::{BATCH, Batch, Transport},
     pending::Pending,
     query::Queries,
 };
@@ -50,6 +50,10 @@ pub(crate) struct Plan {
     pub(crate) count: u64,
     /// Sockets.
     pub(crate) sockets: usize,
+    /// What kind.
+    pub(crate) transport: Transport,
+    /// Somebody else needs this core too: let them have it while no answer is there.
+    pub(crate) yields: bool,
     /// Whether an answer must hold a record; an echo holds none.
     pub(crate) records: bool,
 }
@@ -129,7 +133,7 @@ impl<'a> Generator<'a> {
         };
         let lane = |_| {
             Ok(Lane {
-                batch: Batch::connect(server)?,
+                batch: Batch::connect(server, plan.transport)?,
                 pending: Pending::new(size),
                 staged: 0,
             })
@@ -161,6 +165,9 @@ impl<'a> Generator<'a> {
 
     fn closed(&mut self, window: usize) {
         while self.goes_on() {
+            if self.plan.yields {
+                std::thread::yield_now();
+            }
             for lane in 0..self.lanes.len() {
                 self.receive(lane);
                 let free = window.saturating_sub(self.lanes[lane].pending.outstanding());
@@ -381,6 +388,8 @@ mod tests {
                 time: Duration::from_secs(60),
                 count,
                 sockets: 3,
+                transport: Transport::Udp,
+                yields: false,
                 records,
             };
             let traffic = Traffic {
@@ -444,8 +453,8 @@ mod tests {
 
     #[test]
     fn an_unreachable_server_ends_it_all_the_same() {
-        let closed = Batch::bind("127.0.0.1:0".parse().unwrap()).unwrap();
-        let SocketAddr::V4(address) = closed.address().unwrap() else {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let SocketAddr::V4(address) = closed.local_addr().unwrap() else {
             panic!("it was bound to IPv4")
         };
         drop(closed);
@@ -455,6 +464,8 @@ mod tests {
             time: Duration::from_millis(100),
             count: 1000,
             sockets: 1,
+            transport: Transport::Udp,
+            yields: false,
             records: true,
         };
         let traffic = Traffic {

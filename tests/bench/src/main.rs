@@ -11,6 +11,7 @@
 mod chart;
 mod cli;
 mod clock;
+mod echo;
 mod error;
 mod latency;
 mod load;
@@ -21,6 +22,7 @@ mod proc;
 mod query;
 mod report;
 mod rounds;
+mod scaling;
 mod servers;
 mod session;
 mod summary;
@@ -34,6 +36,7 @@ use crate::{
     cli::{Cli, Command},
     error::BenchError,
     load::{Pace, Plan},
+    net::Transport,
     query::{Queries, Traffic},
 };
 
@@ -43,7 +46,7 @@ fn main() -> ExitCode {
             .map(|folder| println!("written: {}/results.{{txt,md,svg,csv}}", folder.display())),
         Command::Load(options) => generate(&options),
         Command::Echo(options) => local(options.listen.ip().to_owned().into()).and_then(|()| {
-            net::echo(options.listen).map_err(BenchError::system("the echo's socket"))
+            echo::run(options.listen).map_err(BenchError::system("the echo's socket"))
         }),
     };
     match done {
@@ -72,6 +75,12 @@ fn generate(options: &cli::Load) -> Result<(), BenchError> {
         timeout: Duration::from_secs(1),
         count: options.count.unwrap_or(u64::MAX),
         sockets: options.shape.sockets.into(),
+        transport: if options.tcp {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
+        yields: false,
         records: true,
     };
     let traffic = Traffic {

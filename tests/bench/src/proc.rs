@@ -60,6 +60,25 @@ pub(crate) fn processor_time(pids: &[u32]) -> Duration {
     Duration::from_nanos(pids.iter().filter_map(nanoseconds).sum())
 }
 
+/// Processor time that all cores were not idle, the hypervisor's share included.
+pub(crate) fn machine_time() -> Duration {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks = parse_machine(&text).unwrap_or(0);
+    Duration::from_nanos(ticks * (1_000_000_000 / ticks_per_second()))
+}
+
+/// Ticks of the first line of `/proc/stat` (proc(5)) that are not idle.
+pub(crate) fn parse_machine(text: &str) -> Option<u64> {
+    let line = text.lines().next()?.strip_prefix("cpu ")?;
+    let fields: Vec<u64> = line
+        .split_ascii_whitespace()
+        .map_while(|field| field.parse().ok())
+        .collect();
+    // user nice system [idle iowait] irq softirq steal; guest time is part of user time.
+    let busy = [0, 1, 2, 5, 6, 7];
+    Some(busy.iter().filter_map(|at| fields.get(*at)).sum())
+}
+
 /// Nanoseconds on a processor: the first number of `/proc/PID/task/TID/schedstat`.
 pub(crate) fn parse_run_time(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next()?.parse().ok()
@@ -136,6 +155,14 @@ mod tests {
         assert_eq!(parse_run_time("123456789 42 7\n"), Some(123_456_789));
         assert_eq!(parse_run_time(""), None);
         assert_eq!(parse_run_time("x 1 2"), None);
+    }
+
+    #[test]
+    fn idle_time_is_nobodys_work() {
+        let text = "cpu  100 20 3 9999 888 4 5 6 0 0\ncpu0 1 2 3\n";
+        assert_eq!(parse_machine(text), Some(138));
+        assert_eq!(parse_machine("cpu0 1 2"), None);
+        assert_eq!(parse_machine(""), None);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::fmt::Write as _;
 
 use crate::{
+    net::Transport,
     rounds::Sample,
+    scaling::{self, Workers},
     servers::Subject,
-    summary::{GOALS, Spread, ratio, spread},
+    summary::{GOALS, Spread, is_noisy, ratio, spread},
 };
 
 /// Everything that is reported.
@@ -23,6 +25,8 @@ pub(crate) struct Report<'a> {
     pub(crate) rates: Vec<u32>,
     /// The measurements.
     pub(crate) samples: &'a [Sample],
+    /// One worker and two; empty where that was not measured.
+    pub(crate) workers: &'a [Workers],
 }
 
 /// How tables are drawn.
@@ -57,8 +61,15 @@ impl Report<'_> {
                 "Ratios of processor time per answer, within each round",
                 self.ratios(),
             ),
+            (
+                "One worker and two, each core shared with a generator",
+                self.workers(),
+            ),
         ];
         for (title, table) in tables {
+            if table.len() < 2 {
+                continue;
+            }
             let _ = match form {
                 Form::Text => writeln!(out, "\n{title}\n"),
                 Form::Markdown => writeln!(out, "\n### {title}\n"),
@@ -76,6 +87,7 @@ impl Report<'_> {
             "answers/s",
             "min–max",
             "busy",
+            "others",
             "memory MiB",
             "lost",
             "wrong",
@@ -93,14 +105,16 @@ impl Report<'_> {
                 continue;
             };
             let busy = get(|s| s.busy * 100.0).map_or(0.0, |s| s.median);
+            let others = get(|s| s.others * 100.0).map_or(0.0, |s| s.median);
             let memory = get(|s| s.resident as f64 / f64::from(1 << 20)).map_or(0.0, |s| s.median);
             rows.push(vec![
-                subject.label().to_owned(),
+                self.label(*subject, None),
                 format!("{:.0}", cpu.median),
                 range(cpu, 0),
                 format!("{:.0}", rate.median),
                 range(rate, 0),
                 format!("{busy:.0} %"),
+                format!("{others:.0} %"),
                 format!("{memory:.1}"),
                 sum(|s| s.lost),
                 sum(|s| s.wrong),
@@ -123,7 +137,9 @@ impl Report<'_> {
         ])];
         for rate in &self.rates {
             for subject in &self.subjects {
-                rows.push(self.open_row(*subject, *rate));
+                if subject.transport() == Transport::Udp {
+                    rows.push(self.open_row(*subject, *rate));
+                }
             }
         }
         rows
@@ -132,7 +148,7 @@ impl Report<'_> {
     fn open_row(&self, subject: Subject, rate: u32) -> Vec<String> {
         let get =
             |quantity: fn(&Sample) -> f64| spread(self.samples, subject, Some(rate), quantity);
-        let mut row = vec![subject.label().to_owned(), rate.to_string()];
+        let mut row = vec![self.label(subject, Some(rate)), rate.to_string()];
         let (Some(p50), Some(p99), Some(p999), Some(cpu), Some(late)) = (
             get(|s| s.latency.p50 as f64 / 1e3),
             get(|s| s.latency.p99 as f64 / 1e3),
@@ -163,8 +179,13 @@ impl Report<'_> {
             let Some(seen) = ratio(self.samples, goal.ours, goal.theirs) else {
                 continue;
             };
+            let noisy = [goal.ours, goal.theirs]
+                .iter()
+                .any(|subject| is_noisy(self.samples, *subject, None));
             let reached = match seen.median <= goal.limit {
                 _ if self.quick => "not judged",
+                true if noisy => "yes ~",
+                false if noisy => "no ~",
                 true => "yes",
                 false => "no",
             };
@@ -179,10 +200,51 @@ impl Report<'_> {
         rows
     }
 
+    fn workers(&self) -> Vec<Vec<String>> {
+        let mut rows = vec![cells([
+            "Meridian",
+            "CPU ns/answer",
+            "min–max",
+            "answers/s",
+            "min–max",
+        ])];
+        for seen in self.workers {
+            let (Some(cpu), Some(rate)) = (
+                Spread::of(seen.cpu_ns.iter().copied()),
+                Spread::of(seen.rates.iter().copied()),
+            ) else {
+                continue;
+            };
+            rows.push(vec![
+                format!("{} × worker and generator", seen.count),
+                format!("{:.0}", cpu.median),
+                range(cpu, 0),
+                format!("{:.0}", rate.median),
+                range(rate, 0),
+            ]);
+        }
+        if let Some(gain) = scaling::gain(self.workers) {
+            let mut row = cells(["two ÷ one", "", "", "", ""]);
+            row[3] = format!("{:.2}", gain.median);
+            row[4] = range(gain, 2);
+            rows.push(row);
+        }
+        rows
+    }
+
+    /// Name in tables, with a mark when the row was disturbed.
+    fn label(&self, subject: Subject, rate: Option<u32>) -> String {
+        let mark = match is_noisy(self.samples, subject, rate) {
+            true => " ~",
+            false => "",
+        };
+        format!("{}{mark}", subject.label())
+    }
+
     /// Every measurement, one a line, for other programs.
     pub(crate) fn csv(&self) -> String {
-        let mut out = "subject,round,rate,answers_per_second,cpu_ns,busy,resident_bytes,p50_ns,\
-                       p99_ns,p999_ns,sent,lost,wrong,late\n"
+        let mut out = "subject,round,rate,answers_per_second,cpu_ns,busy,others,resident_bytes,\
+                       p50_ns,p99_ns,p999_ns,sent,lost,wrong,late\n"
             .to_owned();
         for s in self.samples {
             let rate = s
@@ -190,12 +252,13 @@ impl Report<'_> {
                 .map_or_else(|| "closed".to_owned(), |rate| rate.to_string());
             let _ = writeln!(
                 out,
-                "{},{},{rate},{:.1},{:.1},{:.3},{},{},{},{},{},{},{},{}",
+                "{},{},{rate},{:.1},{:.1},{:.3},{:.3},{},{},{},{},{},{},{},{}",
                 s.subject.key(),
                 s.round,
                 s.answers_per_second,
                 s.cpu_ns,
                 s.busy,
+                s.others,
                 s.resident,
                 s.latency.p50,
                 s.latency.p99,
@@ -279,6 +342,7 @@ mod tests {
             quick: false,
             rates: vec![50_000],
             samples: &samples,
+            workers: &[],
         };
         let text = report.render(Form::Text);
         for part in [

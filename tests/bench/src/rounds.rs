@@ -10,6 +10,7 @@ use crate::{
     error::BenchError,
     latency::Percentiles,
     load::{self, Pace, Plan},
+    net::Transport,
     proc,
     query::{LONGEST, Queries},
     servers::{Server, Subject},
@@ -59,6 +60,9 @@ pub(crate) struct Sample {
     pub(crate) cpu_ns: f64,
     /// Share of a core that the server used.
     pub(crate) busy: f64,
+    /// Share of a core that neither the server nor the generator used: others at work, the
+    /// hypervisor included.
+    pub(crate) others: f64,
     /// Resident memory of the server, octets.
     pub(crate) resident: u64,
     /// Latencies.
@@ -103,7 +107,12 @@ pub(crate) fn run(
             let most = closed.answers_per_second;
             say(&closed);
             samples.push(closed);
-            for rate in &extent.rates {
+            // Over TCP a window is all there is: a late answer would only delay the next query.
+            let rates = match subject.transport() {
+                Transport::Udp => extent.rates.as_slice(),
+                Transport::Tcp => &[],
+            };
+            for rate in rates {
                 if f64::from(*rate) <= most * HEADROOM {
                     let sample = visit.measure(Some(*rate))?;
                     say(&sample);
@@ -134,6 +143,8 @@ impl Visit<'_> {
             timeout: TIMEOUT,
             count: u64::MAX,
             sockets: self.extent.sockets,
+            transport: self.subject.transport(),
+            yields: false,
             records: self.subject != Subject::Echo,
         };
         self.server.child.hold();
@@ -141,12 +152,20 @@ impl Visit<'_> {
         self.ask(&plan)?;
         plan.time = self.extent.time;
         let pids = self.server.child.pids();
-        let (before, clock) = (proc::processor_time(&pids), Clock::new());
+        let ours = [std::process::id()];
+        let (before, own, all) = (
+            proc::processor_time(&pids),
+            proc::processor_time(&ours),
+            proc::machine_time(),
+        );
+        let clock = Clock::new();
         let seen = self.ask(&plan)?;
         let (used, took) = (
             proc::processor_time(&pids).saturating_sub(before),
             clock.elapsed(),
         );
+        let own = proc::processor_time(&ours).saturating_sub(own);
+        let others = proc::machine_time().saturating_sub(all + used + own);
         let replies = seen.answered + seen.wrong_rcode + seen.malformed;
         Ok(Sample {
             subject: self.subject,
@@ -155,6 +174,7 @@ impl Visit<'_> {
             answers_per_second: seen.rate(),
             cpu_ns: used.as_nanos() as f64 / replies.max(1) as f64,
             busy: used.as_secs_f64() / took.as_secs_f64().max(1e-9),
+            others: others.as_secs_f64() / took.as_secs_f64().max(1e-9),
             resident: proc::resident(&pids),
             latency: seen.latencies.percentiles(),
             sent: seen.sent,
@@ -207,6 +227,20 @@ pub(crate) fn addresses(
     let mut queries = Queries::new(subject.traffic(), &subject.names(), seed);
     let ask = |id| first_address(&one(&socket, &mut queries, id as u16)?);
     Ok((0..COMPARED).map(ask).collect())
+}
+
+/// Whether a server answers a client's cookie with one of its own (RFC 7873 §5.2.3). One that ignores
+/// cookies does less work, and is no measure for one that does not.
+///
+/// # Errors
+/// When the system gives no socket.
+pub(crate) fn answers_cookies(server: &Server, subject: Subject) -> Result<bool, BenchError> {
+    let socket = socket(server.address)?;
+    let mut queries = Queries::new(subject.traffic(), &subject.names(), 1);
+    let answer = one(&socket, &mut queries, 1).unwrap_or_default();
+    // Option 10 with the client's 8 octets and at least 8 more.
+    let found = |option: &[u8]| matches!(option, [0, 10, 0, 16..=40, ..]);
+    Ok(answer.windows(4).any(found))
 }
 
 fn socket(server: SocketAddrV4) -> Result<UdpSocket, BenchError> {

@@ -19,6 +19,7 @@ use crate::{
     machine,
     report::{Form, Report},
     rounds::{self, Extent, Sample},
+    scaling,
     servers::{self, Server, Stage, Subject},
     world::World,
 };
@@ -57,15 +58,26 @@ pub(crate) fn run(options: &Run) -> Result<PathBuf, BenchError> {
     if subjects.is_empty() {
         return Err(BenchError::Nothing);
     }
+    let subjects = without_cookies(subjects, &servers, &mut skipped)?;
     let agreement = agreement(&servers, &extent)?;
     let samples = rounds::run(&servers, &subjects, &extent, say)?;
+    let header = header(options, &extent, &world, &servers, started, agreement, core);
+    // The others would use the cores that this needs.
+    drop(servers);
+    let workers = match core {
+        Some(core) if subjects.contains(&Subject::Meridian) => {
+            scaling::run([options.generator_core, core], &stage, &extent)?
+        }
+        _ => Vec::new(),
+    };
     let report = Report {
-        header: header(options, &extent, &world, &servers, started, agreement, core),
+        header,
         skipped,
         subjects,
         quick: options.quick,
         rates: extent.rates.clone(),
         samples: &samples,
+        workers: &workers,
     };
     write(&options.output, &report)?;
     Ok(options.output.clone())
@@ -75,7 +87,7 @@ fn extent(options: &Run) -> Extent {
     let (rounds, seconds, rates) = if options.quick {
         (1, 0.3, vec![5_000])
     } else {
-        (5, 2.0, vec![50_000, 200_000])
+        (5, 1.5, vec![50_000, 200_000])
     };
     Extent {
         rounds: options.rounds.unwrap_or(rounds),
@@ -156,6 +168,30 @@ fn start(wanted: &[Subject], stage: &Stage<'_>, skipped: &mut Vec<String>) -> Ve
         ready.is_ok()
     });
     servers
+}
+
+/// Leaves out the rows with cookies of servers that ignore cookies.
+fn without_cookies(
+    subjects: Vec<Subject>,
+    servers: &[Server],
+    skipped: &mut Vec<String>,
+) -> Result<Vec<Subject>, BenchError> {
+    let mut kept = Vec::new();
+    for subject in subjects {
+        let server = servers.iter().find(|s| s.subject == subject.server());
+        let answers = match server {
+            Some(server) if subject.traffic().cookie => rounds::answers_cookies(server, subject)?,
+            _ => true,
+        };
+        if answers {
+            kept.push(subject);
+        } else {
+            let line = format!("{}: the server ignores cookies", subject.label());
+            eprintln!("SKIP {line}");
+            skipped.push(line);
+        }
+    }
+    Ok(kept)
 }
 
 /// On how many of the same queries each server gives the same address as Meridian: whether the

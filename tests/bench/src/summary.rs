@@ -41,14 +41,27 @@ pub(crate) struct Goal {
 }
 
 /// The promised ratios.
-pub(crate) const GOALS: [Goal; 6] = [
+pub(crate) const GOALS: [Goal; 8] = [
     goal(Subject::Meridian, Subject::Echo, 1.06),
     goal(Subject::Meridian, Subject::Gdnsd, 0.90),
     goal(Subject::Meridian, Subject::Knot, 0.65),
     goal(Subject::Meridian, Subject::PowerDns, 0.18),
     goal(Subject::MeridianStatic, Subject::Nsd, 0.85),
     goal(Subject::MeridianCookie, Subject::Meridian, 1.06),
+    goal(Subject::MeridianCookie, Subject::GdnsdCookie, 0.90),
+    goal(Subject::MeridianTcp, Subject::KnotTcp, 0.90),
 ];
+
+/// Others used more of a core than this, or the rounds differ by more: the row is no figure.
+const NOISE: (f64, f64) = (0.10, 0.15);
+
+/// Whether the measurements of a subject were disturbed.
+pub(crate) fn is_noisy(samples: &[Sample], subject: Subject, rate: Option<u32>) -> bool {
+    let others = spread(samples, subject, rate, |s| s.others);
+    let cpu = spread(samples, subject, rate, |s| s.cpu_ns);
+    others.is_some_and(|others| others.median > NOISE.0)
+        || cpu.is_some_and(|cpu| cpu.high - cpu.low > NOISE.1 * cpu.median)
+}
 
 const fn goal(ours: Subject, theirs: Subject, limit: f64) -> Goal {
     Goal {
@@ -98,6 +111,7 @@ pub(crate) mod tests {
             answers_per_second: 1e9 / cpu_ns,
             cpu_ns,
             busy: 1.0,
+            others: 0.01,
             resident: 10 << 20,
             latency: Percentiles {
                 p50: 20_000,
@@ -118,6 +132,21 @@ pub(crate) mod tests {
         let odd = of(&[3.0, 1.0, 2.0]).unwrap();
         assert_eq!([odd.low, odd.median, odd.high], [1.0, 2.0, 3.0]);
         assert!((of(&[4.0, 1.0, 3.0, 2.0]).unwrap().median - 2.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_disturbed_row_is_told() {
+        let row = |cpu: [f64; 3], others| {
+            let of = |(round, cpu)| Sample {
+                others,
+                ..sample(Subject::Nsd, round, None, cpu)
+            };
+            (0..).zip(cpu).map(of).collect::<Vec<_>>()
+        };
+        let noisy = |samples: Vec<_>| is_noisy(&samples, Subject::Nsd, None);
+        assert!(!noisy(row([100.0, 105.0, 110.0], 0.02)));
+        assert!(noisy(row([100.0, 105.0, 120.0], 0.02)));
+        assert!(noisy(row([100.0, 100.0, 100.0], 0.3)));
     }
 
     #[test]

@@ -95,12 +95,12 @@ impl Drop for Child {
     }
 }
 
-/// A command that runs `program` on `core`, and ends with this process.
-pub(crate) fn pinned(core: Option<usize>, program: &Path) -> Command {
-    let mut command = match core {
-        Some(core) => {
+/// A command that runs `program` on `cores` (a list as `taskset` takes it), and ends with this process.
+pub(crate) fn pinned(cores: Option<&str>, program: &Path) -> Command {
+    let mut command = match cores {
+        Some(cores) => {
             let mut command = Command::new("taskset");
-            command.args(["--cpu-list", &core.to_string(), "setpriv"]);
+            command.args(["--cpu-list", cores, "setpriv"]);
             command
         }
         None => Command::new("setpriv"),

@@ -29,7 +29,7 @@ pub(super) fn start(
         let _ = writeln!(services, "{name} {TTL} DYNA geoip!www");
     }
     write(&home.join("zones").join(ZONE), &zone_file(&services))?;
-    let mut command = pinned(stage.core, &program);
+    let mut command = pinned(stage.core_list().as_deref(), &program);
     command.arg("-c").arg(home).arg("start");
     if nix::unistd::geteuid().is_root() {
         for path in walk(home) {

@@ -2,7 +2,10 @@
 
 use std::{fmt::Write as _, net::SocketAddrV4, path::Path};
 
-use super::{Child, Stage, TTL, ZONE, child::pinned, installed, names, package, write, zone_file};
+use super::{
+    Child, FIXED_ZONE, Stage, TTL, ZONE, child::pinned, fixed_zone_file, installed, names, package,
+    write, zone_file,
+};
 use crate::{error::BenchError, world::pops};
 
 pub(super) fn start(
@@ -27,9 +30,10 @@ pub(super) fn start(
         }
     }
     write(&home.join("zone"), &zone_file(&services))?;
+    write(&home.join("fixed"), &fixed_zone_file())?;
     write(&home.join("geo.conf"), &choices)?;
     write(&home.join("knot.conf"), &config(stage, home, address))?;
-    let mut command = pinned(stage.core, &program);
+    let mut command = pinned(stage.core_list().as_deref(), &program);
     command.arg("-c").arg(home.join("knot.conf"));
     Ok((
         Child::start("knot", stage.core, &mut command),
@@ -45,7 +49,8 @@ fn config(stage: &Stage<'_>, home: &Path, address: SocketAddrV4) -> String {
          log:\n  - target: stderr\n    any: warning\n\
          mod-geoip:\n  - id: world\n    config-file: {home}/geo.conf\n    ttl: {TTL}\n    \
          mode: geodb\n    geodb-file: {database}\n    geodb-key: country/iso_code\n\
-         zone:\n  - domain: {ZONE}\n    file: {home}/zone\n    module: mod-geoip/world\n",
+         zone:\n  - domain: {ZONE}\n    file: {home}/zone\n    module: mod-geoip/world\n  \
+         - domain: {FIXED_ZONE}\n    file: {home}/fixed\n",
         home = home.display(),
         ip = address.ip(),
         port = address.port(),

@@ -2,36 +2,64 @@
 
 use std::{fmt::Write as _, net::SocketAddrV4, path::Path, process::Command};
 
-use super::{Child, Stage, TTL, ZONE, child::pinned, names, write, zone_file};
+use super::{
+    Child, FIXED_ZONE, Stage, TTL, ZONE, child::pinned, fixed_zone_file, names, write, zone_file,
+};
 use crate::{error::BenchError, world::pops};
 
 pub(super) fn start(
     stage: &Stage<'_>,
     home: &Path,
     address: SocketAddrV4,
+    workers: usize,
 ) -> Result<(Child, String), BenchError> {
+    let cores = stage.core_list();
+    let mut command = prepare(cores.as_deref(), stage, home, address, workers)?;
+    let child = Child::start("meridian", stage.core, &mut command);
+    Ok((child, version(stage.meridian)))
+}
+
+/// On cores of its own choice among these.
+pub(super) fn start_on(
+    cores: &str,
+    stage: &Stage<'_>,
+    home: &Path,
+    address: SocketAddrV4,
+    workers: usize,
+) -> Result<(Child, String), BenchError> {
+    let mut command = prepare(Some(cores), stage, home, address, workers)?;
+    let child = Child::start("meridian", None, &mut command);
+    Ok((child, version(stage.meridian)))
+}
+
+fn prepare(
+    cores: Option<&str>,
+    stage: &Stage<'_>,
+    home: &Path,
+    address: SocketAddrV4,
+    workers: usize,
+) -> Result<Command, BenchError> {
     if !stage.meridian.is_file() {
         return Err(BenchError::Unbuilt(stage.meridian.to_owned()));
     }
     let state = home.join("state");
     std::fs::create_dir_all(&state).map_err(BenchError::system("making a folder"))?;
     write(&home.join("zone"), &zone_file(""))?;
-    write(&home.join("meridian.toml"), &config(stage, home, address))?;
-    let mut command = pinned(stage.core, stage.meridian);
+    write(&home.join("fixed"), &fixed_zone_file())?;
+    let text = config(stage, home, address, workers);
+    write(&home.join("meridian.toml"), &text)?;
+    let mut command = pinned(cores, stage.meridian);
     command
         .arg("serve")
         .arg("--config")
         .arg(home.join("meridian.toml"));
     command.env("STATE_DIRECTORY", &state);
-    Ok((
-        Child::start("meridian", stage.core, &mut command),
-        version(stage.meridian),
-    ))
+    Ok(command)
 }
 
-fn config(stage: &Stage<'_>, home: &Path, address: SocketAddrV4) -> String {
+fn config(stage: &Stage<'_>, home: &Path, address: SocketAddrV4, workers: usize) -> String {
     let mut text = format!(
-        "[server]\nlisten = [\"{address}\"]\nworkers = 1\nstate_directory = \"{home}/state\"\n\
+        "[server]\nlisten = [\"{address}\"]\nworkers = {workers}\nstate_directory = \"{home}/state\"\n\
          [admin]\nlisten = \"127.0.0.1:{admin}\"\n[log]\nlevel = \"warn\"\n\
          [geo]\ncity = [\"{database}\"]\n\
          [steering]\ntolerance = \"0ms\"\nttl = \"{TTL}s\"\n",
@@ -64,6 +92,11 @@ fn config(stage: &Stage<'_>, home: &Path, address: SocketAddrV4) -> String {
             "[[zone.service]]\nname = \"{name}\"\npool = \"world\""
         );
     }
+    let _ = writeln!(
+        text,
+        "[[zone]]\nname = \"{FIXED_ZONE}\"\nfile = \"{}/fixed\"",
+        home.display()
+    );
     text
 }
 

@@ -19,10 +19,13 @@ use std::{
 
 pub(crate) use child::Child;
 
-use crate::{error::BenchError, query::Traffic, world::World};
+use crate::{error::BenchError, net::Transport, query::Traffic, world::World};
 
-/// The zone that is asked.
+/// The zone of the steered names.
 pub(crate) const ZONE: &str = "bench.example";
+
+/// The zone of the static names: nothing is steered in it, so no module is asked.
+pub(crate) const FIXED_ZONE: &str = "fixed.example";
 
 /// Names of each kind.
 const NAMES: usize = 16;
@@ -49,11 +52,19 @@ pub(crate) enum Subject {
     Nsd,
     /// Meridian, steered answers, with a cookie in every query.
     MeridianCookie,
+    /// gdnsd, steered answers, with a cookie in every query.
+    GdnsdCookie,
+    /// Meridian, static answers over TCP.
+    MeridianTcp,
+    /// Knot DNS, static answers over TCP.
+    KnotTcp,
+    /// NSD, static answers over TCP.
+    NsdTcp,
 }
 
 impl Subject {
     /// In the order of measuring and of the tables.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Echo,
         Self::Meridian,
         Self::Gdnsd,
@@ -62,6 +73,10 @@ impl Subject {
         Self::MeridianStatic,
         Self::Nsd,
         Self::MeridianCookie,
+        Self::GdnsdCookie,
+        Self::MeridianTcp,
+        Self::KnotTcp,
+        Self::NsdTcp,
     ];
 
     /// Its name on the command line.
@@ -75,6 +90,10 @@ impl Subject {
             Self::MeridianStatic => "meridian-static",
             Self::Nsd => "nsd",
             Self::MeridianCookie => "meridian-cookie",
+            Self::GdnsdCookie => "gdnsd-cookie",
+            Self::MeridianTcp => "meridian-tcp",
+            Self::KnotTcp => "knot-tcp",
+            Self::NsdTcp => "nsd-tcp",
         }
     }
 
@@ -89,27 +108,46 @@ impl Subject {
             Self::MeridianStatic => "Meridian, static",
             Self::Nsd => "NSD, static",
             Self::MeridianCookie => "Meridian, cookies",
+            Self::GdnsdCookie => "gdnsd, cookies",
+            Self::MeridianTcp => "Meridian, TCP",
+            Self::KnotTcp => "Knot, TCP",
+            Self::NsdTcp => "NSD, TCP",
         }
     }
 
     /// What it is asked with.
     pub(crate) fn traffic(self) -> Traffic {
+        let fixed = matches!(self, Self::MeridianStatic | Self::Nsd);
         Traffic {
-            ecs: !matches!(self, Self::MeridianStatic | Self::Nsd),
-            cookie: self == Self::MeridianCookie,
+            ecs: !fixed && self.transport() == Transport::Udp,
+            cookie: matches!(self, Self::MeridianCookie | Self::GdnsdCookie),
+        }
+    }
+
+    /// Over which transport.
+    pub(crate) fn transport(self) -> Transport {
+        match self {
+            Self::MeridianTcp | Self::KnotTcp | Self::NsdTcp => Transport::Tcp,
+            _ => Transport::Udp,
         }
     }
 
     /// The names it is asked for.
     pub(crate) fn names(self) -> Vec<String> {
-        let kind = if self.traffic().ecs { "www" } else { "static" };
-        names(kind).map(|name| format!("{name}.{ZONE}")).collect()
+        let (kind, zone) = match self.traffic().ecs {
+            true => ("www", ZONE),
+            false => ("static", FIXED_ZONE),
+        };
+        names(kind).map(|name| format!("{name}.{zone}")).collect()
     }
 
     /// The server that stands behind it: several subjects may share one.
     pub(crate) fn server(self) -> Self {
         match self {
-            Self::MeridianStatic | Self::MeridianCookie => Self::Meridian,
+            Self::MeridianStatic | Self::MeridianCookie | Self::MeridianTcp => Self::Meridian,
+            Self::GdnsdCookie => Self::Gdnsd,
+            Self::KnotTcp => Self::Knot,
+            Self::NsdTcp => Self::Nsd,
             other => other,
         }
     }
@@ -126,6 +164,13 @@ pub(crate) struct Stage<'a> {
     pub(crate) meridian: &'a Path,
     /// The core of the servers; `None` where there is only one.
     pub(crate) core: Option<usize>,
+}
+
+impl Stage<'_> {
+    /// The core as `taskset` takes it.
+    fn core_list(&self) -> Option<String> {
+        self.core.map(|core| core.to_string())
+    }
 }
 
 /// A running server.
@@ -158,15 +203,37 @@ pub(crate) fn start(subject: Subject, stage: &Stage<'_>) -> Result<Server, Bench
         Subject::Echo => {
             let own =
                 std::env::current_exe().map_err(BenchError::system("finding this program"))?;
-            let mut command = child::pinned(stage.core, &own);
+            let mut command = child::pinned(stage.core_list().as_deref(), &own);
             command.args(["echo", "--listen", &address.to_string()]);
-            let version = "recvmmsg/sendmmsg through nix".to_owned();
+            let version = "recvmmsg/sendmmsg, batches of 32".to_owned();
             (Child::start("echo", stage.core, &mut command), version)
         }
-        _ => meridian::start(stage, &home, address)?,
+        _ => meridian::start(stage, &home, address, 1)?,
     };
     Ok(Server {
         subject: subject.server(),
+        version,
+        address,
+        child,
+    })
+}
+
+/// Starts Meridian with so many workers on these cores.
+///
+/// # Errors
+/// When it is not built or does not start.
+pub(crate) fn start_workers(
+    workers: usize,
+    cores: &str,
+    stage: &Stage<'_>,
+) -> Result<Server, BenchError> {
+    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, meridian_tests::free_port());
+    let home = stage.folder.join(format!("workers-{workers}"));
+    std::fs::create_dir_all(&home)
+        .map_err(BenchError::system(format!("making {}", home.display())))?;
+    let (child, version) = meridian::start_on(cores, stage, &home, address, workers)?;
+    Ok(Server {
+        subject: Subject::Meridian,
         version,
         address,
         child,
@@ -178,16 +245,20 @@ fn names(kind: &str) -> impl Iterator<Item = String> {
     (0..NAMES).map(move |number| format!("{kind}{number}"))
 }
 
-/// The static part of the zone, as a master file. `extra` is more lines.
+/// The zone of the steered names as a master file. `extra` is more lines.
 fn zone_file(extra: &str) -> String {
-    let mut text = format!(
-        "$TTL {TTL}\n@ SOA ns hostmaster 1 7200 1800 259200 900\n@ NS ns\nns A 127.0.0.1\n"
-    );
+    format!(
+        "$TTL {TTL}\n@ SOA ns hostmaster 1 7200 1800 259200 900\n@ NS ns\nns A 127.0.0.1\n{extra}"
+    )
+}
+
+/// The zone of the static names as a master file.
+fn fixed_zone_file() -> String {
+    let mut lines = String::new();
     for (number, name) in names("static").enumerate() {
-        let _ = writeln!(text, "{name} A 198.51.100.{}", number + 1);
+        let _ = writeln!(lines, "{name} A 198.51.100.{}", number + 1);
     }
-    text.push_str(extra);
-    text
+    zone_file(&lines)
 }
 
 fn write(path: &Path, text: &str) -> Result<(), BenchError> {

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddrV4, path::Path};
 
-use super::{Child, Stage, ZONE, child::pinned, installed, package, write, zone_file};
+use super::{Child, FIXED_ZONE, Stage, child::pinned, fixed_zone_file, installed, package, write};
 use crate::error::BenchError;
 
 pub(super) fn start(
@@ -11,9 +11,9 @@ pub(super) fn start(
     address: SocketAddrV4,
 ) -> Result<(Child, String), BenchError> {
     let program = installed("nsd")?;
-    write(&home.join("zone"), &zone_file(""))?;
+    write(&home.join("zone"), &fixed_zone_file())?;
     write(&home.join("nsd.conf"), &config(home, address))?;
-    let mut command = pinned(stage.core, &program);
+    let mut command = pinned(stage.core_list().as_deref(), &program);
     command.arg("-d").arg("-c").arg(home.join("nsd.conf"));
     Ok((
         Child::start("nsd", stage.core, &mut command),
@@ -30,7 +30,7 @@ fn config(home: &Path, address: SocketAddrV4) -> String {
          cookie-secret-file: \"{home}/cookies\"\n  xfrdir: \"{home}\"\n  verbosity: 0\n  \
          rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n\
          remote-control:\n  control-enable: no\n\
-         zone:\n  name: {ZONE}\n  zonefile: \"{home}/zone\"\n",
+         zone:\n  name: {FIXED_ZONE}\n  zonefile: \"{home}/zone\"\n",
         home = home.display(),
         ip = address.ip(),
         port = address.port(),

@@ -13,7 +13,7 @@ pub(super) fn start(
     let program = installed("pdns_server")?;
     write(&home.join("geo.yaml"), &zone(stage))?;
     write(&home.join("pdns.conf"), &config(stage, home, address))?;
-    let mut command = pinned(stage.core, &program);
+    let mut command = pinned(stage.core_list().as_deref(), &program);
     command.arg(format!("--config-dir={}", home.display()));
     Ok((
         Child::start("powerdns", stage.core, &mut command),
