@@ -156,6 +156,7 @@ fn the_places_of_the_contract() {
         fall: 3,
         rise: 2,
         max_latency: None,
+        hold_down: Duration::from_secs(60),
     };
     assert_eq!(config.checks, [check]);
     let pops = [
@@ -408,6 +409,7 @@ fn every_kind_of_check_and_pop() {
         fall: 5,
         rise: 1,
         max_latency: Some(Duration::from_millis(250)),
+        hold_down: Duration::from_secs(60),
     };
     assert_eq!(*web, expected);
     let fra = &config.pops[0];

@@ -12,6 +12,7 @@
 
 mod engine;
 mod event;
+mod flap;
 mod limits;
 mod metrics;
 mod outcome;

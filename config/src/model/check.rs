@@ -24,6 +24,9 @@ pub struct Check {
     pub rise: u32,
     /// A pass that took longer than this is a failure.
     pub max_latency: Option<Duration>,
+    /// First time for which a target that goes up and down too often is held down; zero: never.
+    /// Default 1 min.
+    pub hold_down: Duration,
 }
 
 impl Check {

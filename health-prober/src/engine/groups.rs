@@ -72,6 +72,7 @@ impl Groups {
         target: &Target,
         outcome: &Outcome,
         verdict: Verdict,
+        held: Option<Duration>,
         wall: SystemTime,
     ) -> Vec<HealthEvent> {
         let mut events = Vec::new();
@@ -81,7 +82,13 @@ impl Groups {
         let Some(endpoint) = pop.endpoints.get_mut(target.place) else {
             return events;
         };
-        let reason = outcome.to_string();
+        let reason = match held {
+            Some(time) => format!(
+                "{outcome}; held down for {} s, it fell too often",
+                time.as_secs()
+            ),
+            None => outcome.to_string(),
+        };
         let changed_text = endpoint.reason != reason;
         if changed_text {
             endpoint.reason = reason;

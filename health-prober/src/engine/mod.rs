@@ -25,7 +25,9 @@ use meridian_config::Ratio;
 
 use self::groups::Groups;
 use crate::{
-    HealthEvent, HealthSnapshot, Outcome, Override, Target, TargetId, Verdict, overrides,
+    HealthEvent, HealthSnapshot, Outcome, Override, Target, TargetId, Verdict,
+    flap::Flap,
+    overrides,
     schedule::{Pace, Situation},
     verdict::{Machine, Thresholds},
 };
@@ -98,6 +100,7 @@ struct Tracked {
     thresholds: Thresholds,
     seed: u64,
     machine: Machine,
+    flap: Flap,
     due: Instant,
     started: u64,
     in_flight: u32,
@@ -145,11 +148,12 @@ impl Engine {
         tracked.in_flight = tracked.in_flight.saturating_sub(1);
         if !tracked.is_overtaken(job.started, outcome) {
             let before = tracked.machine.verdict();
-            tracked.learn(job.started, outcome);
+            tracked.learn(job.started, outcome, now.instant);
             let after = tracked.machine.verdict();
+            let held = tracked.flap.held(now.instant);
             let events = self
                 .groups
-                .record(&tracked.target, outcome, after, now.wall);
+                .record(&tracked.target, outcome, after, held, now.wall);
             let news = if before == after {
                 News::Details
             } else {
@@ -277,7 +281,7 @@ impl Tracked {
         matches!(outcome, Outcome::Fail { .. }) && self.passed.is_some_and(|p| p > started)
     }
 
-    fn learn(&mut self, started: Instant, outcome: &Outcome) {
+    fn learn(&mut self, started: Instant, outcome: &Outcome, now: Instant) {
         let passed = match outcome {
             Outcome::Inconclusive { .. } => return,
             Outcome::Pass { .. } => true,
@@ -287,7 +291,16 @@ impl Tracked {
             self.heard = true;
             self.passed = self.passed.max(Some(started));
         }
-        self.machine = self.machine.after(passed, self.thresholds);
+        let next = self.machine.after(passed, self.thresholds);
+        match (self.machine.verdict(), next.verdict()) {
+            (Verdict::Down, Verdict::Up) if self.flap.held(now).is_some() => {
+                // The passes so far are remembered: the first one after the time brings it up.
+                return;
+            }
+            (Verdict::Up, Verdict::Down) => self.flap.fall(now, self.target.check.hold_down),
+            _ => {}
+        }
+        self.machine = next;
     }
 
     fn next(&self) -> Instant {

@@ -23,6 +23,7 @@ use meridian_config::Config;
 use super::{Action, Engine, Groups, News, Now, Tracked};
 use crate::{
     EndpointHealth, GroupKey, Target, TargetId, Verdict,
+    flap::Flap,
     schedule::Pace,
     target::targets,
     verdict::{Machine, Thresholds},
@@ -79,6 +80,7 @@ impl Engine {
             thresholds,
             seed,
             machine: Machine::new(health.as_ref().map_or(Verdict::Unknown, |h| h.verdict)),
+            flap: Flap::default(),
             due: pace.first(now.instant, seed),
             started: 0,
             in_flight: 0,

@@ -594,3 +594,54 @@ fn laws(simulation: &Simulation) -> Result<(), TestCaseError> {
     prop_assert!(engine.queue.len() <= 8 * engine.targets.len());
     Ok(())
 }
+
+/// Healthy and broken in turn, each for half a minute.
+fn flapping(_: &Target, at: Duration) -> (Outcome, Duration) {
+    if at.as_secs() / 30 % 2 == 0 {
+        pass()
+    } else {
+        refuse()
+    }
+}
+
+#[test]
+fn a_target_that_goes_up_and_down_is_held_down_and_comes_back_when_it_is_quiet() {
+    let mut config = testing::config(&[("fra", 1)]);
+    let ups = |simulation: &Simulation| {
+        let is_up = |event: &HealthEvent| {
+            matches!(
+                event,
+                HealthEvent::Pop {
+                    to: Verdict::Up,
+                    ..
+                }
+            )
+        };
+        simulation
+            .events
+            .iter()
+            .filter(|(_, event)| is_up(event))
+            .count()
+    };
+    let mut simulation = Simulation::new(&config, 10);
+    simulation.run_until(secs(1200), &flapping);
+    let held = ups(&simulation);
+    // Twenty times healthy; the times held leave far fewer.
+    assert!((3..=10).contains(&held), "{held}");
+    simulation.run_until(secs(1215), &flapping);
+    let pop = simulation.pop("fra");
+    assert_eq!(pop.verdict, Verdict::Down);
+    assert!(pop.reason.contains("held down for"), "{}", pop.reason);
+    simulation.run_until(secs(1215 + 961), &|_, _| pass());
+    assert_eq!(
+        simulation.pop("fra").verdict,
+        Verdict::Up,
+        "at most 16 times 60 s"
+    );
+    assert_eq!(simulation.pop("fra").endpoints[0].reason, "pass");
+
+    config.checks[0].hold_down = Duration::ZERO;
+    let mut free = Simulation::new(&config, 10);
+    free.run_until(secs(1200), &flapping);
+    assert_eq!(ups(&free), 20, "it can be turned off");
+}

@@ -76,6 +76,7 @@ pub(crate) fn read_check(name: &str, table: Table<'_>) -> Check {
         refuse_others(&table, kind);
         read
     });
+    let hold_down = read_hold_down(&table);
     table.close();
     Check {
         name: name.to_owned(),
@@ -86,6 +87,7 @@ pub(crate) fn read_check(name: &str, table: Table<'_>) -> Check {
         fall,
         rise,
         max_latency,
+        hold_down,
     }
 }
 
@@ -154,6 +156,14 @@ fn read_times(table: &Table<'_>) -> (Duration, Duration, Option<Duration>) {
         );
     }
     (interval, timeout, max_latency)
+}
+
+fn read_hold_down(table: &Table<'_>) -> Duration {
+    let range = Duration::ZERO..=Duration::from_secs(3600);
+    let value = table.get("hold_down", "\"1m\"");
+    value
+        .and_then(|v| v.duration(range))
+        .unwrap_or(Duration::from_secs(60))
 }
 
 /// Keys of another type would silently do nothing.

@@ -62,6 +62,7 @@ pub(super) fn check(name: &str) -> Check {
         fall: 3,
         rise: 2,
         max_latency: None,
+        hold_down: Duration::from_secs(60),
     }
 }
 
