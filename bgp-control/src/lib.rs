@@ -10,6 +10,7 @@
 //! The prober feeds it through the same published snapshot as the DNS plane; the two planes never
 //! see each other.
 
+pub mod address;
 pub mod bfd;
 mod controller;
 mod guard;

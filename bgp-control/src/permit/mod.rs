@@ -5,8 +5,18 @@
 //!            ← Permit, until ─────────────────┘
 //! ```
 
+pub mod clock;
+mod document;
+mod keeper;
+mod lease;
+mod memory;
+
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+
+pub use keeper::{Answer, Keeper};
+pub use lease::{Identity, Lease, LeaseAction, LeaseInput, Rules, Timing};
+pub use memory::MemoryStore;
 
 /// What this site does with a prefix, to be told to the store truthfully.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
