@@ -9,8 +9,8 @@ use crate::{
     names::Names,
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
-        read_geo, read_log, read_networks, read_pool, read_pop, read_server, read_steering,
-        read_test, read_zone,
+        read_cookies, read_geo, read_log, read_networks, read_pool, read_pop, read_rate_limit,
+        read_server, read_steering, read_test, read_zone,
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
@@ -18,7 +18,16 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 6] = ["include", "server", "admin", "log", "steering", "bgp"];
+const MAIN_ONLY: [&str; 8] = [
+    "include",
+    "server",
+    "admin",
+    "log",
+    "cookies",
+    "rate_limit",
+    "steering",
+    "bgp",
+];
 
 /// Whether the files that `include` names are among those given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +79,8 @@ struct Parts<'a> {
     server: Option<Table<'a>>,
     admin: Option<Table<'a>>,
     log: Option<Table<'a>>,
+    cookies: Option<Table<'a>>,
+    rate_limit: Option<Table<'a>>,
     steering: Option<Table<'a>>,
     bgp: Option<Table<'a>>,
     geo: Option<Table<'a>>,
@@ -95,6 +106,8 @@ impl<'a> Parts<'a> {
             self.server = section("server", "{ nsid = \"fra1\" }");
             self.admin = section("admin", "{ listen = \"127.0.0.1:9153\" }");
             self.log = section("log", "{ level = \"info\" }");
+            self.cookies = section("cookies", "{ secret_file = \"cookie.secrets\" }");
+            self.rate_limit = section("rate_limit", "{ mode = \"dry-run\" }");
             self.steering = section("steering", "{ ttl = \"30s\" }");
             self.bgp = section("bgp", "{ site = \"fra\" }");
         } else {
@@ -171,6 +184,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
 
     let server = read_server(parts.server);
     let admin = read_admin(parts.admin, &server);
+    let cookies = read_cookies(parts.cookies);
     let steering = parts.steering.map_or_else(default_steering, |table| {
         let steering = read_steering(&table, default_steering());
         table.close();
@@ -191,14 +205,8 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         .into_iter()
         .map(|t| read_pool(t, &pops, &checks))
         .collect();
-    if let (true, Some(main), false) = (parts.zones.is_empty(), &parts.main, sink.incomplete.get())
-    {
-        // Zones may have stood in a file that has gone: answers must not vanish silently.
-        let message = "no zone is configured: nothing could be answered";
-        sink.push(
-            0,
-            Diagnostic::of_file(&main.file.path, message, "add a `[[zone]]` table"),
-        );
+    if parts.zones.is_empty() && !sink.incomplete.get() {
+        miss_zones(parts.main.as_ref(), sink);
     }
     let zones = read_zones(parts.zones, &pools, &steering);
     let bgp = read_bgp(parts.bgp, &pops, &server);
@@ -228,6 +236,8 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         server,
         admin,
         log: read_log(parts.log),
+        cookies,
+        rate_limit: read_rate_limit(parts.rate_limit),
         geo,
         steering,
         checks: checks_read,
@@ -236,6 +246,15 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         zones,
         tests,
         bgp,
+    }
+}
+
+/// Zones may have stood in a file that has gone: answers must not vanish silently.
+fn miss_zones(main: Option<&At<'_>>, sink: &Sink) {
+    if let Some(main) = main {
+        let message = "no zone is configured: nothing could be answered";
+        let help = "add a `[[zone]]` table";
+        sink.push(0, Diagnostic::of_file(&main.file.path, message, help));
     }
 }
 

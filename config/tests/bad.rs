@@ -7,6 +7,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -34,7 +35,21 @@ fn path(name: &str, extension: &str) -> PathBuf {
     Path::new(FOLDER).join(format!("{name}.{extension}"))
 }
 
+/// What git keeps of a file's mode says nothing of who may read it.
+fn set_modes() {
+    for entry in fs::read_dir(Path::new(FOLDER).join("cookie_secrets")).unwrap() {
+        let path = entry.unwrap().path();
+        let mode = if path.ends_with("open.secrets") {
+            0o644
+        } else {
+            0o600
+        };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+}
+
 fn mistakes(name: &str) -> Diagnostics {
+    set_modes();
     match load(&path(name, "toml")) {
         Err(found) => found,
         Ok(_) => panic!("{name}.toml is accepted"),

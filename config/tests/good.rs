@@ -3,19 +3,27 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use meridian_config::{
     Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
-    Coordinates, Diagnostic, Diagnostics, DnsCheck, DrainSettings, ExecCheck, Family, Fence, Geo,
-    GeoNetwork, GrpcCheck, HttpCheck, HttpMethod, Log, LogFormat, Name, Policy, Pool, PoolId, Pop,
-    PopId, ProbeTransport, QueryType, Ratio, ScopeMax, Secret, SecretFile, Server,
-    ServiceInterface, StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, parse,
+    CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics, DnsCheck,
+    DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck, HttpMethod,
+    Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit,
+    RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, Server, ServiceInterface,
+    StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, load_below, parse,
 };
 
+/// What git keeps of a file's mode says nothing of who may read it.
+fn close(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o640)).unwrap();
+}
+
 fn good(name: &str) -> Config {
+    close(Path::new("testdata/good/cookie.secrets"));
     let path = PathBuf::from(format!("testdata/good/{name}.toml"));
     load(&path).unwrap_or_else(|found| panic!("{}", found.render(false)))
 }
@@ -676,6 +684,79 @@ fn bgp_of_the_contract() {
     assert_eq!(one.drain.min_time, seconds(60));
     assert_eq!(one.drain.max_time, seconds(120));
     assert_eq!(one.drain.linger, seconds(600));
+}
+
+#[test]
+fn abuse_of_everything() {
+    let config = good("everything");
+    let key = |text: &str| {
+        let octet = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+        CookieSecret(std::array::from_fn(|n| octet(2 * n)))
+    };
+    let secrets = [
+        "e5e973e5a6b2a43f48e7dc849e37bfcf",
+        "445536bcd2513298075a5d379663c962",
+    ];
+    let file = CookieSecretFile {
+        path: PathBuf::from("testdata/good/cookie.secrets"),
+        secrets: secrets.map(key).to_vec(),
+    };
+    let cookies = Cookies {
+        enabled: true,
+        secrets: Some(file.clone()),
+        require: true,
+    };
+    assert_eq!(config.cookies, cookies);
+    let shown = format!("{:?}", config.cookies);
+    assert!(!shown.contains("207") && !shown.contains("e5"), "{shown}");
+    let limit = RateLimit {
+        mode: RateLimitMode::DryRun,
+        responses_per_second: 100,
+        nodata_per_second: 50,
+        nxdomains_per_second: 40,
+        referrals_per_second: 30,
+        errors_per_second: 20,
+        all_per_second: 1000,
+        window: seconds(10),
+        slip: 3,
+        prefix: RateLimitPrefix { ipv4: 26, ipv6: 64 },
+        exempt: ["192.0.2.0/24", "2001:db8::53/128"]
+            .map(|net| net.parse().unwrap())
+            .to_vec(),
+        table_size: 8192,
+    };
+    assert_eq!(config.rate_limit, limit);
+    let smallest = good("smallest");
+    assert_eq!(smallest.cookies, Cookies::default());
+    assert_eq!(smallest.rate_limit, RateLimit::default());
+}
+
+#[test]
+fn other_rates_follow_that_of_answers() {
+    let text = "[rate_limit]\nmode = \"on\"\nresponses_per_second = 7\nerrors_per_second = 0\n\
+                [[zone]]\nname = \"example.com\"\nfile = \"zone\"\n";
+    let limit = parse(text, Path::new("m.toml")).unwrap().rate_limit;
+    let rates = [
+        limit.nodata_per_second,
+        limit.nxdomains_per_second,
+        limit.referrals_per_second,
+        limit.errors_per_second,
+        limit.all_per_second,
+    ];
+    assert_eq!(rates, [7, 7, 7, 0, 0]);
+}
+
+/// A last good state answers, and answers cookies, when its secrets have gone.
+#[test]
+fn the_last_good_state_does_without_its_secrets() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy/etc");
+    fs::create_dir_all(&copy).unwrap();
+    let text = "[cookies]\nsecret_file = \"gone.secrets\"\n\
+                [[zone]]\nname = \"example.com\"\nfile = \"zone\"\n";
+    fs::write(copy.join("m.toml"), text).unwrap();
+    let config = load_below(Path::new("/etc/m.toml"), &dir.path().join("copy")).unwrap();
+    assert_eq!(config.cookies.secrets.unwrap().secrets, []);
 }
 
 #[test]

@@ -55,7 +55,7 @@ pub fn build(config: &Config, clients: Arc<ClientMap>) -> Result<Built, Diagnost
     Ok(Built {
         zones: Arc::new(ZoneSet::new(zones)),
         steering: Arc::new(Steering::new(config, clients)),
-        identity: Arc::new(Identity::from(&config.server)),
+        identity: Arc::new(Identity::from(config)),
         files,
     })
 }

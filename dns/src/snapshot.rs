@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use meridian_config::{Chaos, Server};
+use meridian_config::{Chaos, Config};
 
 use crate::{
-    abuse::cookie::{Cookies, Secret, Secrets},
+    abuse::{Limits, cookie::Cookies},
     steer::{Steering, View},
     zone::ZoneSet,
 };
@@ -37,17 +37,19 @@ pub struct Identity {
     pub stale: bool,
     /// Server cookies (RFC 7873).
     pub cookies: Cookies,
+    /// Rates of replies over UDP.
+    pub limits: Limits,
 }
 
-impl From<&Server> for Identity {
-    fn from(server: &Server) -> Self {
+impl From<&Config> for Identity {
+    fn from(config: &Config) -> Self {
+        let server = &config.server;
         Self {
             nsid: server.nsid.as_ref().map(|nsid| nsid.as_bytes().into()),
             chaos: server.chaos.clone(),
             stale: false,
-            cookies: Secret::of_this_process().map_or(Cookies::OFF, |secret| {
-                Cookies::on(Secrets::new(secret, None), false)
-            }),
+            cookies: Cookies::from(&config.cookies),
+            limits: Limits::from(&config.rate_limit),
         }
     }
 }

@@ -15,6 +15,7 @@ use hickory_proto::{
 };
 use hickory_server::Server;
 use meridian_dns::{
+    abuse::Gate,
     listen::{Listeners, hickory::Handler},
     metrics::{Collector, Metrics},
 };
@@ -97,10 +98,16 @@ async fn our_sockets_and_hickorys_server_answer_alike() {
     let (config, snapshot) = common::snapshot();
     let state = Arc::new(ArcSwap::from_pointee(snapshot));
     let metrics = Arc::new(Metrics::new());
+    let gate = Arc::new(Gate::random());
     let bound = Listeners::bind(&config.server).unwrap();
     let ours = bound.addresses()[0];
     let shutdown = CancellationToken::new();
-    let running = tokio::spawn(bound.run(state.clone(), metrics.clone(), shutdown.clone()));
+    let running = tokio::spawn(bound.run(
+        state.clone(),
+        metrics.clone(),
+        gate.clone(),
+        shutdown.clone(),
+    ));
 
     let mut server = Server::new(Handler::new(state.clone(), metrics.block()));
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -122,7 +129,7 @@ async fn our_sockets_and_hickorys_server_answer_alike() {
     assert_eq!(udp(ours, &steered).await.answers.len(), 1);
 
     let registry = Registry::new();
-    let collector = Collector::of_snapshots(metrics, state).unwrap();
+    let collector = Collector::of_snapshots(metrics, state, gate).unwrap();
     registry.register(Box::new(collector)).unwrap();
     let text = TextEncoder::new()
         .encode_to_string(&registry.gather())

@@ -13,6 +13,7 @@ use std::{
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostics};
 use meridian_dns::{
+    abuse::Gate,
     listen::{Bound, ListenError, Listeners},
     metrics::{Collector, Metrics},
 };
@@ -198,9 +199,11 @@ fn assemble(
     let prober = Prober::start(config.clone(), store.current());
     prober.register(&registry)?;
     let health = prober.subscribe().borrow().clone();
-    let publisher = Publisher::new(loaded.clone(), health);
+    let gate = Arc::new(Gate::random());
+    let publisher = Publisher::new(loaded.clone(), health, gate.clone());
     let dns_metrics = Arc::new(Metrics::new());
-    let collector = Collector::of_snapshots(dns_metrics.clone(), publisher.current())?;
+    let collector =
+        Collector::of_snapshots(dns_metrics.clone(), publisher.current(), gate.clone())?;
     registry.register(Box::new(collector))?;
     metrics.know_pops(config.pops.iter().map(|p| p.name.as_str()));
     metrics.loaded(
@@ -237,7 +240,7 @@ fn assemble(
     runtime
         .0
         .tasks
-        .spawn(bound.run(snapshot, dns_metrics, runtime.0.stop.clone()));
+        .spawn(bound.run(snapshot, dns_metrics, gate, runtime.0.stop.clone()));
     runtime.spawn_tasks();
     runtime.record(NewEvent::new(
         EventKind::Started,

@@ -133,6 +133,8 @@ pub fn files_of_refused(path: &Path, mistakes: &Diagnostics) -> Vec<PathBuf> {
 /// Every file that the last good copy must hold.
 pub fn files_to_keep(loaded: &Loaded) -> Vec<PathBuf> {
     let mut files = loaded.watched().files;
+    let secrets = secret_files(&loaded.config);
+    files.retain(|file| !secrets.contains(file));
     files.sort_unstable();
     files.dedup();
     files
@@ -244,7 +246,14 @@ fn named(config: &Config) -> Vec<PathBuf> {
     files.extend(geo_files(&config.geo));
     let authorities = config.checks.iter().filter_map(|check| check.ca_file());
     files.extend(authorities.cloned());
+    files.extend(secret_files(config));
     files
+}
+
+/// Files with secrets: their change means a reload, but no copy of them is kept.
+fn secret_files(config: &Config) -> Vec<PathBuf> {
+    let cookies = config.cookies.secrets.iter().map(|file| file.path.clone());
+    cookies.collect()
 }
 
 fn copied(geo: &Geo, copies: &Restored) -> Geo {

@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use meridian_config::{PopId, Service};
 use meridian_dns::{
+    abuse::Gate,
     snapshot::Snapshot,
     steer::{Level, View},
     types::ServiceId,
@@ -28,6 +29,7 @@ use super::{
 /// Builds and swaps snapshots, and tells what that changed for clients.
 pub struct Publisher {
     current: Arc<ArcSwap<Snapshot>>,
+    gate: Arc<Gate>,
     inputs: Mutex<Inputs>,
 }
 
@@ -41,9 +43,10 @@ struct Inputs {
 }
 
 impl Publisher {
-    /// Publishes the first snapshot.
-    pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>) -> Self {
+    /// Publishes the first snapshot. `gate` keeps what rate limits have counted, over all of them.
+    pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, gate: Arc<Gate>) -> Self {
         let snapshot = build(&loaded, &health, 1);
+        gate.prepare(&snapshot.identity.limits);
         let inputs = Inputs {
             pops: pop_states(&loaded, &health),
             levels: service_levels(&loaded, &snapshot.view),
@@ -53,6 +56,7 @@ impl Publisher {
         };
         Self {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
+            gate,
             inputs: Mutex::new(inputs),
         }
     }
@@ -95,6 +99,7 @@ impl Publisher {
         inputs.generation += 1;
         let snapshot = build(&inputs.loaded, &inputs.health, inputs.generation);
         let levels = service_levels(&inputs.loaded, &snapshot.view);
+        self.gate.prepare(&snapshot.identity.limits);
         // Swapped before anything is told: the first changed answer waits for nobody.
         self.current.store(Arc::new(snapshot));
         let took = (teller.clock)().saturating_sub(started);

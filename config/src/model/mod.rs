@@ -1,10 +1,12 @@
 //! The checked model: what the rest of Meridian works with. Every reference is resolved to an
 //! index, every quantity has a type, every default is filled in.
 
+mod abuse;
 mod bgp;
 mod check;
 mod server;
 
+pub use abuse::*;
 pub use bgp::*;
 pub use check::*;
 pub use server::*;
@@ -85,6 +87,10 @@ pub struct Config {
     pub admin: Admin,
     /// `[log]`
     pub log: Log,
+    /// `[cookies]`
+    pub cookies: Cookies,
+    /// `[rate_limit]`
+    pub rate_limit: RateLimit,
     /// `[geo]`
     pub geo: Geo,
     /// `[steering]`: the defaults that every service starts from.

@@ -1,5 +1,6 @@
 //! One module for each part of the configuration: tables in, model out.
 
+mod abuse;
 mod admin;
 mod bgp;
 mod check;
@@ -11,6 +12,7 @@ mod steering;
 mod test;
 mod zone;
 
+pub(crate) use abuse::{read_cookies, read_rate_limit};
 pub(crate) use admin::{read_admin, read_log};
 pub(crate) use bgp::read_bgp;
 pub(crate) use check::read_check;

@@ -18,6 +18,7 @@
 use std::{fmt, net::IpAddr, sync::OnceLock};
 
 use arrayvec::ArrayVec;
+use meridian_config as config;
 use siphasher::sip::SipHasher24;
 
 use crate::types::UnixTime;
@@ -178,6 +179,25 @@ impl Cookies {
     #[inline]
     pub fn refuses(&self, state: State) -> bool {
         self.require && matches!(state, State::ClientOnly | State::Invalid)
+    }
+}
+
+impl From<&config::Cookies> for Cookies {
+    /// Without secrets of the operator's a random one is taken, so that a last good state whose secret
+    /// file has gone still answers cookies.
+    fn from(config: &config::Cookies) -> Self {
+        if !config.enabled {
+            return Self::OFF;
+        }
+        let keys = config.secrets.as_ref().map(|file| &file.secrets[..]);
+        let mut secrets = keys
+            .unwrap_or_default()
+            .iter()
+            .map(|secret| Secret::new(secret.0));
+        let current = secrets.next().or_else(Secret::of_this_process);
+        current.map_or(Self::OFF, |current| {
+            Self::on(Secrets::new(current, secrets), config.require)
+        })
     }
 }
 

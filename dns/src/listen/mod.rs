@@ -53,6 +53,7 @@ pub use pulse::Pulse;
 pub use sockets::{Bound, Handle, Kind};
 
 use crate::{
+    abuse::{Gate, Limits},
     answer::{self, Meta, Outcome, Summary},
     fast,
     metrics::{Batch, Labels, Metrics},
@@ -73,6 +74,12 @@ pub trait Respond: Send + Sync + 'static {
     /// query still stands there.
     fn fast(&self, _meta: &Meta, _slot: &mut [u8], _len: usize) -> Fast {
         Fast::Slow
+    }
+
+    /// Rates of replies over UDP.
+    fn limits(&self) -> &Limits {
+        static OFF: Limits = Limits::OFF;
+        &OFF
     }
 
     /// Names of the services and PoPs that the answers speak of.
@@ -126,6 +133,7 @@ impl Bound {
         self,
         state: Arc<ArcSwap<S>>,
         metrics: Arc<Metrics>,
+        gate: Arc<Gate>,
         shutdown: CancellationToken,
     ) {
         let shared = udp::Shared {
@@ -145,7 +153,7 @@ impl Bound {
                 hand_over: self.hand_over,
             },
         );
-        let udp = udp::serve(shared, state, &metrics);
+        let udp = udp::serve(shared, state, &metrics, &gate);
         tokio::join!(tcp, udp);
     }
 }
@@ -157,6 +165,10 @@ impl Respond for Snapshot {
 
     fn fast(&self, meta: &Meta, slot: &mut [u8], len: usize) -> Fast {
         fast::answer(self, meta, slot, len)
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.identity.limits
     }
 
     fn labels(&self) -> &Arc<Labels> {

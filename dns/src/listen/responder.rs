@@ -21,7 +21,8 @@ use super::{
     wall_clock,
 };
 use crate::{
-    answer::{Meta, Outcome, Transport},
+    abuse::{Seat, Verdict, slip},
+    answer::{Meta, Outcome, Summary, Transport},
     metrics::{Dropped, Metrics, Tally},
     types::UnixTime,
 };
@@ -36,6 +37,7 @@ pub(super) struct Worker<S> {
     tally: Tally,
     /// A reply of the slow path, before it is copied into its slot.
     out: Vec<u8>,
+    seat: Seat,
     /// When the batch began.
     since: Instant,
     /// The wall clock, and when it was looked at.
@@ -50,6 +52,7 @@ impl<S: Respond> Worker<S> {
     pub(super) fn new(
         state: Arc<ArcSwap<S>>,
         metrics: &Metrics,
+        seat: Seat,
         old: mpsc::Sender<Arc<S>>,
     ) -> Self {
         let (snapshot, now) = (state.load_full(), Instant::now());
@@ -59,6 +62,7 @@ impl<S: Respond> Worker<S> {
             snapshot,
             old,
             out: Vec::with_capacity(4096),
+            seat,
             since: now,
             wall: (wall_clock(), now),
             replies: 0,
@@ -73,6 +77,39 @@ impl<S> Worker<S> {
             transport: Transport::Udp,
             now: self.wall.0,
         }
+    }
+}
+
+impl<S: Respond> Worker<S> {
+    /// Counts the reply in `buf[..len]`, unless rate limits have it dropped; its length after what they
+    /// left of it.
+    #[inline]
+    fn send(
+        &mut self,
+        arrival: &Arrival,
+        summary: &Summary,
+        buf: &mut [u8],
+        len: usize,
+    ) -> Option<usize> {
+        let limits = self.snapshot.limits();
+        let source = arrival.source.ip();
+        let mut kept = len;
+        match self.seat.judge(limits, source, summary, self.since) {
+            Verdict::Send => {}
+            verdict => {
+                self.tally.limited(summary.kind, verdict);
+                if limits.is_enforced() {
+                    if verdict == Verdict::Drop {
+                        self.tally.count_drop(Dropped::RateLimit, 1);
+                        return None;
+                    }
+                    kept = slip::cut(buf, len);
+                }
+            }
+        }
+        self.tally.record(Transport::Udp, summary);
+        self.replies += 1;
+        Some(kept)
     }
 }
 
@@ -100,9 +137,8 @@ impl<S: Respond> Responder for Worker<S> {
         let meta = self.meta(arrival);
         match self.snapshot.fast(&meta, slot.buf, slot.len) {
             Fast::Reply { len, summary } => {
-                self.tally.record(Transport::Udp, &summary);
-                self.replies += 1;
-                Handled::Reply(len)
+                let sent = self.send(arrival, &summary, slot.buf, len);
+                sent.map_or(Handled::Drop, Handled::Reply)
             }
             Fast::Drop(reason) => {
                 self.tally.count_drop(reason.into(), 1);
@@ -118,13 +154,11 @@ impl<S: Respond> Responder for Worker<S> {
         self.out.clear();
         match self.snapshot.respond(query, &meta, &mut self.out) {
             Outcome::Reply(summary) => {
-                self.tally.record(Transport::Udp, &summary);
-                self.replies += 1;
                 // Never longer: the slow path keeps to the limit of UDP itself.
                 slot.buf
                     .get_mut(..self.out.len())?
                     .copy_from_slice(&self.out);
-                Some(self.out.len())
+                self.send(arrival, &summary, slot.buf, self.out.len())
             }
             Outcome::Drop(reason) => {
                 self.tally.count_drop(reason.into(), 1);

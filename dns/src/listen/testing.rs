@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Bound, Handle, Listeners, Respond};
 use crate::{
-    abuse::{Kind, cookie::State},
+    abuse::{Gate, Kind, cookie::State},
     answer::{Meta, Outcome, Summary},
     metrics::{Block, Dropped, Labels, Metrics},
     query::DropReason,
@@ -87,9 +87,10 @@ impl Running {
         let addresses = bound.addresses().to_vec();
         let metrics = Arc::new(Metrics::new());
         let handle = bound.handle();
+        let gate = Arc::new(Gate::random());
         let shutdown = CancellationToken::new();
         let state = Arc::new(ArcSwap::from_pointee(Echo::default()));
-        let task = tokio::spawn(bound.run(state, metrics.clone(), shutdown.clone()));
+        let task = tokio::spawn(bound.run(state, metrics.clone(), gate, shutdown.clone()));
         Self {
             addresses,
             metrics,

@@ -45,7 +45,10 @@ use super::{
     responder::Worker,
     sockets::{Datagram, Sockets},
 };
-use crate::metrics::{Dropped, Metrics};
+use crate::{
+    abuse::Gate,
+    metrics::{Dropped, Metrics},
+};
 
 /// A worker that has nothing to do goes round after this long.
 pub(super) const IDLE: Duration = Duration::from_millis(100);
@@ -82,14 +85,19 @@ impl Stop {
 }
 
 /// Runs the workers until `shutdown` or `hand_over`.
-pub(super) async fn serve<S: Respond>(shared: Shared, state: Arc<ArcSwap<S>>, metrics: &Metrics) {
+pub(super) async fn serve<S: Respond>(
+    shared: Shared,
+    state: Arc<ArcSwap<S>>,
+    metrics: &Metrics,
+    gate: &Arc<Gate>,
+) {
     let stop = Arc::new(Stop::default());
     let old = drop_elsewhere();
     let cores = cores(shared.sockets.udp.len());
     let mut done = Vec::new();
     for number in 0..shared.sockets.udp.len() {
         let (ended, wait) = oneshot::channel::<()>();
-        let worker = Worker::new(state.clone(), metrics, old.clone());
+        let worker = Worker::new(state.clone(), metrics, gate.seat(), old.clone());
         let core = cores.get(number).copied();
         let (sockets, pulse) = (shared.sockets.clone(), shared.pulse.clone());
         let (destinations, stop) = (shared.destinations.counter(), stop.clone());

@@ -23,6 +23,7 @@ use super::{
     tables::{BOUNDS_NS, QTYPES, RCODES, bucket_index, qtype_index, rcode_index},
 };
 use crate::{
+    abuse::{Kind, Verdict, cookie::State},
     answer::{Steered, Summary, Transport},
     steer::Reason,
 };
@@ -46,6 +47,9 @@ pub struct Block {
     duration_sum_ns: AtomicU64,
     dropped: [AtomicU64; Dropped::ALL.len()],
     ecs: AtomicU64,
+    cookies: [AtomicU64; State::ALL.len()],
+    /// Replies over their rate, by kind: to be sent truncated, to be dropped.
+    limited: [[AtomicU64; 2]; Kind::ALL.len()],
     table: ArcSwap<Table>,
     answers: Mutex<BTreeMap<AnswerKey, Arc<Reasons>>>,
 }
@@ -66,6 +70,8 @@ impl Default for Block {
             duration_sum_ns: AtomicU64::new(0),
             dropped: Default::default(),
             ecs: AtomicU64::new(0),
+            cookies: Default::default(),
+            limited: Default::default(),
             table: ArcSwap::default(),
             answers: Mutex::default(),
         }
@@ -114,6 +120,20 @@ impl Block {
         self.ecs.load(Relaxed)
     }
 
+    /// Queries so far with a cookie of this worth.
+    pub(super) fn cookies(&self, state: State) -> u64 {
+        let counter = self.cookies.get(state as usize);
+        counter.map_or(0, |counter| counter.load(Relaxed))
+    }
+
+    /// Replies of a kind so far that were over their rate: sent truncated, dropped.
+    pub(super) fn limited(&self, kind: Kind) -> [u64; 2] {
+        let counters = self.limited.get(kind as usize);
+        counters.map_or([0; 2], |[slip, drop]| {
+            [slip.load(Relaxed), drop.load(Relaxed)]
+        })
+    }
+
     pub(super) fn answers(&self) -> Vec<(AnswerKey, Arc<Reasons>)> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers
@@ -146,6 +166,11 @@ impl Block {
         }
         if summary.ecs {
             add(&self.ecs, 1);
+        }
+        if summary.cookie != State::Absent
+            && let Some(counter) = self.cookies.get(summary.cookie as usize)
+        {
+            add(counter, 1);
         }
         if let Some(steered) = &summary.steered
             && let Some(counter) = self.steered(table, steered)
@@ -240,6 +265,18 @@ impl Tally {
     pub fn took(&mut self, took: Duration, answers: u64) {
         if answers > 0 {
             self.block.took(took, answers, add_alone);
+        }
+    }
+
+    /// Counts a reply over its rate.
+    pub fn limited(&mut self, kind: Kind, verdict: Verdict) {
+        let Some([slip, drop]) = self.block.limited.get(kind as usize) else {
+            return;
+        };
+        match verdict {
+            Verdict::Send => {}
+            Verdict::Slip => add_alone(slip, 1),
+            Verdict::Drop => add_alone(drop, 1),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
 };
 
 use arc_swap::ArcSwap;
@@ -17,7 +18,12 @@ use super::{
     block::TRANSPORTS,
     tables::{BOUNDS_NS, QTYPES, RCODES},
 };
-use crate::{snapshot::Snapshot, steer::Reason, types::ServiceId};
+use crate::{
+    abuse::{Gate, Kind, cookie::State},
+    snapshot::Snapshot,
+    steer::Reason,
+    types::ServiceId,
+};
 
 /// What the current configuration says: its labels, and the steering level of each service.
 type Now = dyn Fn() -> (Arc<Labels>, Vec<u8>) + Send + Sync;
@@ -25,6 +31,7 @@ type Now = dyn Fn() -> (Arc<Labels>, Vec<u8>) + Send + Sync;
 /// Sums the blocks of a [`Metrics`] at scrape.
 pub struct Collector {
     metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
     now: Box<Now>,
     descriptions: Vec<Desc>,
 }
@@ -37,8 +44,9 @@ impl Collector {
     pub fn of_snapshots(
         metrics: Arc<Metrics>,
         snapshots: Arc<ArcSwap<Snapshot>>,
+        gate: Arc<Gate>,
     ) -> Result<Self, prometheus::Error> {
-        Self::new(metrics, move || {
+        Self::new(metrics, gate, move || {
             let snapshot = snapshots.load();
             let steering = &snapshot.steering;
             let services = (0_u32..).map(ServiceId).take(steering.services().len());
@@ -49,7 +57,7 @@ impl Collector {
 }
 
 /// Name, help and labels of everything that is collected here.
-const FAMILIES: [(&str, &str, &[&str]); 6] = [
+const FAMILIES: [(&str, &str, &[&str]); 9] = [
     (
         "meridian_queries_total",
         "Queries answered, by transport, question type and response code.",
@@ -76,6 +84,22 @@ const FAMILIES: [(&str, &str, &[&str]); 6] = [
         &[],
     ),
     (
+        "meridian_cookie_queries_total",
+        "Queries with a DNS cookie (RFC 7873), by what it was worth.",
+        &["state"],
+    ),
+    (
+        "meridian_rate_limited_total",
+        "Replies over UDP that were over their rate, by kind and what became of them; in dry-run mode \
+         what would have.",
+        &["kind", "action"],
+    ),
+    (
+        "meridian_rate_limit_table_full_ratio",
+        "Share of the cells of the rate limit table that are over their rate.",
+        &[],
+    ),
+    (
         "meridian_steering_level",
         "How well a service is steered: 0 measured, 1 geo, 2 configured order, 3 last resort.",
         &["service"],
@@ -83,12 +107,13 @@ const FAMILIES: [(&str, &str, &[&str]); 6] = [
 ];
 
 impl Collector {
-    /// Collects `metrics`; `now` gives the current labels and the steering level of each service.
+    /// Collects `metrics` and how full the table of `gate` is; `now` gives the current labels and the steering level of each service.
     ///
     /// # Errors
     /// None in practice: the names are constants.
     pub fn new(
         metrics: Arc<Metrics>,
+        gate: Arc<Gate>,
         now: impl Fn() -> (Arc<Labels>, Vec<u8>) + Send + Sync + 'static,
     ) -> Result<Self, prometheus::Error> {
         let describe = |(name, help, labels): (&str, &str, &[&str])| {
@@ -97,6 +122,7 @@ impl Collector {
         };
         Ok(Self {
             metrics,
+            gate,
             now: Box::new(now),
             descriptions: FAMILIES
                 .into_iter()
@@ -185,6 +211,40 @@ impl Collector {
         vec![metric]
     }
 
+    fn cookies(&self) -> Vec<Metric> {
+        let blocks = self.metrics.blocks();
+        let states = State::ALL.into_iter().filter(|s| *s != State::Absent);
+        let count = |state: State| {
+            let count = blocks.iter().map(|block| block.cookies(state)).sum();
+            counter(&[("state", state.as_str())], count)
+        };
+        states.map(count).collect()
+    }
+
+    fn limited(&self) -> Vec<Metric> {
+        let blocks = self.metrics.blocks();
+        let mut out = Vec::new();
+        for kind in Kind::ALL {
+            let (mut slips, mut drops) = (0, 0);
+            for [slip, drop] in blocks.iter().map(|block| block.limited(kind)) {
+                slips += slip;
+                drops += drop;
+            }
+            for (action, count) in [("slip", slips), ("drop", drops)] {
+                out.push(counter(
+                    &[("action", action), ("kind", kind.as_str())],
+                    count,
+                ));
+            }
+        }
+        out
+    }
+
+    #[allow(clippy::disallowed_methods)] // a scrape reads the clock
+    fn fullness(&self) -> Metric {
+        gauge(&[], self.gate.fullness(Instant::now()))
+    }
+
     fn dropped(&self) -> Vec<Metric> {
         let blocks = self.metrics.blocks();
         Dropped::ALL
@@ -205,19 +265,17 @@ impl core::Collector for Collector {
     fn collect(&self) -> Vec<MetricFamily> {
         let (labels, levels) = (self.now)();
         let ecs = self.metrics.blocks().iter().map(|block| block.ecs()).sum();
-        let level = |(service, level): (&Arc<str>, u8)| {
-            let mut gauge = Gauge::default();
-            gauge.set_value(f64::from(level));
-            let mut metric = Metric::from_label(pairs(&[("service", service)]));
-            metric.set_gauge(gauge);
-            metric
-        };
+        let level =
+            |(service, level): (&Arc<str>, u8)| gauge(&[("service", service)], f64::from(level));
         let parts = [
             (MetricType::COUNTER, self.queries()),
             (MetricType::COUNTER, self.answers(&labels)),
             (MetricType::HISTOGRAM, self.durations()),
             (MetricType::COUNTER, self.dropped()),
             (MetricType::COUNTER, vec![counter(&[], ecs)]),
+            (MetricType::COUNTER, self.cookies()),
+            (MetricType::COUNTER, self.limited()),
+            (MetricType::GAUGE, vec![self.fullness()]),
             (
                 MetricType::GAUGE,
                 labels.services.iter().zip(levels).map(level).collect(),
@@ -253,6 +311,14 @@ fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
     metric
 }
 
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = Metric::from_label(pairs(labels));
+    metric.set_gauge(gauge);
+    metric
+}
+
 /// Label pairs; the caller gives them in alphabetical order, as the registry expects.
 fn pairs(labels: &[(&str, &str)]) -> Vec<LabelPair> {
     labels
@@ -279,7 +345,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        abuse::{Kind, cookie::State},
+        abuse::Verdict,
         answer::{Steered, Summary, Transport},
         steer::Level,
         types::ServiceId,
@@ -315,7 +381,8 @@ mod tests {
         let registry = Registry::new();
         let labels = labels.clone();
         let now = move || (labels.clone(), vec![1; labels.services.len()]);
-        let collector = Collector::new(metrics.clone(), now).unwrap();
+        let gate = Arc::new(Gate::random());
+        let collector = Collector::new(metrics.clone(), gate, now).unwrap();
         registry.register(Box::new(collector)).unwrap();
         let families = registry.gather();
         TextEncoder::new().encode_to_string(&families).unwrap()
@@ -336,10 +403,18 @@ mod tests {
             batch.record(Transport::Tcp, &summary(0, None), Duration::from_secs(1));
             batch.count_drop(Dropped::Panic);
         }
+        let mut tally = metrics.tally(&labels);
+        tally.limited(Kind::NxDomain, Verdict::Slip);
+        tally.limited(Kind::NxDomain, Verdict::Send);
+        let known = Summary {
+            cookie: State::Valid,
+            ..summary(0, Some(0))
+        };
+        tally.record(Transport::Udp, &known);
         let text = text(&metrics, &labels);
         let reason = Reason::ALL[0].as_str();
         for line in [
-            r#"meridian_queries_total{qtype="A",rcode="NOERROR",transport="udp"} 3"#.to_owned(),
+            r#"meridian_queries_total{qtype="A",rcode="NOERROR",transport="udp"} 4"#.to_owned(),
             r#"meridian_queries_total{qtype="A",rcode="NOERROR",transport="tcp"} 3"#.to_owned(),
             format!(
                 r#"meridian_answers_total{{pop="iad",reason="{reason}",service="www.example.com."}} 3"#
@@ -351,8 +426,13 @@ mod tests {
             r#"meridian_query_duration_seconds_bucket{le="+Inf"} 6"#.to_owned(),
             "meridian_query_duration_seconds_count 6".to_owned(),
             r#"meridian_dropped_total{reason="panic"} 3"#.to_owned(),
+            r#"meridian_rate_limited_total{action="slip",kind="nxdomain"} 1"#.to_owned(),
+            r#"meridian_rate_limited_total{action="drop",kind="answer"} 0"#.to_owned(),
+            r#"meridian_cookie_queries_total{state="valid"} 1"#.to_owned(),
+            r#"meridian_cookie_queries_total{state="invalid"} 0"#.to_owned(),
+            "meridian_rate_limit_table_full_ratio 0".to_owned(),
             r#"meridian_dropped_total{reason="bad_frame"} 0"#.to_owned(),
-            "meridian_ecs_queries_total 6".to_owned(),
+            "meridian_ecs_queries_total 7".to_owned(),
             r#"meridian_steering_level{service="www.example.com."} 1"#.to_owned(),
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");

@@ -19,6 +19,8 @@ pub enum Dropped {
     ConnectionLimit,
     /// A TCP client did not read its answers in time.
     SlowReader,
+    /// The client had more replies than it may (`[rate_limit]`).
+    RateLimit,
     /// A TCP frame did not become whole in time, or cannot be a DNS message.
     BadFrame,
     /// The kernel had no room for a datagram: the receive buffer of the socket was full.
@@ -27,7 +29,7 @@ pub enum Dropped {
 
 impl Dropped {
     /// All of them, in the order of their indices.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Short,
         Self::Response,
         Self::BadSource,
@@ -35,6 +37,7 @@ impl Dropped {
         Self::Panic,
         Self::ConnectionLimit,
         Self::SlowReader,
+        Self::RateLimit,
         Self::BadFrame,
         Self::KernelBuffer,
     ];
@@ -49,6 +52,7 @@ impl Dropped {
             Self::Panic => "panic",
             Self::ConnectionLimit => "connection_limit",
             Self::SlowReader => "slow_reader",
+            Self::RateLimit => "rate_limit",
             Self::BadFrame => "bad_frame",
             Self::KernelBuffer => "kernel_buffer",
         }

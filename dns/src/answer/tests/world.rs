@@ -7,7 +7,10 @@ use meridian_config::{Chaos, Family, Name, PopId};
 
 use super::super::{Meta, Outcome, Summary, Transport, plan::Steer, reply::Data, respond_with};
 use crate::{
-    abuse::cookie::{Cookies, Secret, Secrets},
+    abuse::{
+        Limits,
+        cookie::{Cookies, Secret, Secrets},
+    },
     client::Client,
     snapshot::Identity,
     steer::{Decision, Level, Reason},
@@ -39,6 +42,7 @@ impl World {
                 },
                 stale: false,
                 cookies: Cookies::on(Secrets::new(Secret::new([7; 16]), None), false),
+                limits: Limits::OFF,
             },
             addresses: ["198.51.100.7", "2001:db8::7", "198.51.100.3"]
                 .map(|text| text.parse().unwrap())
