@@ -495,12 +495,16 @@ impl Cease {
 /// A NOTIFICATION in words, with the peer's own text escaped: it comes from outside and goes to
 /// logs, JSON and terminals.
 pub(super) fn describe(notification: &NotificationMessage) -> String {
-    let mut text = format!(
-        "{} ({}/{})",
-        description(notification.code, notification.subcode),
-        notification.code.as_u8(),
-        notification.subcode
+    let (code, subcode) = (notification.code.as_u8(), notification.subcode);
+    let (class, detail) = (
+        notification.code.to_string(),
+        description(notification.code, subcode),
     );
+    let mut text = if detail.starts_with(&class) {
+        format!("{detail} ({code}/{subcode})")
+    } else {
+        format!("{class}: {detail} ({code}/{subcode})")
+    };
     match rustbgpd_wire::notification::extract_shutdown_communication(notification) {
         Ok(Some(said)) if !said.is_empty() => {
             text.push_str(&format!(": \"{}\"", said.escape_debug()));

@@ -23,6 +23,7 @@
 
 mod codec;
 mod conn;
+mod fuzz;
 mod jitter;
 mod peer;
 mod rib;
@@ -33,7 +34,11 @@ mod sockopt;
 mod speaker;
 mod status;
 mod task;
+#[cfg(test)]
+mod tests;
 
+#[doc(hidden)] // For tests/fuzz.
+pub use fuzz::drive;
 pub use saved::{HandedOver, Inherited, MadeWith, SavedSession};
 pub use settings::{Auth, BGP_PORT, MAX_SECRET, PeerSettings, Secret, SpeakerSettings};
 pub use speaker::{Pulse, Speaker};
