@@ -10,12 +10,15 @@
 //! ```text
 //! files    mmdb → fields → record (place, country) → cells ┐
 //! bundled  bundled, countries ─────────────────────→ cells ┼→ ranges → map (table per family)
-//! TOML     networks (country by places) ───────────→ cells ┘
+//! TOML     networks (country by places) ───────────→ cells ┘   (blocks)
 //! ```
 //!
 //! A query folds its address ([`Fold`]) and searches one table. Two ranges that are judged alike
 //! are never neighbours there, so the ends of the range found give the widest prefix over which
 //! the result holds.
+//!
+//! How wide an answer is the same is asked with [`ClientMap::widest`], which joins neighbours by what
+//! the caller makes of them (`runs`).
 //!
 //! [`ClientMap`] is immutable and swapped whole. `maxminddb` is named in one file only.
 
@@ -26,6 +29,7 @@
     clippy::panic
 )]
 
+mod blocks;
 mod bundled;
 mod cells;
 mod countries;
@@ -40,9 +44,10 @@ mod networks;
 mod places;
 mod ranges;
 mod record;
+mod runs;
 mod types;
 
 pub use database::each_network;
 pub use fold::{EMBEDDED, fold};
-pub use map::ClientMap;
+pub use map::{ClientMap, Runs};
 pub use types::*;

@@ -7,12 +7,14 @@ use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
 
 use crate::{
     Cell, CellId, DatabaseInfo, Found, Located, PlaceId,
+    blocks::{Blocks, Span, Spans},
     countries::Countries,
     database::{Database, Gazetteer, Layer},
     fold::{EMBEDDED, embedded_network, fold, range_of},
     mmdb::MmdbError,
     networks::Networks,
-    ranges::{Builder, NOTHING, Ranges, Table},
+    ranges::{Builder, NOTHING, Ranges},
+    runs::{Joining, Starts, widest},
 };
 
 /// Where every address is. Immutable; swapped whole when a file or the configuration changes.
@@ -21,8 +23,8 @@ use crate::{
 /// ranges per family, neighbours that are judged alike joined. A query searches the table of its
 /// family once; the range's ends tell how wide a prefix is judged alike.
 pub struct ClientMap {
-    v4: Table<u32>,
-    v6: Table<u128>,
+    v4: Spans<u32>,
+    v6: Spans<u128>,
     cells: Vec<Cell>,
     /// What the places after those of the cells stand for.
     pins: Vec<(Option<CellId>, PopId)>,
@@ -34,6 +36,28 @@ pub struct ClientMap {
     files: Vec<PathBuf>,
 }
 
+/// Which ranges of a [`ClientMap`] are joined to one scope: filled in as scopes are asked for.
+#[derive(Debug)]
+pub struct Runs {
+    v4: Starts,
+    v6: Starts,
+}
+
+impl Runs {
+    /// Finds everything out anew each time.
+    pub fn keeping_nothing() -> Self {
+        Self {
+            v4: Starts::new(0),
+            v6: Starts::new(0),
+        }
+    }
+
+    /// Octets that it takes before anything is filled in.
+    pub fn octets(&self) -> usize {
+        self.v4.octets() + self.v6.octets()
+    }
+}
+
 /// Set, while sources are laid over each other, in a value that is an index into `pins` instead of
 /// a cell.
 const PIN: u32 = 1 << 31;
@@ -41,6 +65,9 @@ const PIN: u32 = 1 << 31;
 /// Value of the embedded IPv4 ranges: no address there is ever looked up, but their neighbours'
 /// prefixes must end at them.
 const EMBEDDED_V4: u32 = u32::MAX - 1;
+
+/// Its place, which is none.
+const EMBEDDED_PLACE: u32 = (1 << 31) - 2;
 
 impl ClientMap {
     /// Reads every database, checks every record in them, and lays everything out. Takes about a
@@ -128,13 +155,17 @@ impl ClientMap {
 
     /// What is known of an address that has been folded. Total; no allocation, no lock.
     pub fn find(&self, judged: IpAddr) -> Found {
-        let (value, range) = match judged {
-            IpAddr::V4(v4) => self.v4.find(v4.to_bits()),
-            IpAddr::V6(v6) => self.v6.find(v6.to_bits()),
-        };
-        Found {
-            place: PlaceId(value),
-            range,
+        fn find<A: Blocks>(spans: &Spans<A>, address: A) -> Found {
+            let span = spans.span(address);
+            Found {
+                place: PlaceId(spans.value(address, span)),
+                at: u32::try_from(span.at).unwrap_or(u32::MAX),
+                split: span.split,
+            }
+        }
+        match judged {
+            IpAddr::V4(v4) => find(&self.v4, v4.to_bits()),
+            IpAddr::V6(v6) => find(&self.v6, v6.to_bits()),
         }
     }
 
@@ -142,9 +173,73 @@ impl ClientMap {
     /// what [`find`](Self::find) said of it.
     pub fn alike(&self, judged: IpAddr, found: Found) -> u8 {
         match judged {
-            IpAddr::V4(v4) => self.v4.alike(v4.to_bits(), found.range),
-            IpAddr::V6(v6) => self.v6.alike(v6.to_bits(), found.range),
+            IpAddr::V4(v4) => self.v4.alike(v4.to_bits(), self.v4.at(found.at as usize)),
+            IpAddr::V6(v6) => self.v6.alike(v6.to_bits(), self.v6.at(found.at as usize)),
         }
+    }
+
+    /// Length of the widest prefix with a folded address in which all places have the same `key`,
+    /// as far as `runs` joins ranges; `found` is what [`find`](Self::find) said of the address.
+    /// `None`: its range is joined with no other.
+    ///
+    /// The answer is a function of the map, the keys and the prefix alone. `key` must always say
+    /// the same of a place, and `runs` be used with no other. `room` is asked before so many octets
+    /// are taken for what was found out; without it everything is found out anew.
+    ///
+    /// A /24 of IPv4 that holds several places is judged by its first address where
+    /// `by_first_address` says so, and joined with nothing otherwise.
+    pub fn widest(
+        &self,
+        runs: &Runs,
+        (judged, found): (IpAddr, Found),
+        by_first_address: bool,
+        key: impl Fn(PlaceId) -> Option<u64>,
+        room: impl Fn(usize) -> bool,
+    ) -> Option<u8> {
+        let key_of = |span: Span, split_too: bool| {
+            let whole = !span.split || split_too;
+            (whole && span.value != EMBEDDED_PLACE)
+                .then(|| key(PlaceId(span.value)))
+                .flatten()
+        };
+        let at = found.at as usize;
+        match judged {
+            IpAddr::V4(v4) => {
+                let joining = Joining {
+                    spans: &self.v4,
+                    starts: &runs.v4,
+                    key: |span| key_of(span, by_first_address),
+                    room,
+                };
+                let span = self.v4.at(at);
+                (joining.key)(span)?;
+                Some(widest(&joining, v4.to_bits(), span))
+            }
+            IpAddr::V6(v6) => {
+                let joining = Joining {
+                    spans: &self.v6,
+                    starts: &runs.v6,
+                    key: |span| key_of(span, false),
+                    room,
+                };
+                let span = self.v6.at(at);
+                (joining.key)(span)?;
+                Some(widest(&joining, v6.to_bits(), span))
+            }
+        }
+    }
+
+    /// Joins nothing yet; for [`widest`](Self::widest).
+    pub fn runs(&self) -> Runs {
+        Runs {
+            v4: Starts::new(self.v4.len()),
+            v6: Starts::new(self.v6.len()),
+        }
+    }
+
+    /// Octets that the tables take which queries search.
+    pub fn table_octets(&self) -> usize {
+        self.v4.octets() + self.v6.octets()
     }
 
     /// Number of places: every [`PlaceId`] is below it.
@@ -200,8 +295,8 @@ impl ClientMap {
         let open = databases.city.iter().chain(&databases.asn);
         let infos = open.map(|database| database.info.clone()).collect();
         Self {
-            v4: Table::new(&v4),
-            v6: Table::new(&v6),
+            v4: Spans::new(&v4),
+            v6: Spans::new(&v6),
             cells,
             pins,
             networks,
@@ -220,6 +315,9 @@ impl fmt::Debug for ClientMap {
         f.debug_struct("ClientMap")
             .field("ipv4_ranges", &self.v4.len())
             .field("ipv6_ranges", &self.v6.len())
+            .field("ipv4_within_blocks", &self.v4.fine_len())
+            .field("ipv6_within_blocks", &self.v6.fine_len())
+            .field("octets", &self.table_octets())
             .field("cells", &self.cells.len())
             .field("networks", &self.networks.all().len())
             .field("databases", &self.databases)
@@ -289,7 +387,7 @@ fn place_of(value: u32, cells: usize, pins: usize) -> u32 {
     let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
     match value {
         NOTHING => number(cells + pins),
-        EMBEDDED_V4 => EMBEDDED_V4,
+        EMBEDDED_V4 => EMBEDDED_PLACE,
         pin if pin & PIN != 0 => number(cells + (pin & !PIN) as usize),
         cell => cell,
     }

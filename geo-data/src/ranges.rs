@@ -23,6 +23,8 @@ pub(crate) trait Address: Copy + Ord + Debug + Send + Sync + 'static {
     fn plus(self, count: u128) -> Option<Self>;
     /// The last address with the same first `len` bits.
     fn last_of(self, len: u8) -> Self;
+    /// The first address with the same first `len` bits.
+    fn first_of_prefix(self, len: u8) -> Self;
     /// The first `bits` bits as a number, `bits` at most 31.
     fn leading(self, bits: u8) -> usize;
 }
@@ -48,6 +50,9 @@ macro_rules! address {
             }
             fn last_of(self, len: u8) -> Self {
                 self | Self::MAX.checked_shr(len.into()).unwrap_or(0)
+            }
+            fn first_of_prefix(self, len: u8) -> Self {
+                self & !Self::MAX.checked_shr(len.into()).unwrap_or(0)
             }
             // At most 31 bits are left after the shift.
             #[allow(clippy::cast_possible_truncation)]
@@ -272,6 +277,11 @@ impl<A: Address> Table<A> {
     /// Number of ranges.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Octets that the table takes.
+    pub(crate) fn octets(&self) -> usize {
+        size_of_val(&*self.entries) + size_of_val(&*self.index)
     }
 }
 

@@ -39,8 +39,10 @@ pub struct PlaceId(pub u32);
 pub struct Found {
     /// What is known of it.
     pub place: PlaceId,
-    /// The range of addresses that it is in, counted from the first of its family.
-    pub range: u32,
+    /// The range of blocks that it is in, counted from the first of its family.
+    pub at: u32,
+    /// Its block (/24 in IPv4, /64 in IPv6) holds several places.
+    pub split: bool,
 }
 
 /// What is known of one address. Every address in the same family that shares its first

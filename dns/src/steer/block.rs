@@ -33,15 +33,23 @@ pub(super) struct Block {
     offset: u8,
     /// Length of the block in the family of `first`.
     len: u8,
+    /// Whether it is as long as `scope_max` has it, so that it may be joined with others.
+    joinable: bool,
+    /// Whether no block is longer than /24, so that a /24 is judged by its first address.
+    pub(super) by_first_address: bool,
 }
 
 impl Block {
     /// The block that `address` lies in.
     pub(super) fn of(clients: &ClientMap, address: IpAddr, scope_max: ScopeMax) -> Self {
         let (how, judged) = fold(address);
-        let len = match judged {
-            IpAddr::V4(_) => scope_max.ipv4.min(32),
-            IpAddr::V6(v6) => beside_embedded(v6).max(scope_max.ipv6).min(128),
+        let (len, joinable) = match judged {
+            IpAddr::V4(_) => (scope_max.ipv4.min(32), true),
+            IpAddr::V6(v6) => {
+                let shortest = beside_embedded(v6);
+                let len = shortest.max(scope_max.ipv6).min(128);
+                (len, shortest <= scope_max.ipv6)
+            }
         };
         let first = truncate(judged, len);
         let offset = how.offset().unwrap_or(0);
@@ -50,6 +58,8 @@ impl Block {
             found: clients.find(first),
             offset,
             len,
+            joinable,
+            by_first_address: scope_max.ipv4 <= 24,
         }
     }
 
@@ -58,14 +68,20 @@ impl Block {
         self.offset.saturating_add(self.len).max(1)
     }
 
-    /// Scope of an answer that is the same wherever the location is: the uniform prefix, but no
-    /// longer than the block.
+    /// Scope of an answer that is the same for all with the same location: the widest prefix over
+    /// which it is, `widest` where that is known, else that of the location; but no longer than the
+    /// block.
     ///
     // RFC 7871 §7.3.1: a response with scope 0 "is suitable as a response for all networks", of
     // both families. An answer that depends on the client in any way says at least 1.
-    pub(super) fn scope_of_location(&self, clients: &ClientMap) -> u8 {
-        let alike = clients.alike(self.first, self.found);
+    pub(super) fn scope_of(&self, clients: &ClientMap, widest: Option<u8>) -> u8 {
+        let alike = widest.unwrap_or_else(|| clients.alike(self.first, self.found));
         self.offset.saturating_add(alike.min(self.len)).max(1)
+    }
+
+    /// Whether it may be joined with other blocks.
+    pub(super) fn is_joinable(&self) -> bool {
+        self.joinable
     }
 
     /// The block in the family of the client's `address`.

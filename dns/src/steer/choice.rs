@@ -5,7 +5,8 @@
 //! answers, which is what wide scopes are made of.
 //!
 //! # Memory
-//! Kept choices grow by chunks as places are asked for, 8 octets a place. All tables of one
+//! Kept choices grow by chunks as places are asked for, 8 octets a place; scopes by a bit for each
+//! range of addresses. All tables of one
 //! [`Steering`](super::Steering), under whatever view, stay below [`BUDGET`] together; past it the
 //! ladder is climbed for each query.
 #![deny(
@@ -21,15 +22,16 @@ use std::sync::{
 };
 
 use arrayvec::ArrayVec;
-use meridian_geo_data::PlaceId;
+use meridian_geo_data::{ClientMap, PlaceId, Runs};
 
 use super::{
+    block::Block,
     case::Need,
     types::{Level, Reason},
 };
 
 /// Octets that all tables together may take. Few in tests, so that it runs out in some worlds.
-const BUDGET: usize = if cfg!(test) { 4 << 10 } else { 256 << 20 };
+const BUDGET: usize = if cfg!(test) { 24 << 10 } else { 256 << 20 };
 /// Places in one chunk.
 const CHUNK: usize = if cfg!(test) { 8 } else { 256 };
 /// PoPs that fit into a packed choice.
@@ -72,7 +74,6 @@ pub(super) struct Parts {
 
 const KIND: u64 = 0b111;
 /// What tells answers apart: all but kind, reason and level.
-#[cfg(test)]
 const ANSWER: u64 = !0x1ff;
 
 impl Choice {
@@ -154,7 +155,6 @@ impl Choice {
 
     /// Equal for two places only when everyone at both gets the same addresses; `None` when that
     /// cannot be told.
-    #[cfg(test)]
     pub(super) fn key(self) -> Option<u64> {
         match self.kind() {
             Some(Kind::Fixed | Kind::FixedTold) => Some(self.0 & ANSWER),
@@ -163,11 +163,13 @@ impl Choice {
     }
 }
 
-/// Choices by place for one service (or several alike), one family and one view. Filled from any
-/// thread without locks: whoever computes a choice computes the same.
+/// Choices by place for one service (or several alike), one family and one view, and the scopes
+/// that follow from them. Filled from any thread without locks: whoever computes a choice computes
+/// the same.
 #[derive(Debug)]
 pub(super) struct Choices {
     chunks: Box<[OnceLock<Chunk>]>,
+    runs: Runs,
     budget: Budget,
 }
 
@@ -175,18 +177,51 @@ type Chunk = Box<[AtomicU64]>;
 
 impl Choices {
     /// Nothing known yet; `None` when that alone is beyond the budget.
-    pub(super) fn new(places: usize, used: Arc<AtomicUsize>) -> Option<Self> {
-        let count = places.div_ceil(CHUNK);
+    pub(super) fn new(clients: &ClientMap, used: Arc<AtomicUsize>) -> Option<Self> {
+        let (count, runs) = (clients.places().div_ceil(CHUNK), clients.runs());
         let budget = Budget {
             used,
             own: AtomicUsize::new(0),
         };
         budget
-            .reserve(count * size_of::<OnceLock<Chunk>>())
+            .reserve(count * size_of::<OnceLock<Chunk>>() + runs.octets())
             .then(|| Self {
                 chunks: (0..count).map(|_| OnceLock::new()).collect(),
+                runs,
                 budget,
             })
+    }
+
+    /// Keeps nothing: for when the budget is used up.
+    pub(super) fn keeping_nothing() -> Self {
+        Self {
+            chunks: Box::default(),
+            runs: Runs::keeping_nothing(),
+            budget: Budget {
+                used: Arc::default(),
+                own: AtomicUsize::new(0),
+            },
+        }
+    }
+
+    /// Length of the widest prefix with the block that gets the answer of `choice`, in the family
+    /// of its first address; `None`: it is told apart from all others. `make` computes the choice
+    /// at another place.
+    pub(super) fn widest(
+        &self,
+        clients: &ClientMap,
+        block: &Block,
+        make: impl Fn(PlaceId) -> Choice,
+    ) -> Option<u8> {
+        let key = |place: PlaceId| self.get(place, || make(place)).key();
+        let room = |octets| self.budget.reserve(octets);
+        clients.widest(
+            &self.runs,
+            (block.first, block.found),
+            block.by_first_address,
+            key,
+            room,
+        )
     }
 
     /// The choice at `place`, made by `make` when it is not known yet.
@@ -308,26 +343,36 @@ mod tests {
         assert_eq!(key(Kind::Drawn, Reason::Nearest, &[7]), None);
     }
 
+    fn bundled() -> ClientMap {
+        let geo = meridian_config::Geo {
+            city: Vec::new(),
+            asn: Vec::new(),
+            networks: Vec::new(),
+        };
+        ClientMap::open(&geo).unwrap()
+    }
+
     #[test]
     fn the_budget_is_given_back() {
+        let clients = bundled();
         let used = Arc::new(AtomicUsize::new(0));
         let made = |reason| Choice::pack(&parts(Kind::Fixed, reason, None, &[]));
-        let kept = Choices::new(64, used.clone()).unwrap();
+        let taken = BUDGET - 3_500;
+        used.fetch_add(taken, Ordering::Relaxed);
+        let kept = Choices::new(&clients, used.clone()).unwrap();
+        let get = |place, reason| kept.get(PlaceId(place), || made(reason)).reason();
+        assert_eq!(get(9, Reason::Pinned), Reason::Pinned);
+        assert_eq!(get(9, Reason::Nearest), Reason::Pinned, "it was kept");
+        for place in 0..200 {
+            assert_eq!(get(place, Reason::Pinned), Reason::Pinned);
+        }
         assert_eq!(
-            kept.get(PlaceId(9), || made(Reason::Pinned)),
-            made(Reason::Pinned)
+            get(199, Reason::Nearest),
+            Reason::Nearest,
+            "no room was left"
         );
-        assert_eq!(
-            kept.get(PlaceId(9), || made(Reason::Nearest)),
-            made(Reason::Pinned)
-        );
-        assert_eq!(
-            kept.get(PlaceId(64), || made(Reason::Nearest)),
-            made(Reason::Nearest)
-        );
-        assert!(used.load(Ordering::Relaxed) > 0);
-        assert!(Choices::new(1 << 20, used.clone()).is_none());
+        assert!(Choices::new(&clients, used.clone()).is_none());
         drop(kept);
-        assert_eq!(used.load(Ordering::Relaxed), 0);
+        assert_eq!(used.load(Ordering::Relaxed), taken);
     }
 }

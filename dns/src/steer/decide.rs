@@ -30,7 +30,7 @@ use super::{
     Steering, View,
     block::Block,
     case::{Case, Need, Setting},
-    choice::{Choice, Kind, MEMBERS, Parts},
+    choice::{Choice, Choices, Kind, MEMBERS, Parts},
     hash::Bid,
     ranking::{Class, Ranked, Ranking, group_end},
     types::{Decision, Level, MAX_ANSWERS, Reason},
@@ -170,10 +170,11 @@ impl Setting<'_> {
     fn choice(&self, place: PlaceId) -> Choice {
         // Bids have no say in what is kept of a climb, so any block will do.
         let make = || self.at(place, 0).choice();
-        match self.view.choices(self.steering, self.service, self.family) {
-            Some(choices) => choices.get(place, make),
-            None => make(),
-        }
+        self.choices().get(place, make)
+    }
+
+    fn choices(&self) -> &Choices {
+        self.view.choices(self.steering, self.service, self.family)
     }
 
     /// The addresses of a fixed choice.
@@ -226,8 +227,18 @@ impl Setting<'_> {
         }
         match choice.kind() {
             Some(Kind::Drawn) | None => block.scope_of_block(),
-            Some(_) => block.scope_of_location(&self.steering.clients),
+            Some(_) => block.scope_of(&self.steering.clients, self.widest(block)),
         }
+    }
+
+    /// The widest prefix over which the answer is the same.
+    fn widest(&self, block: &Block) -> Option<u8> {
+        let make = |place| self.at(place, 0).choice();
+        let choices = self.choices();
+        block
+            .is_joinable()
+            .then(|| choices.widest(&self.steering.clients, block, make))
+            .flatten()
     }
 
     /// Whether everyone gets this answer.

@@ -54,6 +54,8 @@ pub struct Steering {
     pub(super) plans: usize,
     /// Octets of choices kept, by all views.
     chosen: Arc<AtomicUsize>,
+    /// Stands in where no more may be kept.
+    pub(super) unkept: Choices,
 }
 
 /// One service: `[[zone.service]]` with the steering parameters it ends up with.
@@ -262,6 +264,7 @@ impl Steering {
             used: AtomicUsize::new(0),
             plans: parts.plans,
             chosen: Arc::default(),
+            unkept: Choices::keeping_nothing(),
         }
     }
 
@@ -318,7 +321,7 @@ impl Steering {
 
     /// A place to keep choices for a view; `None` when the budget is used up.
     pub(super) fn new_choices(&self) -> Option<Choices> {
-        Choices::new(self.clients.places(), self.chosen.clone())
+        Choices::new(&self.clients, self.chosen.clone())
     }
 
     /// Endpoints of all tested PoPs together.

@@ -180,17 +180,18 @@ impl View {
         &self.health
     }
 
-    /// Where choices for a service and family are kept; `None`: nowhere, the budget is used up.
-    pub(super) fn choices(
-        &self,
-        steering: &Steering,
+    /// Where choices for a service and family are kept, as far as the budget allows.
+    pub(super) fn choices<'a>(
+        &'a self,
+        steering: &'a Steering,
         service: &Service,
         family: Family,
-    ) -> Option<&Choices> {
+    ) -> &'a Choices {
         let slot = self
             .choices
-            .get(service.plan * 2 + usize::from(family == Family::V6))?;
-        slot.get_or_init(|| steering.new_choices()).as_ref()
+            .get(service.plan * 2 + usize::from(family == Family::V6));
+        slot.and_then(|slot| slot.get_or_init(|| steering.new_choices()).as_ref())
+            .unwrap_or(&steering.unkept)
     }
 
     /// State of a tested PoP. One that this view does not know counts as usable.

@@ -182,11 +182,11 @@ pub(super) fn scope(case: &Case<'_>, block: &Block, origin: Origin, decision: &D
             "0: the client opted out, the answer follows the resolver's own address".to_owned()
         }
         0 => "0: everyone gets this answer".to_owned(),
-        scope if scope == cap && block.scope_of_location(&case.steering.clients) < cap => format!(
+        scope if scope == cap && block.scope_of(&case.steering.clients, None) < cap => format!(
             "{scope}: PoPs share clients by weight, block by block, and blocks are this long"
         ),
         scope if scope == cap => format!("{scope}: as long as scope_max allows"),
-        scope => format!("{scope}: every address inside has the same location"),
+        scope => format!("{scope}: every address inside gets this answer at the moment"),
     }
 }
 

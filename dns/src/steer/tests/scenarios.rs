@@ -77,7 +77,7 @@ fn up() -> HealthSnapshot {
 fn the_worked_example() {
     let world = over(three(), up());
     let table = [
-        (PARIS, "fra", 24, [4.81, 61.86, 97.47]),
+        (PARIS, "fra", 11, [4.81, 61.86, 97.47]),
         (NEW_YORK, "iad", 24, [61.98, 3.56, 108.21]),
         (OSAKA, "nrt", 15, [92.52, 111.65, 4.70]),
     ];
@@ -114,7 +114,7 @@ fn a_pop_that_is_down_hands_over_to_the_next() {
     let world = over(config, failed);
     assert_eq!(
         told(&world, PARIS),
-        ("iad".into(), Reason::FailedOver, Level::Geo, 24)
+        ("iad".into(), Reason::FailedOver, Level::Geo, 11)
     );
     assert_eq!(
         told(&world, OSAKA),
@@ -143,7 +143,7 @@ fn the_ladder_of_last_resorts() {
     let config = three();
     let down = health(&config, &all, &[]);
     let world = over(config.clone(), down);
-    let as_if_healthy = ("fra".into(), Reason::LastResortDown, Level::LastResort, 24);
+    let as_if_healthy = ("fra".into(), Reason::LastResortDown, Level::LastResort, 11);
     assert_eq!(told(&world, PARIS), as_if_healthy);
     assert_eq!(
         world.view.level(&world.steering, model::id(0)),
@@ -210,7 +210,7 @@ fn weight_zero_is_for_when_nothing_else_is_left() {
     let world = over(config, others);
     assert_eq!(
         told(&world, PARIS),
-        ("fra".into(), Reason::FailedOver, Level::Geo, 24)
+        ("fra".into(), Reason::FailedOver, Level::Geo, 1)
     );
 }
 
@@ -250,7 +250,7 @@ fn pins_unknown_places_and_failover() {
         "fra".into(),
         Reason::ConfiguredOrder,
         Level::ConfiguredOrder,
-        24,
+        5,
     );
     assert_eq!(told(&world, NEW_YORK), listed);
 

@@ -1,0 +1,229 @@
+//! How wide a prefix gets the same answer: neighbouring ranges joined by whatever the caller makes
+//! of their places, lazily, a word of 64 ranges at a time.
+//!
+//! One bit a range says whether a new run starts there: its key differs from the key of the range
+//! before, or one of the two has none. A prefix *qualifies* when it touches at most [`REACH`]
+//! ranges and no run starts within it. [`widest`] gives the widest that qualifies. That is a
+//! property of prefix and keys alone: it neither depends on what was asked before nor on the
+//! address within the prefix, so two answers never overlap but where they are equal.
+//!
+//! A word takes 64 keys to fill, an answer reads at most [`REACH`] bits to either side.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::blocks::{Blocks, Span, Spans};
+
+/// Ranges that a prefix may touch at most. Bounds the work of a question; where so many get the
+/// same answer, one scope more or less does not matter.
+pub(crate) const REACH: usize = if cfg!(test) { 12 } else { 4096 };
+/// Words in one chunk.
+const CHUNK: usize = 64;
+
+/// Which ranges of one address family start a run. Filled from any thread without locks: whoever
+/// fills a word fills in the same.
+#[derive(Debug)]
+pub(crate) struct Starts(Box<[OnceLock<Box<Chunk>>]>);
+
+#[derive(Debug)]
+struct Chunk {
+    words: [AtomicU64; CHUNK],
+    /// One bit for each word that is filled.
+    filled: AtomicU64,
+}
+
+/// Octets of a chunk.
+pub(crate) const CHUNK_OCTETS: usize = size_of::<Chunk>();
+
+impl Starts {
+    /// Nothing known yet of `ranges` ranges.
+    pub(crate) fn new(ranges: usize) -> Self {
+        let chunks = ranges.div_ceil(64 * CHUNK);
+        Self((0..chunks).map(|_| OnceLock::new()).collect())
+    }
+
+    /// Octets before anything is filled in.
+    pub(crate) fn octets(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
+    /// The 64 bits from `64 * word` on, made by `make` when they are not known. `room` is asked
+    /// before memory is taken; without it nothing is kept.
+    fn word(&self, word: usize, room: impl Fn(usize) -> bool, make: impl Fn() -> u64) -> u64 {
+        let Some(slot) = self.0.get(word / CHUNK) else {
+            return make();
+        };
+        if slot.get().is_none() && room(CHUNK_OCTETS) {
+            // Where another thread was faster its chunk stays.
+            let _ = slot.set(Box::new(Chunk {
+                words: [const { AtomicU64::new(0) }; CHUNK],
+                filled: AtomicU64::new(0),
+            }));
+        }
+        let at = word % CHUNK;
+        let Some((chunk, kept)) = slot
+            .get()
+            .and_then(|chunk| Some((chunk, chunk.words.get(at)?)))
+        else {
+            return make();
+        };
+        // Acquire and Release: who sees the mark sees the word.
+        if chunk.filled.load(Ordering::Acquire) >> at & 1 == 1 {
+            return kept.load(Ordering::Relaxed);
+        }
+        let made = make();
+        kept.store(made, Ordering::Relaxed);
+        chunk.filled.fetch_or(1 << at, Ordering::Release);
+        made
+    }
+}
+
+/// What joining ranges takes.
+pub(crate) struct Joining<'a, A: Blocks, K, R> {
+    pub(crate) spans: &'a Spans<A>,
+    pub(crate) starts: &'a Starts,
+    /// Ranges with equal keys may be joined, those without none.
+    pub(crate) key: K,
+    /// Whether so many more octets may be taken.
+    pub(crate) room: R,
+}
+
+/// Length of the widest prefix with `address`, which is in `span`, that qualifies.
+pub(crate) fn widest<A, K, R>(joining: &Joining<'_, A, K, R>, address: A, span: Span) -> u8
+where
+    A: Blocks,
+    K: Fn(Span) -> Option<u64>,
+    R: Fn(usize) -> bool,
+{
+    let first = joining.start_before(span.at);
+    let end = joining.start_after(span.at);
+    let mut len = joining.spans.within(address, first, end);
+    // Fewer ranges than that cannot be too many.
+    if end - first > REACH {
+        while joining.spans.touched(address, len) > REACH {
+            len += 1;
+        }
+    }
+    len
+}
+
+impl<A, K, R> Joining<'_, A, K, R>
+where
+    A: Blocks,
+    K: Fn(Span) -> Option<u64>,
+    R: Fn(usize) -> bool,
+{
+    /// The last range at or before `at` that starts a run, or the last one out of reach but one.
+    fn start_before(&self, at: usize) -> usize {
+        let limit = (at + 1).saturating_sub(REACH);
+        let found = (limit / 64..=at / 64).rev().try_for_each(|word| {
+            let mut bits = self.word(word);
+            if word == at / 64 {
+                bits &= u64::MAX >> (63 - at % 64);
+            }
+            match bits {
+                0 => ControlFlow::Continue(()),
+                bits => ControlFlow::Break(word * 64 + bits.ilog2() as usize),
+            }
+        });
+        found.break_value().map_or(limit, |found| found.max(limit))
+    }
+
+    /// The first range after `at` that starts a run, or the first one out of reach.
+    fn start_after(&self, at: usize) -> usize {
+        let (next, limit) = (at + 1, (at + REACH).min(self.spans.len()));
+        let found = (next / 64..=limit / 64).try_for_each(|word| {
+            let mut bits = self.word(word);
+            if word == next / 64 {
+                bits &= u64::MAX << (next % 64);
+            }
+            match bits {
+                0 => ControlFlow::Continue(()),
+                bits => ControlFlow::Break(word * 64 + bits.trailing_zeros() as usize),
+            }
+        });
+        found.break_value().map_or(limit, |found| found.min(limit))
+    }
+
+    fn word(&self, word: usize) -> u64 {
+        self.starts.word(word, &self.room, || self.fill(word))
+    }
+
+    /// Which of 64 ranges start a run. Beyond the last range none does.
+    #[cold]
+    fn fill(&self, word: usize) -> u64 {
+        let first = word * 64;
+        let key = |at: usize| (self.key)(self.spans.at(at));
+        let mut before = first.checked_sub(1).and_then(key);
+        let mut bits = 0;
+        for at in first..self.spans.len().min(first + 64) {
+            let own = key(at);
+            if own.is_none() || own != before {
+                bits |= 1 << (at - first);
+            }
+            before = own;
+        }
+        bits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ranges::Builder;
+
+    /// The definition, word for word.
+    fn plain<A: Blocks>(
+        spans: &Spans<A>,
+        address: A,
+        bits: u8,
+        key: impl Fn(Span) -> Option<u64>,
+    ) -> u8 {
+        let own = key(spans.span(address));
+        let qualifies = |len: &u8| {
+            let first = spans.span(address.first_of_prefix(*len)).at;
+            let last = spans.span(address.last_of(*len)).at;
+            last - first < REACH && (first..=last).all(|at| key(spans.at(at)) == own)
+        };
+        (0..=bits).find(qualifies).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_widest_prefix_that_qualifies(
+            cuts in proptest::collection::btree_map(
+                prop_oneof![(0..256_u32).prop_map(|n| n << 8 | 0xff), any::<u32>()], 0..12_u32, 0..300),
+            keys in proptest::collection::vec(prop_oneof![4 => (0..2_u64).prop_map(Some), 1 => Just(None)], 13),
+            addresses: Vec<u32>, memory: bool,
+        ) {
+            let mut out = Builder::new();
+            for (end, value) in &cuts {
+                out.push_to(*end, *value);
+            }
+            let ranges = out.finish(12);
+            let spans = Spans::new(&ranges);
+            let key = |span: Span| keys[span.value as usize].filter(|_| !span.split);
+            let joining = Joining {
+                spans: &spans,
+                starts: &Starts::new(spans.len()),
+                key,
+                room: |_| memory,
+            };
+            let edges: Vec<u32> = ranges.spans().flat_map(|(start, end, _)| [start, end]).collect();
+            for address in edges.into_iter().chain(addresses) {
+                let span = spans.span(address);
+                if key(span).is_some() {
+                    let len = widest(&joining, address, span);
+                    prop_assert_eq!(len, plain(&spans, address, 32, key), "{:x}", address);
+                }
+            }
+        }
+    }
+}
