@@ -93,6 +93,7 @@ fn default_server() -> Server {
         tcp: TcpLimits {
             connections: 1024,
             idle_timeout: seconds(10),
+            per_client: 128,
             in_flight: 64,
         },
     }
@@ -242,6 +243,7 @@ fn every_key_reaches_the_model() {
         tcp: TcpLimits {
             connections: 100,
             idle_timeout: seconds(5),
+            per_client: 20,
             in_flight: 16,
         },
     };

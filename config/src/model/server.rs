@@ -17,7 +17,7 @@ pub struct Server {
     pub user: Option<String>,
     /// Answers in class CHAOS.
     pub chaos: Chaos,
-    /// `tcp = { connections, idle_timeout, in_flight }`
+    /// `tcp = { connections, per_client, idle_timeout, in_flight }`
     pub tcp: TcpLimits,
 }
 
@@ -35,6 +35,8 @@ pub struct Chaos {
 pub struct TcpLimits {
     /// Connections open at once, all listen addresses together. Default 1024.
     pub connections: usize,
+    /// The same of one client: an IPv4 address, or a /64 of IPv6. Default 128.
+    pub per_client: usize,
     /// A connection without a query for this long is closed. Default 10 s (RFC 7766 §6.2.3).
     pub idle_timeout: Duration,
     /// Answers of one connection that may wait to be sent. Default 64.

@@ -30,6 +30,7 @@ pub(crate) fn read_server(table: Option<Table<'_>>) -> Server {
         tcp: TcpLimits {
             connections: 1024,
             idle_timeout: Duration::from_secs(10),
+            per_client: 128,
             in_flight: 64,
         },
     };
@@ -57,7 +58,7 @@ pub(crate) fn read_server(table: Option<Table<'_>>) -> Server {
     }
     let tcp = table.get(
         "tcp",
-        "{ connections = 1024, idle_timeout = \"10s\", in_flight = 64 }",
+        "{ connections = 1024, per_client = 128, idle_timeout = \"10s\", in_flight = 64 }",
     );
     if let Some(tcp) = tcp.and_then(|v| v.table()) {
         read_tcp(tcp, &mut server.tcp);
@@ -142,6 +143,10 @@ fn read_tcp(table: Table<'_>, tcp: &mut TcpLimits) {
     let connections = table.get("connections", "1024");
     if let Some(count) = connections.and_then(|v| v.integer(1..=1_000_000)) {
         tcp.connections = count as usize;
+    }
+    let per_client = table.get("per_client", "128");
+    if let Some(count) = per_client.and_then(|v| v.integer(1..=1_000_000)) {
+        tcp.per_client = count as usize;
     }
     let idle = table.get("idle_timeout", "\"10s\"");
     let range = Duration::from_millis(100)..=Duration::from_secs(600);

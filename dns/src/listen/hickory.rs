@@ -18,9 +18,9 @@ use hickory_server::{
 };
 use tracing::debug;
 
-use super::{Respond, answer};
+use super::Respond;
 use crate::{
-    answer::{Meta, Transport},
+    answer::{Meta, Outcome, Transport},
     metrics::Block,
 };
 
@@ -45,7 +45,6 @@ impl<S: Respond> Handler<S> {
         let (query, source) = (request.as_slice(), request.src());
         let mut out = Vec::new();
         let started = Instant::now();
-        let took = || started.elapsed();
         let transport = match request.protocol() {
             Protocol::Udp => Transport::Udp,
             // Every other transport is a stream without a small limit of its own.
@@ -56,8 +55,17 @@ impl<S: Respond> Handler<S> {
             transport,
             now: super::wall_clock(),
         };
-        answer(&**snapshot, &counters, query, &meta, &mut out, took)?;
-        Some(out)
+        match snapshot.respond(query, &meta, &mut out) {
+            Outcome::Reply(summary) => {
+                counters.record(transport, &summary);
+                counters.took(started.elapsed(), 1);
+                Some(out)
+            }
+            Outcome::Drop(reason) => {
+                counters.count_drop(reason.into());
+                None
+            }
+        }
     }
 }
 

@@ -56,7 +56,7 @@ use crate::{
     abuse::{Gate, Limits},
     answer::{self, Meta, Outcome, Summary},
     fast,
-    metrics::{Batch, Labels, Metrics},
+    metrics::{Labels, Metrics},
     query::DropReason,
     snapshot::Snapshot,
     types::UnixTime,
@@ -178,28 +178,6 @@ impl Respond for Snapshot {
 
 /// Time after the cancellation in which what was received is still answered.
 const DRAIN: Duration = Duration::from_secs(2);
-
-/// Answers one query of any transport and counts it.
-fn answer<S: Respond>(
-    state: &S,
-    counters: &Batch<'_>,
-    query: &[u8],
-    meta: &Meta,
-    out: &mut Vec<u8>,
-    took: impl FnOnce() -> Duration,
-) -> Option<()> {
-    out.clear();
-    match state.respond(query, meta, out) {
-        Outcome::Reply(summary) => {
-            counters.record(meta.transport, &summary, took());
-            Some(())
-        }
-        Outcome::Drop(reason) => {
-            counters.count_drop(reason.into());
-            None
-        }
-    }
-}
 
 /// The time that cookies are dated with.
 #[allow(clippy::disallowed_methods)] // the runner reads the clock

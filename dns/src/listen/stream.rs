@@ -33,8 +33,12 @@ const HEADER: usize = 12;
 const OUTPUT: usize = 64 * 1024;
 /// The input is not read beyond this.
 const INPUT: usize = PREFIX + u16::MAX as usize;
-/// Buffers larger than this are given back when they are empty.
+/// Buffers larger than this are given back when they are empty and were not filled.
 const KEEP: usize = 4096;
+/// The same for what was sent: some hundred answers.
+const KEEP_OUTPUT: usize = 16 * 1024;
+/// Room to receive into once a client has filled less than this.
+const PLENTY: usize = 32 * 1024;
 
 /// Limits of one conversation.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +67,8 @@ pub(super) enum Expiry {
 pub(super) struct Stream {
     limits: Limits,
     input: Vec<u8>,
+    /// The last octets received filled all the room there was: more are on their way.
+    filled: bool,
     output: Vec<u8>,
     /// Octets of `output` that are already written.
     written: usize,
@@ -91,6 +97,7 @@ impl Stream {
         Self {
             limits,
             input: Vec::new(),
+            filled: false,
             output: Vec::new(),
             written: 0,
             sent: 0,
@@ -108,7 +115,7 @@ impl Stream {
 
     /// The buffer to receive into, with room for at least one octet.
     pub(super) fn input(&mut self) -> &mut Vec<u8> {
-        self.input.reserve(KEEP);
+        self.input.reserve(if self.filled { PLENTY } else { KEEP });
         &mut self.input
     }
 
@@ -117,17 +124,17 @@ impl Stream {
         !self.ended && !self.broken && self.has_room() && self.input.len() < INPUT
     }
 
-    /// Answers the whole frames that have come, in order, as far as the bounds allow. `answer` leaves
-    /// the answer in the buffer it is given, or says `false` when there is none: then the peer does
+    /// Answers the whole frames that have come, in order, as far as the bounds allow. `answer` appends
+    /// the answer to the buffer it is given, or says `false` when there is none: then the peer does
     /// not speak DNS, and the conversation ends after what is queued.
     ///
     /// Gives the number of queries taken.
     pub(super) fn answer_ready(
         &mut self,
         now: Instant,
-        reply: &mut Vec<u8>,
         mut answer: impl FnMut(&[u8], &mut Vec<u8>) -> bool,
     ) -> usize {
+        self.filled = self.input.len() == self.input.capacity() && !self.input.is_empty();
         let mut input = std::mem::take(&mut self.input);
         let mut taken = 0;
         let mut rest = input.as_slice();
@@ -137,13 +144,13 @@ impl Stream {
             };
             rest = behind;
             taken += 1;
-            if frame.len() < HEADER || !answer(frame, reply) || !self.queue(reply, now) {
+            if frame.len() < HEADER || !self.queue(now, |out| answer(frame, out)) {
                 self.broken = true;
             }
         }
         let consumed = input.len() - rest.len();
         input.drain(..consumed);
-        if input.is_empty() && input.capacity() > KEEP {
+        if input.is_empty() && input.capacity() > KEEP && !self.filled {
             input = Vec::new();
         }
         self.input = input;
@@ -180,7 +187,7 @@ impl Stream {
         if self.written >= self.output.len() {
             self.output.clear();
             self.written = 0;
-            if self.output.capacity() > KEEP {
+            if self.output.capacity() > KEEP_OUTPUT {
                 self.output = Vec::new();
             }
             self.promise = None;
@@ -238,17 +245,22 @@ impl Stream {
         self.ends.len() < self.limits.in_flight.max(1) && self.unsent().len() < OUTPUT
     }
 
-    fn queue(&mut self, reply: &[u8], now: Instant) -> bool {
-        let Ok(length) = u16::try_from(reply.len()) else {
-            return false;
-        };
+    fn queue(&mut self, now: Instant, answer: impl FnOnce(&mut Vec<u8>) -> bool) -> bool {
         if self.written > 0 {
             self.output.drain(..self.written.min(self.output.len()));
             self.written = 0;
         }
-        self.output.extend_from_slice(&length.to_be_bytes());
-        self.output.extend_from_slice(reply);
-        self.queued += (PREFIX + reply.len()) as u64;
+        let before = self.output.len();
+        self.output.extend_from_slice(&[0; PREFIX]);
+        let answered = answer(&mut self.output);
+        let length = self.output.len().saturating_sub(before + PREFIX);
+        let prefix = self.output.get_mut(before..before + PREFIX);
+        let (true, Ok(length), Some(prefix)) = (answered, u16::try_from(length), prefix) else {
+            self.output.truncate(before);
+            return false;
+        };
+        prefix.copy_from_slice(&length.to_be_bytes());
+        self.queued += PREFIX as u64 + u64::from(length);
         self.ends.push_back(self.queued);
         let (timeout, queued) = (self.limits.timeout, self.queued);
         self.promise.get_or_insert((now + timeout, queued));
@@ -288,13 +300,12 @@ mod tests {
     }
 
     fn echo(query: &[u8], reply: &mut Vec<u8>) -> bool {
-        reply.clear();
         reply.extend_from_slice(query);
         true
     }
 
     fn run(stream: &mut Stream, now: Instant) -> usize {
-        stream.answer_ready(now, &mut Vec::new(), echo)
+        stream.answer_ready(now, echo)
     }
 
     #[test]
@@ -335,11 +346,36 @@ mod tests {
         let all: Vec<u8> = (0..200).flat_map(query).collect();
         stream.input().extend_from_slice(&all);
         let large = |_: &[u8], reply: &mut Vec<u8>| {
-            *reply = vec![0; 60_000];
+            reply.resize(reply.len() + 60_000, 0);
             true
         };
-        assert_eq!(stream.answer_ready(now, &mut Vec::new(), large), 2);
+        assert_eq!(stream.answer_ready(now, large), 2);
         assert!(stream.unsent().len() < 2 * OUTPUT);
+    }
+
+    #[test]
+    fn an_answer_too_long_for_a_frame_ends_the_conversation() {
+        let now = start();
+        let mut stream = Stream::new(LIMITS, now);
+        stream.input().extend([query(1), query(2)].concat());
+        let answer = |asked: &[u8], reply: &mut Vec<u8>| {
+            let length = if asked[0] == 1 { 20 } else { 1 << 16 };
+            reply.resize(reply.len() + length, 7);
+            true
+        };
+        assert_eq!(stream.answer_ready(now, answer), 2);
+        assert!(stream.is_broken());
+        assert_eq!(stream.unsent(), frame(&[7; 20]));
+    }
+
+    #[test]
+    fn who_fills_the_room_gets_more() {
+        let now = start();
+        let mut stream = Stream::new(LIMITS, now);
+        let room = stream.input().capacity();
+        stream.input().resize(room, 0xff);
+        run(&mut stream, now);
+        assert!(stream.input().capacity() - room >= PLENTY);
     }
 
     #[test]

@@ -33,13 +33,13 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{error, warn};
 
 use super::{
-    DRAIN, Respond, answer,
+    DRAIN, Fast, Respond,
     connections::{Connections, Place},
     sockets::Sockets,
     stream::{Expiry, Limits, Stream},
 };
 use crate::{
-    answer::{Meta, Transport},
+    answer::{Meta, Outcome, Transport},
     metrics::{Block, Dropped},
 };
 
@@ -47,6 +47,10 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(100);
 /// For the client to see the end of a connection that we end.
 const FAREWELL: Duration = Duration::from_millis(200);
+/// An answer longer than this is made the slow way, octets.
+const SLOT: usize = 2048;
+/// A buffer larger than this is given back, octets.
+const KEEP: usize = 4096;
 /// Beyond the drain, for the last tasks to end.
 const GRACE: Duration = Duration::from_millis(500);
 
@@ -85,7 +89,7 @@ pub(super) async fn serve<S: Respond>(
             timeout: limits.idle_timeout,
             in_flight: limits.in_flight,
         },
-        connections: Connections::new(limits.connections, now()),
+        connections: Connections::new(limits.connections, limits.per_client, now()),
         ending: CancellationToken::new(),
         stop,
         tasks: TaskTracker::new(),
@@ -170,14 +174,14 @@ async fn converse<S: Respond>(
     context: &Context<S>,
 ) -> io::Result<()> {
     let mut stream = Stream::new(context.limits, now());
-    let mut reply = Vec::new();
+    let mut scratch = Scratch::default();
     let mut finishing = false;
     // Made once: to wait on a token or a timer anew takes a lock that all connections share.
     let mut evicted = pin!(place.evicted().cancelled());
     let mut stop = pin!(context.ending.cancelled());
     let mut timer = pin!(sleep_until(stream.deadline().0.into()));
     loop {
-        let taken = answer_ready(&mut stream, peer, &mut reply, context);
+        let taken = answer_ready(&mut stream, peer, &mut scratch, context);
         write(socket, &mut stream)?;
         place.note(taken > 0, !stream.unsent().is_empty(), now());
         if stream.is_done() {
@@ -227,11 +231,28 @@ async fn converse<S: Respond>(
     }
 }
 
+/// Room for one answer.
+struct Scratch {
+    /// Query and answer of the fast path, which wants them in one place.
+    slot: [u8; SLOT],
+    /// Answer of the slow path.
+    reply: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            slot: [0; SLOT],
+            reply: Vec::new(),
+        }
+    }
+}
+
 /// Answers what has come whole, all of it from one snapshot.
 fn answer_ready<S: Respond>(
     stream: &mut Stream,
     peer: SocketAddr,
-    reply: &mut Vec<u8>,
+    scratch: &mut Scratch,
     context: &Context<S>,
 ) -> usize {
     let snapshot = context.state.load();
@@ -241,18 +262,62 @@ fn answer_ready<S: Respond>(
         transport: Transport::Tcp,
         now: super::wall_clock(),
     };
-    stream.answer_ready(now(), reply, |query, out| {
-        let started = now();
+    let (started, mut answers) = (now(), 0);
+    let taken = stream.answer_ready(started, |query, out| {
         // `respond` is total. Should it panic nevertheless, this connection ends.
         let answered = catch_unwind(AssertUnwindSafe(|| {
-            let took = || now().saturating_duration_since(started);
-            answer(&**snapshot, &counters, query, &meta, out, took)
+            scratch.answer(&**snapshot, &meta, query, out)
         }));
-        answered.unwrap_or_else(|_| {
-            counters.count_drop(Dropped::Panic);
-            None
-        }) == Some(())
-    })
+        match answered {
+            Ok(Outcome::Reply(summary)) => {
+                counters.record(Transport::Tcp, &summary);
+                answers += 1;
+                true
+            }
+            Ok(Outcome::Drop(reason)) => {
+                counters.count_drop(reason.into());
+                false
+            }
+            Err(_) => {
+                counters.count_drop(Dropped::Panic);
+                false
+            }
+        }
+    });
+    if answers > 0 {
+        counters.took(now().saturating_duration_since(started), answers);
+    }
+    taken
+}
+
+impl Scratch {
+    /// Appends the answer to `out`.
+    fn answer(
+        &mut self,
+        state: &impl Respond,
+        meta: &Meta,
+        query: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Outcome {
+        if let Some(place) = self.slot.get_mut(..query.len()) {
+            place.copy_from_slice(query);
+            match state.fast(meta, &mut self.slot, query.len()) {
+                Fast::Reply { len, summary } => {
+                    out.extend_from_slice(self.slot.get(..len).unwrap_or_default());
+                    return Outcome::Reply(summary);
+                }
+                Fast::Drop(reason) => return Outcome::Drop(reason),
+                Fast::Slow => {}
+            }
+        }
+        self.reply.clear();
+        let outcome = state.respond(query, meta, &mut self.reply);
+        out.extend_from_slice(&self.reply);
+        if self.reply.capacity() > KEEP {
+            self.reply = Vec::new();
+        }
+        outcome
+    }
 }
 
 fn write(socket: &TcpStream, stream: &mut Stream) -> io::Result<()> {

@@ -63,6 +63,7 @@ pub(super) fn config(listen: &[&str], workers: usize) -> Server {
         },
         tcp: TcpLimits {
             connections: 1024,
+            per_client: 1024,
             idle_timeout: Duration::from_secs(10),
             in_flight: 64,
         },

@@ -386,27 +386,115 @@ async fn over_the_limit_the_silent_make_room() {
     assert_eq!(read_frame(&mut busy).await.unwrap(), reply(2));
 }
 
-/// Row 19 of the failure classes: early closes. Bounded memory follows from the limit of
-/// connections, which each of them takes a place of.
 #[tokio::test]
-async fn ten_thousand_early_closes() {
+async fn a_client_with_too_many_connections_closes_its_own() {
     let mut config = config(&["127.0.0.1:0"], 1);
-    config.tcp.connections = 16;
+    config.tcp.per_client = 3;
+    let server = Running::start(&config);
+    let connect = async |from: &str| {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+        socket.connect(server.addresses[0]).await.unwrap()
+    };
+    let mut quiet = connect("127.0.0.2").await;
+    let mut greedy = Vec::new();
+    for id in 0..10 {
+        let mut stream = connect("127.0.0.3").await;
+        stream.write_all(&frame(&query(id))).await.unwrap();
+        assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+        greedy.push(stream);
+    }
+    for stream in &mut greedy[..7] {
+        closed(stream).await;
+    }
+    assert_eq!(server.dropped(Dropped::ConnectionLimit), 7);
+    for stream in greedy[7..].iter_mut().chain([&mut quiet]) {
+        stream.write_all(&frame(&query(1))).await.unwrap();
+        assert_eq!(read_frame(stream).await.unwrap(), reply(1));
+    }
+}
+
+/// Octets of memory that this process holds; nothing where the kernel does not say.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kilobytes << 10)
+}
+
+/// Fails when the memory of this process has grown by more than `most` octets since `before`.
+fn assert_grown_at_most(most: u64, before: Option<u64>) {
+    if let (Some(before), Some(now)) = (before, resident()) {
+        let grown = now.saturating_sub(before);
+        assert!(grown < most, "{grown} octets more than before");
+    }
+}
+
+/// Row 19 of the failure classes: early closes, at every step of a conversation and from many clients.
+#[tokio::test]
+async fn row_19_a_hundred_thousand_early_closes() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp.connections = 64;
+    config.tcp.per_client = 8;
     let server = Running::start(&config);
     let address = server.addresses[0];
-    for number in 0..10_000_u32 {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        match number % 4 {
-            0 => {}
-            1 => stream.write_all(&[0]).await.unwrap(),
-            2 => stream.write_all(&frame(&query(1))).await.unwrap(),
-            // Closed with a reset instead of a farewell.
-            _ => stream.set_zero_linger().unwrap(),
+    let before = resident();
+    for number in 0..100_000_u32 {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = std::net::Ipv4Addr::new(127, 1, 0, (number % 200) as u8 + 1);
+        socket.bind(SocketAddr::new(from.into(), 0)).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        // A limit may close it at any time.
+        let _ = match number % 5 {
+            0 => Ok(()),
+            1 => stream.write_all(&[0]).await,
+            2 => stream.write_all(&frame(&query(1))).await,
+            3 => stream.write_all(&frame(&query(1))[..9]).await,
+            // More answers than are ever read.
+            _ => stream.write_all(&frame(&query(1)).repeat(100)).await,
+        };
+        // Closed with a reset now and then instead of a farewell.
+        if number % 3 > 0 {
+            stream.set_zero_linger().unwrap();
         }
     }
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(&frame(&query(1))).await.unwrap();
     assert_eq!(read_frame(&mut stream).await.unwrap(), reply(1));
+    assert_grown_at_most(64 << 20, before);
+}
+
+/// Row 19 of the failure classes: clients that ask for long answers and read none of them.
+#[tokio::test]
+async fn row_19_slow_readers_hold_little_and_keep_nobody_out() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp.connections = 200;
+    config.tcp.per_client = 50;
+    let server = Running::start(&config);
+    let address = server.addresses[0];
+    let before = resident();
+    let mut long = query(0xfe00);
+    long[0] = 0xfe;
+    let asked = frame(&long).repeat(50);
+    let mut slow = Vec::new();
+    for number in 0..400_u32 {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = std::net::Ipv4Addr::new(127, 1, 0, (number % 8) as u8 + 1);
+        socket.bind(SocketAddr::new(from.into(), 0)).unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        let _ = stream.write_all(&asked).await;
+        slow.push(stream);
+    }
+    for id in 0..20 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&frame(&query(id))).await.unwrap();
+        assert_eq!(read_frame(&mut stream).await.unwrap(), reply(id));
+    }
+    // Each may hold an answer beyond the 64 KiB that wait to be sent.
+    assert_grown_at_most(200 * 160 * 1024 + (32 << 20), before);
 }
 
 #[tokio::test]

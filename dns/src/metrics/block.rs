@@ -219,13 +219,17 @@ pub struct Batch<'a> {
 }
 
 impl Batch<'_> {
-    /// Counts an answer and the time it took to make.
-    pub fn record(&self, transport: Transport, summary: &Summary, took: Duration) {
-        let add = |counter: &AtomicU64, amount| {
-            counter.fetch_add(amount, Relaxed);
-        };
-        self.block.record(&self.table, transport, summary, add);
-        self.block.took(took, 1, add);
+    /// Counts an answer.
+    pub fn record(&self, transport: Transport, summary: &Summary) {
+        self.block
+            .record(&self.table, transport, summary, add_among_others);
+    }
+
+    /// Counts the time that so many answers took together; each counts with the mean.
+    pub fn took(&self, took: Duration, answers: u64) {
+        if answers > 0 {
+            self.block.took(took, answers, add_among_others);
+        }
     }
 
     /// Counts something that got no answer.
@@ -286,6 +290,10 @@ impl Tally {
             add_alone(counter, count);
         }
     }
+}
+
+fn add_among_others(counter: &AtomicU64, amount: u64) {
+    counter.fetch_add(amount, Relaxed);
 }
 
 fn add_alone(counter: &AtomicU64, amount: u64) {

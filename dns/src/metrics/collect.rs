@@ -395,12 +395,10 @@ mod tests {
         for _ in 0..3 {
             let block = metrics.block();
             let batch = block.batch(&labels);
-            batch.record(
-                Transport::Udp,
-                &summary(0, Some(1)),
-                Duration::from_micros(3),
-            );
-            batch.record(Transport::Tcp, &summary(0, None), Duration::from_secs(1));
+            batch.record(Transport::Udp, &summary(0, Some(1)));
+            batch.took(Duration::from_micros(3), 1);
+            batch.record(Transport::Tcp, &summary(0, None));
+            batch.took(Duration::from_secs(1), 1);
             batch.count_drop(Dropped::Panic);
         }
         let mut tally = metrics.tally(&labels);
@@ -445,15 +443,15 @@ mod tests {
         let block = metrics.block();
         let before = labels(&["a.example.", "b.example."], &["fra", "iad"]);
         let batch = block.batch(&before);
-        batch.record(Transport::Udp, &summary(0, Some(0)), Duration::ZERO);
-        batch.record(Transport::Udp, &summary(1, Some(1)), Duration::ZERO);
+        batch.record(Transport::Udp, &summary(0, Some(0)));
+        batch.record(Transport::Udp, &summary(1, Some(1)));
         drop(batch);
         // `a` is gone, so `b` has a new index, and so has `iad`.
         let after = labels(&["b.example."], &["nrt", "iad", "fra"]);
         let batch = block.batch(&after);
-        batch.record(Transport::Udp, &summary(0, Some(1)), Duration::ZERO);
+        batch.record(Transport::Udp, &summary(0, Some(1)));
         // An index that no configuration has counts nothing and breaks nothing.
-        batch.record(Transport::Udp, &summary(9, Some(9)), Duration::ZERO);
+        batch.record(Transport::Udp, &summary(9, Some(9)));
         let text = text(&metrics, &after);
         let reason = Reason::ALL[0].as_str();
         let line = format!(
@@ -471,7 +469,7 @@ mod tests {
         let block = metrics.block();
         block
             .batch(&labels)
-            .record(Transport::Udp, &summary(0, Some(0)), Duration::ZERO);
+            .record(Transport::Udp, &summary(0, Some(0)));
         let text = text(&metrics, &labels);
         assert!(
             !text
