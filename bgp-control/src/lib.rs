@@ -16,6 +16,8 @@ mod controller;
 mod guard;
 pub mod permit;
 pub mod session;
+#[cfg(test)]
+mod simulation;
 mod types;
 
 pub use controller::*;

@@ -59,6 +59,16 @@ impl Smoothed {
         }
     }
 
+    /// The address was taken off by ourselves: that it does not answer says nothing.
+    pub(crate) fn forget_probes(&mut self) {
+        *self = Self {
+            pop_up_since: self.pop_up_since,
+            pop_down: self.pop_down.take(),
+            first_success: self.first_success,
+            ..Self::default()
+        };
+    }
+
     /// The prober's verdict of the PoP.
     pub(crate) fn verdict(&mut self, now: Instant, verdict: Verdict, reason: String) {
         match verdict {

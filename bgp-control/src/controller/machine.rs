@@ -170,6 +170,11 @@ impl Machine {
             && matches!(self.stage, Stage::Withdrawn | Stage::Disabled)
     }
 
+    /// Probes say something: we have not taken its addresses off ourselves.
+    pub(crate) fn is_meant_to_answer(&self) -> bool {
+        !self.is_gone() || self.addresses.values().any(Result::is_ok)
+    }
+
     pub(crate) fn is_alarming(&self) -> bool {
         self.stage == Stage::Suppressed || (self.stage == Stage::Pinned && self.refusal.is_some())
     }

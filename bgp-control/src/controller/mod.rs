@@ -243,7 +243,8 @@ impl Controller {
         let Some(machine) = self.machine(prefix) else {
             return;
         };
-        if machine.settings.is_probed() && machine.health.probe(now, result, rise, fall) {
+        let meant = machine.settings.is_probed() && machine.is_meant_to_answer();
+        if meant && machine.health.probe(now, result, rise, fall) {
             out.push(Action::ProbeAgain(prefix));
         }
     }
@@ -323,6 +324,7 @@ impl Controller {
         for machine in &mut self.machines {
             if machine.addresses.keys().any(|a| removed.contains(a)) {
                 machine.forget_addresses();
+                machine.health.forget_probes();
             }
         }
         out.extend(removed.into_iter().map(Action::RemoveAddress));
@@ -342,9 +344,11 @@ impl Controller {
         }
     }
 
+    /// A new reason alone is nothing that peers would hear of.
     fn publish(&mut self, out: &mut Vec<Action>) {
         let routes = self.routes();
-        if routes != self.published {
+        let said = |d: &Desired| (d.prefix, d.next_hop, d.attributes.clone());
+        if !routes.iter().map(said).eq(self.published.iter().map(said)) {
             self.published = routes;
             out.push(Action::Publish);
         }

@@ -56,7 +56,6 @@ pub(super) fn shared() -> Settings {
 
 pub(super) struct Bed {
     pub(super) controller: Controller,
-    pub(super) start: Instant,
     pub(super) now: Instant,
     pub(super) actions: Vec<Action>,
 }
@@ -66,7 +65,6 @@ impl Bed {
         let now = Instant::now();
         let mut bed = Self {
             controller: Controller::new(settings, now),
-            start: now,
             now,
             actions: Vec::new(),
         };
@@ -216,7 +214,7 @@ impl Bed {
             Action::Claim { claim, .. } => Some(*claim),
             _ => None,
         });
-        claims.last()
+        claims.collect::<Vec<_>>().last().copied()
     }
 
     pub(super) fn events(&self) -> Vec<&Event> {
