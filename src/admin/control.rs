@@ -1,13 +1,13 @@
 //! What the admin API needs of the server. The runtime implements it; so do tests.
 
-use std::{pin::Pin, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
 use prometheus::proto::MetricFamily;
 
-use crate::runtime::{events::EventLog, status::Status};
+use crate::runtime::{events::EventLog, site::state::Announcements, status::Status};
 
 /// A boxed future, so that the trait can be used behind a pointer.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -43,6 +43,20 @@ pub(crate) trait Control: Send + Sync + 'static {
 
     /// Reads all files again, all or nothing; says what is in force now.
     fn reload(&self, who: String) -> Boxed<'_, Result<serde_json::Value, Diagnostics>>;
+
+    /// What is announced, and why.
+    fn announcements(&self) -> Arc<Announcements>;
+
+    /// Asks the peers to discard traffic to a host for a while and for a reason, or no longer.
+    fn blackhole(
+        &self,
+        prefix: IpNet,
+        wanted: Option<(Duration, String)>,
+        who: String,
+    ) -> Boxed<'_, Result<(), String>>;
+
+    /// Hands over to the binary that stands where this one was started from.
+    fn upgrade(&self, who: String) -> Boxed<'_, Result<serde_json::Value, String>>;
 }
 
 /// Why an override was not taken.

@@ -13,6 +13,7 @@ mod events;
 mod openapi;
 mod reply;
 mod routes;
+mod site;
 mod tls;
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use super::{
     access::{Access, Peer, Who},
     events, openapi,
     reply::{Params, Refusal, nearest},
+    site,
 };
 
 /// Largest request body.
@@ -58,6 +59,12 @@ fn table() -> Box<Table> {
         ("/api/v1/explain", get(explain)),
         ("/api/v1/events", get(events::events)),
         ("/api/v1/reload", post(reload)),
+        ("/api/v1/announcements", get(site::announcements)),
+        (
+            "/api/v1/blackholes",
+            post(site::blackhole).delete(site::end_blackhole),
+        ),
+        ("/api/v1/upgrade", post(site::upgrade)),
         ("/api/v1/openapi.json", get(openapi::document)),
     ])
 }

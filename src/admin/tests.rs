@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{AdminError, Boxed, Control, ControlError, Secrets, Server};
+use crate::runtime::site::state::Announcements;
 use crate::runtime::{
     events::{EventKind, EventLog, NewEvent},
     status::Status,
@@ -118,6 +119,29 @@ impl Control for Fake {
         let line = format!("undrain {pop} {who}");
         self.drains.lock().unwrap().push(line);
         Ok(())
+    }
+
+    fn announcements(&self) -> Arc<Announcements> {
+        Arc::default()
+    }
+
+    fn blackhole(
+        &self,
+        prefix: IpNet,
+        wanted: Option<(Duration, String)>,
+        _who: String,
+    ) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async move {
+            match wanted {
+                Some((lasts, _)) if lasts > Duration::from_secs(3600) => Err("too long".into()),
+                Some(_) => Ok(()),
+                None => Err(format!("{prefix} is not blackholed")),
+            }
+        })
+    }
+
+    fn upgrade(&self, _who: String) -> Boxed<'_, Result<Value, String>> {
+        Box::pin(async { Err("the new server does not start".to_owned()) })
     }
 
     fn reload(&self, who: String) -> Boxed<'_, Result<Value, Diagnostics>> {

@@ -54,7 +54,15 @@ pub(crate) enum Command {
     Drain(Drain),
     /// Give a drained PoP back
     Undrain(Undrain),
-    /// Show verdict changes, failovers, reloads and overrides
+    /// Show what is announced over BGP, to whom, and why not
+    Announcements(Announcements),
+    /// Ask the peers to discard traffic to one of our hosts for a while (RFC 7999)
+    Blackhole(Blackhole),
+    /// End a blackhole early
+    Unblackhole(Unblackhole),
+    /// Hand the running server over to the binary that stands in its place, without a pause
+    Upgrade(Upgrade),
+    /// Show verdict changes, failovers, announcements, reloads and overrides
     Events(Events),
     /// Ask the geo data
     #[command(subcommand, arg_required_else_help = true)]
@@ -266,6 +274,69 @@ pub(crate) struct Undrain {
     pub(crate) target: Target,
 }
 
+const ANNOUNCEMENTS_HELP: &str = "\
+Stages: warmup (healthy, waiting), up (announced), draining (announced, but less attractive),
+lingering (withdrawn, still serving), withdrawn, pinned (unhealthy, but announced, because nobody
+else would be left), suppressed (flapped too often).
+
+Examples:
+  meridian announcements --explain
+  meridian announcements --json | jq '.prefixes[] | {prefix, stage, waits_for}'";
+
+/// `meridian announcements`
+#[derive(Args, Debug)]
+#[command(after_help = ANNOUNCEMENTS_HELP)]
+pub(crate) struct Announcements {
+    /// Also show what each prefix waits for, what is sent, and why something is not
+    #[arg(long)]
+    pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+/// `meridian blackhole`
+#[derive(Args, Debug)]
+pub(crate) struct Blackhole {
+    /// A host inside an announced prefix, such as 192.0.2.53
+    #[arg(value_parser = prefix)]
+    pub(crate) prefix: IpNet,
+    /// How long, such as 30m; it ends by itself
+    #[arg(long = "for", value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Duration,
+    /// Why, for whoever looks tonight
+    #[arg(long)]
+    pub(crate) reason: String,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+/// `meridian unblackhole`
+#[derive(Args, Debug)]
+pub(crate) struct Unblackhole {
+    /// The host
+    #[arg(value_parser = prefix)]
+    pub(crate) prefix: IpNet,
+    #[command(flatten)]
+    pub(crate) target: Target,
+}
+
+const UPGRADE_HELP: &str = "\
+Put the new binary where the old one stands (rename it over the old file), then run this, or send
+SIGUSR2. The new server reads the configuration, asks itself, and takes over sockets and BGP
+sessions; when it cannot, the old one goes on as if nothing had been asked.";
+
+/// `meridian upgrade`
+#[derive(Args, Debug)]
+#[command(after_help = UPGRADE_HELP)]
+pub(crate) struct Upgrade {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
 const EVENTS_HELP: &str = "\
 Examples:
   meridian events                 the last 1000 at most, oldest first
@@ -369,6 +440,10 @@ mod tests {
             "meridian undrain fra --admin http://127.0.0.1:1",
             "meridian events --follow --json",
             "meridian geo lookup 192.0.2.1 --json",
+            "meridian announcements --explain --json",
+            "meridian blackhole 192.0.2.53 --for 1h --reason attack",
+            "meridian unblackhole 192.0.2.53/32",
+            "meridian upgrade --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -387,6 +462,8 @@ mod tests {
             "meridian demo --fail @3s",
             "meridian geo lookup nonsense",
             "meridian serve --json",
+            "meridian blackhole 192.0.2.53 --reason attack",
+            "meridian blackhole --for 1h --reason attack",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

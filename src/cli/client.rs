@@ -27,6 +27,9 @@ use super::args::Target;
 /// Time to connect, and time until the answer's head and (unless followed) its body are there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The same for a write; the server answers within 30 s.
+const WRITE_PATIENCE: Duration = Duration::from_secs(40);
+
 /// Largest body that is read; `status` of thousands of PoPs stays far below.
 const BODY_LIMIT: usize = 64 << 20;
 
@@ -167,7 +170,13 @@ impl Client {
             .map_err(|e| self.talk(chain(&e)))?;
         tokio::spawn(connection);
         let request = self.request(method, path, body)?;
-        let answer = timeout(PATIENCE, sender.send_request(request))
+        // A write may have to wait: a successor asks itself before it takes over.
+        let patience = if request.method() == Method::GET {
+            PATIENCE
+        } else {
+            WRITE_PATIENCE
+        };
+        let answer = timeout(patience, sender.send_request(request))
             .await
             .map_err(|_| self.talk("no answer within 10 s".to_owned()))?
             .map_err(|e| self.talk(chain(&e)))?;

@@ -16,6 +16,7 @@ use crate::{
         Cause, Options, OverrideError, Runtime, StartError, describe,
         events::{EventKind, EventLog},
         last_good::LastGood,
+        site::state::Announcements,
         status::Status,
     },
 };
@@ -68,6 +69,10 @@ impl Live {
 
     /// Stops answering, then the admin listener, so that its followers see the last event.
     pub(crate) async fn stop(self) {
+        // A successor answers on the same admin address: two must not for long.
+        if self.runtime.successor().is_some() {
+            self.stop.cancel();
+        }
         self.runtime.shutdown().await;
         self.stop.cancel();
         let _ = self.task.await;
@@ -162,6 +167,32 @@ impl Control for Handle {
                 OverrideError::NotDrained(name) if !known => ControlError::UnknownPop(name),
                 other => other.into(),
             }
+        })
+    }
+
+    fn announcements(&self) -> Arc<Announcements> {
+        self.0.announcements()
+    }
+
+    fn blackhole(
+        &self,
+        prefix: IpNet,
+        wanted: Option<(Duration, String)>,
+        who: String,
+    ) -> Boxed<'_, Result<(), String>> {
+        Box::pin(async move { self.0.blackhole(prefix, wanted, &who).await })
+    }
+
+    fn upgrade(&self, who: String) -> Boxed<'_, Result<serde_json::Value, String>> {
+        // A task of its own, as for a reload.
+        let runtime = self.0.clone();
+        let task = tokio::spawn(async move { runtime.upgrade(&who).await });
+        Box::pin(async move {
+            let upgraded = task
+                .await
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+                .map_err(|error| error.to_string())?;
+            Ok(serde_json::to_value(upgraded).unwrap_or_default())
         })
     }
 

@@ -47,6 +47,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Status(args) => block_on(talk::status(&args)),
         Command::Drain(args) => block_on(talk::drain(&args)),
         Command::Undrain(args) => block_on(talk::undrain(&args)),
+        Command::Announcements(args) => block_on(talk::announcements(&args)),
+        Command::Blackhole(args) => block_on(talk::blackhole(&args)),
+        Command::Unblackhole(args) => block_on(talk::unblackhole(&args)),
+        Command::Upgrade(args) => block_on(talk::upgrade(&args)),
         Command::Events(args) => block_on(talk::events(&args)),
         Command::Geo(Geo::Lookup(args)) => geo::lookup(&args),
     }

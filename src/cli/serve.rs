@@ -15,6 +15,8 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         format: LogFormat::Text,
         level: "info".to_owned(),
     };
+    // Another file may stand there when an upgrade is asked for.
+    let _ = crate::runtime::upgrade::program();
     logging::start(config.as_ref().map_or(&default, |config| &config.log));
     super::threads()?.block_on(async {
         let mut signals = Signals::new()?;
@@ -25,7 +27,11 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         tracing::info!(admin = %live.admin, "ready");
         tell(&[NotifyState::Ready]);
         wait(&live, &mut signals).await;
-        tell(&[NotifyState::Stopping]);
+        match live.runtime.successor() {
+            // From here on systemd listens to the new process, and stops with it.
+            Some(pid) => tell(&[NotifyState::MainPid(pid)]),
+            None => tell(&[NotifyState::Stopping]),
+        }
         live.stop().await;
         Ok(())
     })
@@ -34,6 +40,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
 /// Signals that a server listens to.
 pub(crate) struct Signals {
     hangup: Signal,
+    upgrade: Signal,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -43,6 +50,8 @@ pub(crate) struct Signals {
 pub(crate) enum Asked {
     /// SIGHUP
     Reload,
+    /// SIGUSR2
+    Upgrade,
     /// SIGTERM, SIGINT
     Stop,
 }
@@ -53,6 +62,7 @@ impl Signals {
         let listen = |kind| signal(kind).map_err(Failure::Start);
         Ok(Self {
             hangup: listen(SignalKind::hangup())?,
+            upgrade: listen(SignalKind::user_defined2())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
         })
@@ -67,6 +77,7 @@ impl Signals {
     pub(crate) async fn next(&mut self) -> Asked {
         tokio::select! {
             _ = self.hangup.recv() => Asked::Reload,
+            _ = self.upgrade.recv() => Asked::Upgrade,
             _ = self.terminate.recv() => Asked::Stop,
             _ = self.interrupt.recv() => Asked::Stop,
         }
@@ -79,11 +90,19 @@ async fn wait(live: &Live, signals: &mut Signals) {
         let asked = tokio::select! {
             asked = signals.next() => asked,
             () = live.runtime.stopping() => return,
+            () = live.runtime.replaced() => return,
         };
         match asked {
             Asked::Stop => return,
             // A task of its own, so that SIGTERM need not wait for a long reload.
             Asked::Reload => drop(tokio::spawn(reload(live.runtime.clone()))),
+            Asked::Upgrade => {
+                let runtime = live.runtime.clone();
+                // What went wrong is in the log, in the events and in `status`.
+                drop(tokio::spawn(
+                    async move { runtime.upgrade("SIGUSR2").await },
+                ));
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The commands that talk to a running server: `status`, `drain`, `undrain`, `events`.
+//! The commands that talk to a running server: `status`, `drain`, `announcements`, `upgrade`, …
 
 use hyper::Method;
 use jiff::Timestamp;
@@ -6,12 +6,12 @@ use serde_json::json;
 
 use super::{
     Failure,
-    args::{Drain, Events, Status, Undrain},
+    args::{Announcements, Blackhole, Drain, Events, Status, Unblackhole, Undrain, Upgrade},
     client::Client,
 };
 use crate::{
     render::{self, Style, print, print_json},
-    runtime::{events::Event, status},
+    runtime::{events::Event, site, status},
 };
 
 /// `meridian status`
@@ -52,6 +52,63 @@ pub(crate) async fn undrain(args: &Undrain) -> Result<(), Failure> {
     let path = drain_path(&args.pop);
     client.send(Method::DELETE, &path, None).await?;
     print(&format!("{} is no longer drained\n", args.pop));
+    Ok(())
+}
+
+/// `meridian announcements [--explain]`
+pub(crate) async fn announcements(args: &Announcements) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let value: serde_json::Value = client.get("/api/v1/announcements").await?;
+    if args.output.json {
+        print_json(&value);
+        return Ok(());
+    }
+    let all: site::state::Announcements = serde_json::from_value(value)
+        .map_err(|e| Failure::Message(format!("the server is of another version: {e}")))?;
+    print(&render::announcements(&all, args.explain, Style::stdout()));
+    Ok(())
+}
+
+/// `meridian blackhole PREFIX --for TIME --reason WHY`
+pub(crate) async fn blackhole(args: &Blackhole) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let body = json!({
+        "prefix": args.prefix,
+        "for": humantime::format_duration(args.duration).to_string(),
+        "reason": args.reason,
+    });
+    let path = "/api/v1/blackholes";
+    client.send(Method::POST, path, Some(&body)).await?;
+    let span = render::span(args.duration);
+    print(&format!("{} is blackholed for {span}\n", args.prefix));
+    Ok(())
+}
+
+/// `meridian unblackhole PREFIX`
+pub(crate) async fn unblackhole(args: &Unblackhole) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let prefix = encode(&args.prefix.to_string());
+    let path = format!("/api/v1/blackholes?prefix={prefix}");
+    client.send(Method::DELETE, &path, None).await?;
+    print(&format!("{} is no longer blackholed\n", args.prefix));
+    Ok(())
+}
+
+/// `meridian upgrade`
+pub(crate) async fn upgrade(args: &Upgrade) -> Result<(), Failure> {
+    let client = Client::new(&args.target)?;
+    let body = client.send(Method::POST, "/api/v1/upgrade", None).await?;
+    let value: serde_json::Value = serde_json::from_slice(&body)
+        .map_err(|e| Failure::Message(format!("the server is of another version: {e}")))?;
+    if args.output.json {
+        print_json(&value);
+    } else {
+        print(&format!(
+            "process {} has taken over, version {}\n",
+            value["pid"],
+            value["version"].as_str().unwrap_or("unknown")
+        ));
+    }
     Ok(())
 }
 

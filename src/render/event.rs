@@ -19,7 +19,9 @@ fn paint(event: &Event) -> Paint {
     match event.kind {
         EventKind::Alarm | EventKind::ReloadRefused => Paint::Bad,
         EventKind::Failover | EventKind::Steering | EventKind::Override => Paint::Warn,
-        EventKind::Endpoint | EventKind::Pop => Paint::Bold,
+        EventKind::Endpoint | EventKind::Pop | EventKind::Announcement | EventKind::Peer => {
+            Paint::Bold
+        }
         _ => Paint::Plain,
     }
 }

@@ -1,6 +1,7 @@
 //! Text for people: tables, colours, times. Everything that came from outside (names, reasons of
 //! probes, cities) goes through [`clean`] on its way to a terminal.
 
+mod announcements;
 mod event;
 mod explain;
 mod geo;
@@ -14,6 +15,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use announcements::announcements;
 pub(crate) use event::event;
 pub(crate) use explain::{Explained, explanation};
 pub(crate) use geo::{Lookup, Near, lookup};

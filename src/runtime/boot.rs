@@ -7,9 +7,10 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostics};
 use meridian_dns::{
@@ -32,6 +33,8 @@ use super::{
     privileges::{self, PrivilegeError},
     publish::Publisher,
     reload::Looked,
+    site::{self, Site, SiteMetrics},
+    upgrade::Successor,
 };
 
 /// How a server is started.
@@ -71,6 +74,15 @@ pub enum StartError {
     /// The user could not be changed.
     #[error(transparent)]
     User(#[from] PrivilegeError),
+    /// The old server's offer cannot be read.
+    #[error("the offer of the old server cannot be read: {0}")]
+    Upgrade(std::io::Error),
+    /// The old server goes on.
+    #[error("this server does not take over: {0}")]
+    TakeOver(String),
+    /// No thread for announcements.
+    #[error("announcements cannot be started: {0}")]
+    Site(std::io::Error),
     /// Metrics clash: a mistake of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -78,9 +90,32 @@ pub enum StartError {
 
 pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), StartError> {
     let config_path = std::path::absolute(&options.config).unwrap_or(options.config.clone());
+    let mut successor = Successor::from_environment().map_err(StartError::Upgrade)?;
+    let started = boot(config_path, options, &mut successor).await;
+    if let (Err(error), Some(successor)) = (&started, &successor) {
+        successor.fail(&error.to_string());
+    }
+    let (runtime, bound, admin) = started?;
+    match successor {
+        Some(successor) => {
+            let taken = successor.take_over(&runtime, bound).await;
+            taken.map_err(StartError::TakeOver)?;
+        }
+        None => runtime.answer(bound),
+    }
+    Ok((runtime, admin))
+}
+
+async fn boot(
+    config_path: PathBuf,
+    options: Options,
+    successor: &mut Option<Successor>,
+) -> Result<(Runtime, Bound, TcpListener), StartError> {
     let loading = Loading {
         path: config_path.clone(),
         state_directory: options.state_directory,
+        // A successor that cannot use the files leaves the work to the server that runs.
+        may_restore: successor.is_none(),
     };
     let (loaded, mistakes) = tokio::task::spawn_blocking(move || loading.load())
         .await
@@ -90,25 +125,48 @@ pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), St
     let config = loaded.config.clone();
     create_state_directory(&config.server.state_directory)?;
     limits::raise_open_files();
-    let bound = Listeners::bind(&config.server)?;
-    let admin = bind_admin(config.admin.listen)?;
-    if let Some(user) = &config.server.user {
-        privileges::become_user(user, &config.server.state_directory)?;
+    if let Some(bgp) = &config.bgp {
+        site::prepare(bgp).await;
     }
-    let runtime = assemble(config_path, loaded, bound)?;
+    let bound = match successor {
+        Some(successor) => successor.adopt(&config.server)?,
+        None => Listeners::bind(&config.server)?,
+    };
+    let admin = match successor.as_mut().and_then(|s| s.admin(&config)) {
+        Some(listener) => listener,
+        None => bind_admin(config.admin.listen)?,
+    };
+    if let Some(user) = &config.server.user {
+        privileges::become_user(
+            user,
+            &config.server.state_directory,
+            &privileges::needed(config.bgp.as_ref()),
+        )?;
+    }
+    let sockets = Sockets {
+        bound: &bound,
+        admin: &admin,
+        inherited: successor.is_some(),
+    };
+    let runtime = assemble(config_path, loaded, &sockets)?;
     if let Some(mistakes) = mistakes {
         let message =
             format!("the configuration cannot be used, the last good state answers: {mistakes}");
-        runtime.condition(|condition| condition.refused = Some(mistakes.to_string()));
+        let now = super::monotonic();
+        runtime.condition(|condition| {
+            condition.refused = Some(mistakes.to_string());
+            condition.refused_at = Some(now);
+        });
         runtime.0.metrics.refused();
         runtime.record(NewEvent::new(EventKind::Alarm, message));
     }
-    Ok((runtime, admin))
+    Ok((runtime, bound, admin))
 }
 
 struct Loading {
     path: PathBuf,
     state_directory: Option<PathBuf>,
+    may_restore: bool,
 }
 
 impl Loading {
@@ -118,6 +176,7 @@ impl Loading {
         let now = Timestamp::now();
         let mistakes = match load::load(&self.path, None, Some(&last_good), now) {
             Ok(loaded) => return Ok((loaded, None)),
+            Err(mistakes) if !self.may_restore => return Err(mistakes),
             Err(mistakes) => mistakes,
         };
         let restored = match last_good.restore() {
@@ -184,14 +243,24 @@ fn bind_admin(address: SocketAddr) -> Result<TcpListener, StartError> {
     bind().map_err(|source| StartError::Admin { address, source })
 }
 
+/// Sockets that are open, and not yet read from.
+struct Sockets<'a> {
+    bound: &'a Bound,
+    admin: &'a TcpListener,
+    /// They are another process's too.
+    inherited: bool,
+}
+
 fn assemble(
     config_path: PathBuf,
     loaded: Arc<Loaded>,
-    bound: Bound,
+    sockets: &Sockets<'_>,
 ) -> Result<Runtime, StartError> {
+    let bound = sockets.bound;
     let config: Arc<Config> = loaded.config.clone();
     let registry = Registry::new();
     let metrics = RuntimeMetrics::new(&registry)?;
+    let site_metrics = SiteMetrics::new(&registry)?;
     let (store, broken) = overrides::Store::load(
         config.server.state_directory.clone(),
         overrides::wall_clock(),
@@ -214,6 +283,13 @@ fn assemble(
     metrics.overrides(&store.current());
     metrics.published(1, 0.0);
     let signature = loaded.seen.clone();
+    let admin_copy = sockets
+        .admin
+        .try_clone()
+        .map_err(|source| StartError::Admin {
+            address: config.admin.listen,
+            source,
+        })?;
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
@@ -231,17 +307,21 @@ fn assemble(
         }),
         publishing: tokio::sync::Mutex::default(),
         condition: Mutex::new(Condition::default()),
+        site: OnceLock::new(),
+        dns: Arc::new(ArcSwap::from_pointee(bound.handle())),
+        dns_metrics,
+        gate,
+        admin: admin_copy,
+        upgrading: tokio::sync::Mutex::default(),
+        successor: OnceLock::new(),
+        replaced: CancellationToken::new(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         publisher,
     }));
     let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
-    let snapshot = runtime.0.publisher.current();
-    runtime
-        .0
-        .tasks
-        .spawn(bound.run(snapshot, dns_metrics, gate, runtime.0.stop.clone()));
     runtime.spawn_tasks();
+    announce(&runtime, site_metrics, sockets.inherited)?;
     runtime.record(NewEvent::new(
         EventKind::Started,
         format!("answering on {}", addresses.join(", ")),
@@ -254,6 +334,51 @@ fn assemble(
     }
     runtime.keep_last_good(loaded, signature);
     Ok(runtime)
+}
+
+/// Starts to announce, where that is configured. What it needs of the runtime it reaches weakly, or
+/// neither would ever end.
+fn announce(runtime: &Runtime, metrics: SiteMetrics, successor: bool) -> Result<(), StartError> {
+    let inner = &runtime.0;
+    let config = inner.booted.clone();
+    let Some(bgp) = &config.bgp else {
+        return Ok(());
+    };
+    let pop = config.pop(bgp.site).name.clone();
+    let reach = {
+        let weak = Arc::downgrade(inner);
+        move || weak.upgrade().map(Runtime)
+    };
+    let parts = site::Parts {
+        snapshot: inner.publisher.current(),
+        listens: inner.addresses.clone(),
+        dns: inner.dns.clone(),
+        health: inner.prober.subscribe(),
+        tell: {
+            let reach = reach.clone();
+            Arc::new(move |event| {
+                if let Some(runtime) = reach() {
+                    runtime.record(event);
+                }
+            })
+        },
+        exclude: {
+            let reach = reach.clone();
+            Arc::new(move |leaves: bool| {
+                if let Some(runtime) = reach() {
+                    let excluded = leaves.then(|| pop.clone());
+                    runtime.0.publisher.exclude(excluded, &runtime.teller());
+                }
+            })
+        },
+        stale: Arc::new(move |limit| reach().map_or(Ok(()), |runtime| runtime.stale(limit))),
+        metrics,
+        successor,
+        config,
+    };
+    let site = Site::start(parts).map_err(StartError::Site)?;
+    let _ = inner.site.set(site);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ fn group<'a>(health: &'a HealthSnapshot, pop: &str, check: &str) -> Option<&'a P
 }
 
 /// The worst verdict among the PoP's checks: Down, then Unknown, then Up.
-fn worst(
+pub(super) fn worst(
     config: &Config,
     health: &HealthSnapshot,
     id: PopId,

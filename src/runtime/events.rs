@@ -59,6 +59,12 @@ pub enum EventKind {
     Reload,
     /// A new configuration was refused; the old one stays.
     ReloadRefused,
+    /// A prefix is announced, made less attractive or withdrawn, or a step on that way.
+    Announcement,
+    /// A BGP session came up, went down, or said something.
+    Peer,
+    /// Another binary takes over.
+    Upgrade,
     /// Something needs an operator.
     Alarm,
 }
@@ -76,6 +82,9 @@ impl EventKind {
             Self::Override => "override",
             Self::Reload => "reload",
             Self::ReloadRefused => "reload_refused",
+            Self::Announcement => "announcement",
+            Self::Peer => "peer",
+            Self::Upgrade => "upgrade",
             Self::Alarm => "alarm",
         }
     }
@@ -213,7 +222,12 @@ fn write_log(event: &Event, is_good: bool) {
         EventKind::Alarm | EventKind::ReloadRefused => {
             tracing::error!(kind, pop, endpoint, service, "{message}");
         }
-        EventKind::Endpoint | EventKind::Pop | EventKind::Failover | EventKind::Steering
+        EventKind::Endpoint
+        | EventKind::Pop
+        | EventKind::Failover
+        | EventKind::Steering
+        | EventKind::Announcement
+        | EventKind::Peer
             if !is_good =>
         {
             tracing::warn!(kind, pop, endpoint, service, "{message}");
@@ -266,6 +280,9 @@ mod tests {
             EventKind::Override,
             EventKind::Reload,
             EventKind::ReloadRefused,
+            EventKind::Announcement,
+            EventKind::Peer,
+            EventKind::Upgrade,
             EventKind::Alarm,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());

@@ -19,20 +19,30 @@ pub mod overrides;
 pub mod privileges;
 pub mod publish;
 pub mod reload;
+pub mod site;
 pub mod status;
 pub mod tasks;
+pub mod upgrade;
 pub mod watch;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use jiff::Timestamp;
+use meridian_bgp_control::Command;
 use meridian_config::Config;
-use meridian_dns::snapshot::Snapshot;
+use meridian_dns::{
+    abuse::Gate,
+    listen::{Bound, Handle},
+    metrics::Metrics,
+    snapshot::Snapshot,
+};
 use meridian_health_prober::{HealthSnapshot, Prober};
 use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -46,7 +56,11 @@ use last_good::LastGood;
 use load::Loaded;
 use metrics::RuntimeMetrics;
 use publish::{Publisher, Teller};
+use site::{Site, state::Announcements};
 use status::{ConfigStatus, GeoStatus, Status};
+
+/// Time in which queries still arrive after the last route is withdrawn.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Time that connections and tasks get to finish when the server stops.
 const SHUTDOWN: Duration = Duration::from_secs(5);
@@ -74,6 +88,20 @@ struct Inner {
     /// over the other.
     publishing: tokio::sync::Mutex<()>,
     condition: Mutex<Condition>,
+    /// Announces prefixes, where `[bgp]` was configured at the start.
+    site: OnceLock<Site>,
+    /// The running listeners, and where they count.
+    dns: Arc<ArcSwap<Handle>>,
+    dns_metrics: Arc<Metrics>,
+    gate: Arc<Gate>,
+    /// A copy of the admin listener, for a successor.
+    admin: TcpListener,
+    /// One upgrade at a time.
+    upgrading: tokio::sync::Mutex<()>,
+    /// The process that has taken over.
+    successor: OnceLock<u32>,
+    /// Cancelled when it has.
+    replaced: CancellationToken,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -83,6 +111,8 @@ struct Inner {
 struct Condition {
     /// Why the newest attempt to load was refused.
     refused: Option<String>,
+    /// Since when there is nothing but refused attempts.
+    refused_at: Option<Duration>,
     /// The kept overrides could not be used at the start.
     overrides_lost: Option<String>,
     /// The newest copy for the last good state could not be made.
@@ -135,6 +165,29 @@ impl Runtime {
         self.0.stop.cancelled().await;
     }
 
+    /// Ends when another process has taken over.
+    pub async fn replaced(&self) {
+        self.0.replaced.cancelled().await;
+    }
+
+    /// The process that has taken over.
+    pub fn successor(&self) -> Option<u32> {
+        self.0.successor.get().copied()
+    }
+
+    /// Answers queries on these sockets.
+    fn answer(&self, bound: Bound) {
+        let inner = &self.0;
+        let snapshot = inner.publisher.current();
+        let run = bound.run(
+            snapshot,
+            inner.dns_metrics.clone(),
+            inner.gate.clone(),
+            inner.stop.clone(),
+        );
+        inner.tasks.spawn(run);
+    }
+
     /// Everything that `status` shows.
     pub fn status(&self) -> Status {
         let inner = &self.0;
@@ -155,8 +208,41 @@ impl Runtime {
             pops: describe::pops(&loaded.config, &health),
             services: publish::services(&loaded, &snapshot.view),
             geo: geo_status(&loaded),
+            announcements: inner.site.get().map(|_| (*self.announcements()).clone()),
             alarms: self.alarms(&loaded),
         }
+    }
+
+    /// What is announced, and why.
+    pub fn announcements(&self) -> Arc<Announcements> {
+        let site = self.0.site.get();
+        site.map_or_else(Arc::default, Site::state)
+    }
+
+    /// Asks the peers to discard traffic to a host for a while and for a reason (RFC 7999), or no
+    /// longer.
+    ///
+    /// # Errors
+    /// Why nothing changed.
+    pub async fn blackhole(
+        &self,
+        prefix: IpNet,
+        wanted: Option<(Duration, String)>,
+        who: &str,
+    ) -> Result<(), String> {
+        let site = self.0.site.get();
+        let site = site.ok_or("this server announces nothing: [bgp] is not configured")?;
+        let command = match wanted {
+            Some((lasts, reason)) => Command::Blackhole {
+                prefix,
+                lasts,
+                reason: format!("{who}: {reason}"),
+            },
+            None => Command::EndBlackhole { prefix },
+        };
+        site.command(command)
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// Every metric as it stands now.
@@ -179,7 +265,20 @@ impl Runtime {
                 loaded.last_good.then(|| last_good.to_owned()),
             ]
         });
-        alarms.into_iter().flatten().collect()
+        let mut alarms: Vec<String> = alarms.into_iter().flatten().collect();
+        alarms.extend(self.announcements().alarms.iter().cloned());
+        alarms
+    }
+
+    /// Why the data count as too old: they could not be renewed for longer than `limit`.
+    fn stale(&self, limit: Option<Duration>) -> Result<(), String> {
+        let since = self.condition(|condition| condition.refused_at);
+        match (limit, since) {
+            (Some(limit), Some(since)) if monotonic().saturating_sub(since) > limit => {
+                Err("the files could not be read for too long".to_owned())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Stops: no new work, what was received is answered, everything ends.
@@ -192,6 +291,9 @@ impl Runtime {
             EventKind::Stopping,
             "told to stop; answering what was received",
         ));
+        if self.successor().is_none() {
+            self.leave().await;
+        }
         inner.stop.cancel();
         inner.tasks.close();
         if tokio::time::timeout(SHUTDOWN, inner.tasks.wait())
@@ -201,6 +303,22 @@ impl Runtime {
             tracing::warn!("some connections did not end in time and are cut");
         }
         inner.prober.clone().shutdown().await;
+        // Last: nobody is sent here any more, and nobody is answered.
+        if let Some(site) = inner.site.get().filter(|_| self.successor().is_none()) {
+            site.finish().await;
+        }
+    }
+
+    /// Withdraws every prefix and answers those who come late, before anything else ends.
+    async fn leave(&self) {
+        let Some(site) = self.0.site.get() else {
+            return;
+        };
+        let announced = site.state().prefixes.iter().any(|one| !one.sent.is_empty());
+        site.close("the server was told to stop").await;
+        if announced {
+            tokio::time::sleep(LATE).await;
+        }
     }
 
     /// Tells that the files of the admin listener cannot be used, or (`None`) that they can again.

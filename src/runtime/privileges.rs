@@ -1,7 +1,12 @@
 //! Becoming an unprivileged user once the sockets are bound.
 
-use std::path::Path;
+use std::{
+    path::Path,
+    process::{Child, Command},
+};
 
+use caps::{CapSet, Capability, CapsHashSet};
+use meridian_config::{Bgp, ServiceInterface};
 use nix::unistd::{self, Uid, User};
 
 /// Why the user could not be changed.
@@ -20,6 +25,50 @@ pub enum PrivilegeError {
         /// What the system said.
         source: nix::Error,
     },
+    /// A capability that is needed later cannot be kept.
+    #[error("server.user: cannot keep capabilities: {0}")]
+    Capabilities(#[from] caps::errors::CapsError),
+}
+
+/// What a site still needs once it is unprivileged: addresses on an interface, and ports below 1024
+/// for sessions and BFD.
+pub fn needed(bgp: Option<&Bgp>) -> CapsHashSet {
+    let mut needed = CapsHashSet::new();
+    let Some(bgp) = bgp.filter(|bgp| !bgp.dry_run) else {
+        return needed;
+    };
+    if bgp.interface != ServiceInterface::None {
+        needed.insert(Capability::CAP_NET_ADMIN);
+    }
+    let bfd = bgp.peers.iter().any(|peer| peer.bfd.is_some());
+    if bfd || (1..1024).contains(&bgp.listen_port) {
+        needed.insert(Capability::CAP_NET_BIND_SERVICE);
+    }
+    needed
+}
+
+/// Starts a program that keeps the capabilities of the calling thread, as a program of its own would
+/// lose them.
+///
+/// # Errors
+/// As the system says.
+pub fn launch(program: &mut Command) -> std::io::Result<Child> {
+    let ours = caps::read(None, CapSet::Permitted).unwrap_or_default();
+    let root = Uid::effective().is_root();
+    if !root && !ours.is_empty() {
+        let pass = || {
+            caps::set(None, CapSet::Inheritable, &ours)?;
+            caps::set(None, CapSet::Ambient, &ours)
+        };
+        pass().map_err(std::io::Error::other)?;
+    }
+    let child = program.spawn();
+    if !root && !ours.is_empty() {
+        // Nothing else that is started from here may have them.
+        let _ = caps::clear(None, CapSet::Ambient);
+        let _ = caps::clear(None, CapSet::Inheritable);
+    }
+    child
 }
 
 /// Gives `state_directory` to `user` and becomes that user; does nothing when not root or when
@@ -28,7 +77,14 @@ pub enum PrivilegeError {
 /// # Errors
 /// When the account is unknown or a step is refused. Running on as root would be worse than
 /// stopping, so callers must stop.
-pub fn become_user(user: &str, state_directory: &Path) -> Result<(), PrivilegeError> {
+///
+/// The calling thread, and those that it starts from then on, keep the capabilities of `keep`; no
+/// other thread does.
+pub fn become_user(
+    user: &str,
+    state_directory: &Path,
+    keep: &CapsHashSet,
+) -> Result<(), PrivilegeError> {
     let refused = |step| {
         move |source| PrivilegeError::Refused {
             user: user.to_owned(),
@@ -50,10 +106,19 @@ pub fn become_user(user: &str, state_directory: &Path) -> Result<(), PrivilegeEr
         return Ok(());
     }
     give(state_directory, &account).map_err(refused("giving it the state directory"))?;
+    if !keep.is_empty() {
+        caps::securebits::set_keepcaps(true)?;
+    }
     unistd::setgroups(&[account.gid]).map_err(refused("leaving root's groups"))?;
     unistd::setgid(account.gid).map_err(refused("changing the group"))?;
     unistd::setuid(account.uid).map_err(refused("changing the user"))?;
-    tracing::info!(user, uid = account.uid.as_raw(), "running unprivileged");
+    if !keep.is_empty() {
+        // What is kept of the permitted set is all of root's: the rest goes now.
+        caps::set(None, CapSet::Effective, keep)?;
+        caps::set(None, CapSet::Permitted, keep)?;
+        caps::securebits::set_keepcaps(false)?;
+    }
+    tracing::info!(user, uid = account.uid.as_raw(), kept = ?keep, "running unprivileged");
     Ok(())
 }
 
@@ -82,7 +147,8 @@ mod tests {
 
     #[test]
     fn an_unknown_user_is_named_with_the_remedy() {
-        let error = become_user("no-such-user-here", Path::new("/nonexistent")).unwrap_err();
+        let none = CapsHashSet::new();
+        let error = become_user("no-such-user-here", Path::new("/nonexistent"), &none).unwrap_err();
         let text = error.to_string();
         assert!(
             text.contains("no-such-user-here") && text.contains("create it"),
@@ -93,6 +159,6 @@ mod tests {
     #[test]
     fn the_same_user_changes_nothing() {
         let me = User::from_uid(Uid::effective()).unwrap().unwrap();
-        assert!(become_user(&me.name, Path::new("/nonexistent")).is_ok());
+        assert!(become_user(&me.name, Path::new("/nonexistent"), &CapsHashSet::new()).is_ok());
     }
 }

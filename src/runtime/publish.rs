@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use meridian_dns::{
     steer::{Level, View},
     types::ServiceId,
 };
-use meridian_health_prober::HealthSnapshot;
+use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
 
 use super::{
     describe,
@@ -37,6 +37,8 @@ pub struct Publisher {
 struct Inputs {
     loaded: Arc<Loaded>,
     health: Arc<HealthSnapshot>,
+    /// The PoP that announces itself away, whatever its verdict.
+    excluded: Option<String>,
     generation: u64,
     pops: BTreeMap<String, PopState>,
     levels: BTreeMap<String, Level>,
@@ -45,13 +47,14 @@ struct Inputs {
 impl Publisher {
     /// Publishes the first snapshot. `gate` keeps what rate limits have counted, over all of them.
     pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, gate: Arc<Gate>) -> Self {
-        let snapshot = build(&loaded, &health, 1);
+        let snapshot = build(&loaded, &health, None, 1);
         gate.prepare(&snapshot.identity.limits);
         let inputs = Inputs {
             pops: pop_states(&loaded, &health),
             levels: service_levels(&loaded, &snapshot.view),
             loaded,
             health,
+            excluded: None,
             generation: 1,
         };
         Self {
@@ -77,6 +80,14 @@ impl Publisher {
         self.publish(None, Some(health), teller);
     }
 
+    /// Lets steering leave out a PoP, or none, whatever verdicts and operators say.
+    pub fn exclude(&self, pop: Option<String>, teller: &Teller<'_>) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.excluded = pop;
+        drop(inputs);
+        self.publish(None, None, teller);
+    }
+
     /// Publishes a new state together with the health of its targets.
     pub fn loaded(&self, loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
         self.publish(Some(loaded), Some(health), teller);
@@ -97,7 +108,8 @@ impl Publisher {
             inputs.health = health;
         }
         inputs.generation += 1;
-        let snapshot = build(&inputs.loaded, &inputs.health, inputs.generation);
+        let excluded = inputs.excluded.as_deref();
+        let snapshot = build(&inputs.loaded, &inputs.health, excluded, inputs.generation);
         let levels = service_levels(&inputs.loaded, &snapshot.view);
         self.gate.prepare(&snapshot.identity.limits);
         // Swapped before anything is told: the first changed answer waits for nobody.
@@ -113,9 +125,15 @@ impl Publisher {
     }
 }
 
-fn build(loaded: &Loaded, health: &Arc<HealthSnapshot>, generation: u64) -> Snapshot {
+fn build(
+    loaded: &Loaded,
+    health: &Arc<HealthSnapshot>,
+    excluded: Option<&str>,
+    generation: u64,
+) -> Snapshot {
     let built = &loaded.built;
-    let view = View::new(&built.steering, health.clone());
+    let health = excluded.map_or_else(|| health.clone(), |pop| without(health, pop));
+    let view = View::new(&built.steering, health);
     Snapshot {
         generation,
         zones: built.zones.clone(),
@@ -123,6 +141,22 @@ fn build(loaded: &Loaded, health: &Arc<HealthSnapshot>, generation: u64) -> Snap
         view: Arc::new(view),
         identity: built.identity.clone(),
     }
+}
+
+/// The health with one PoP taken out of steering, as a drain would.
+fn without(health: &HealthSnapshot, pop: &str) -> Arc<HealthSnapshot> {
+    let mut health = health.clone();
+    let leaving = || Override {
+        kind: OverrideKind::Drain,
+        reason: "its prefixes are not announced".to_owned(),
+        since: SystemTime::UNIX_EPOCH,
+        until: None,
+    };
+    health
+        .overrides
+        .entry(pop.to_owned())
+        .or_insert_with(leaving);
+    Arc::new(health)
 }
 
 fn pop_states(loaded: &Loaded, health: &HealthSnapshot) -> BTreeMap<String, PopState> {

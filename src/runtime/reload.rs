@@ -16,6 +16,7 @@ use super::{
     Runtime, describe,
     events::{EventKind, NewEvent},
     load::{self, Loaded},
+    monotonic,
     watch::{Signature, Watched},
 };
 
@@ -144,7 +145,10 @@ impl Runtime {
         inner
             .metrics
             .loaded(next.at, next.clients.databases(), next.geo_broken.is_some());
-        self.condition(|condition| condition.refused = None);
+        self.condition(|condition| (condition.refused, condition.refused_at) = (None, None));
+        if let Some(site) = self.0.site.get() {
+            site.reload(next.config.clone());
+        }
         let mut message = format!("reloaded ({})", cause.describe());
         if !needs_restart.is_empty() {
             message.push_str("; changed but in force only after a restart: ");
@@ -187,7 +191,11 @@ impl Runtime {
             "reload refused ({}), nothing changed: {why}",
             cause.describe()
         );
-        self.condition(|condition| condition.refused = Some(why));
+        let now = monotonic();
+        self.condition(|condition| {
+            condition.refused = Some(why);
+            condition.refused_at.get_or_insert(now);
+        });
         self.record(NewEvent::new(EventKind::ReloadRefused, message));
     }
 
@@ -243,5 +251,10 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     // Its token and certificates are read again at every reload.
     differs("admin.listen", before.admin.listen != after.admin.listen);
     differs("log", before.log != after.log);
+    differs("bgp", before.bgp.is_some() != after.bgp.is_some());
+    let interface = |config: &Config| config.bgp.as_ref().map(|bgp| bgp.interface.clone());
+    if before.bgp.is_some() && after.bgp.is_some() {
+        differs("bgp.interface", interface(before) != interface(after));
+    }
     keys
 }

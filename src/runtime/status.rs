@@ -23,6 +23,9 @@ pub struct Status {
     pub services: Vec<ServiceStatus>,
     /// Geo databases in use.
     pub geo: Vec<GeoStatus>,
+    /// What is announced over BGP, where that is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcements: Option<super::site::state::Announcements>,
     /// What needs an operator, newest last; empty when all is well.
     pub alarms: Vec<String>,
 }

@@ -168,7 +168,7 @@ pub struct Announce {
 pub enum AnnounceHealth {
     /// This server answers on its service addresses.
     SelfProbe,
-    /// The prober's verdict on this PoP.
+    /// The prober's verdict on this PoP, and the self-probe.
     Pop(PopId),
 }
 

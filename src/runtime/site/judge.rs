@@ -67,7 +67,7 @@ impl Expected {
     /// The same question with what another snapshot says.
     pub(super) fn again(&self, snapshot: &Snapshot) -> Option<Self> {
         let mut zones = snapshot.zones.iter().take(TURNS);
-        let zone = zones.find(|zone| *zone.apex() == self.zone)?;
+        let zone = zones.find(|zone| zone.apex() == self.zone)?;
         Some(Self {
             serial: zone.soa().and_then(|soa| serial(soa.first()?)),
             nsid: snapshot.identity.nsid.as_deref().map(<[u8]>::to_vec),
