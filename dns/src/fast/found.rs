@@ -42,10 +42,10 @@ const QUESTION: u16 = 12;
 pub(super) fn find<'z>(zones: &'z ZoneSet, asked: &Asked<'_>) -> Option<Found<'z>> {
     let ask = Ask {
         zones,
-        name: &asked.name,
+        name: asked.name,
         qtype: asked.qtype,
     };
-    match zones.seek(&asked.name)? {
+    match zones.seek(asked.name)? {
         Spot::At(zone, node) => {
             if let Some(cut) = node.cut() {
                 return ask.referral(zone, cut);

@@ -30,6 +30,7 @@ use crate::{
     listen::Fast,
     snapshot::Snapshot,
     steer,
+    zone::LowerName,
 };
 use found::Tail;
 use write::{Body, Opt};
@@ -42,6 +43,25 @@ pub fn answer(snapshot: &Snapshot, meta: &Meta, slot: &mut [u8], len: usize) -> 
     }
 }
 
+/// The same out of place, for streams: the reply stands in `out`.
+pub fn answer_into(
+    snapshot: &Snapshot,
+    meta: &Meta,
+    query: &[u8],
+    out: &mut Vec<u8>,
+) -> Option<Summary> {
+    out.clear();
+    out.extend_from_slice(query);
+    out.resize(query.len().max(LONGEST), 0);
+    let (len, summary) = prepared(snapshot, meta, out, query.len())?;
+    out.truncate(len);
+    Some(summary)
+}
+
+/// Longest reply over a stream that is made fast, in octets.
+const LONGEST: usize = 2048;
+
+#[inline]
 fn prepared(
     snapshot: &Snapshot,
     meta: &Meta,
@@ -49,7 +69,8 @@ fn prepared(
     len: usize,
 ) -> Option<(usize, Summary)> {
     let query = slot.get(..len)?;
-    let asked = read::read(query, meta.transport)?;
+    let mut name = LowerName::root();
+    let asked = read::read(query, meta.transport, &mut name)?;
     let identity = &*snapshot.identity;
     let judged = match asked.edns.and_then(|edns| edns.cookie) {
         None => cookie::ABSENT,

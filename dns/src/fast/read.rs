@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{Transport, opt::UDP_SIZE},
-    query::{Edns, HEADER_LEN, read_opt},
+    query::{Edns, HEADER_LEN},
     types::{class, rtype},
     zone::LowerName,
 };
@@ -12,7 +12,7 @@ const UDP_MIN: usize = 512;
 
 /// A query that may be answered fast.
 pub(super) struct Asked<'q> {
-    pub(super) name: LowerName,
+    pub(super) name: &'q LowerName,
     /// Length of the whole question in octets.
     pub(super) question: usize,
     pub(super) qtype: u16,
@@ -21,8 +21,13 @@ pub(super) struct Asked<'q> {
     pub(super) limit: usize,
 }
 
-/// `None` for anything unusual.
-pub(super) fn read(query: &[u8], transport: Transport) -> Option<Asked<'_>> {
+/// `None` for anything unusual. The name is put into `name`, which is the root.
+#[inline]
+pub(super) fn read<'q>(
+    query: &'q [u8],
+    transport: Transport,
+    name: &'q mut LowerName,
+) -> Option<Asked<'q>> {
     let (header, rest) = query.split_first_chunk::<HEADER_LEN>()?;
     // QR and opcode clear; one question, at most one record, in the additional section.
     let [_, _, flags, _, 0, 1, 0, 0, 0, 0, 0, additional @ 0..=1] = *header else {
@@ -31,7 +36,7 @@ pub(super) fn read(query: &[u8], transport: Transport) -> Option<Asked<'_>> {
     if flags & 0xf8 != 0 {
         return None;
     }
-    let name = LowerName::read(rest)?;
+    name.read(rest)?;
     let rest = rest.get(name.as_wire().len()..)?;
     let (&[type_hi, type_lo, class_hi, class_lo], rest) = rest.split_first_chunk()?;
     let qtype = u16::from_be_bytes([type_hi, type_lo]);
@@ -52,6 +57,20 @@ pub(super) fn read(query: &[u8], transport: Transport) -> Option<Asked<'_>> {
         edns,
         limit: limit(transport, edns.as_ref()),
     })
+}
+
+/// The OPT record that is all of `octets`: at the root, version 0.
+#[inline]
+fn read_opt(octets: &[u8]) -> Option<Edns<'_>> {
+    let (head, options) = octets.split_first_chunk::<11>()?;
+    let [0, 0, 41, size_hi, size_lo, _, 0, flags, _, hi, lo] = *head else {
+        return None;
+    };
+    if options.len() != usize::from(u16::from_be_bytes([hi, lo])) {
+        return None;
+    }
+    let size = u16::from_be_bytes([size_hi, size_lo]);
+    Edns::read(size, flags & 0x80 != 0, options)
 }
 
 /// As for every other reply: see `answer/reply.rs`.

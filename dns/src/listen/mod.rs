@@ -54,7 +54,7 @@ pub use sockets::{Bound, Handle, Kind};
 
 use crate::{
     abuse::{Gate, Limits},
-    answer::{self, Meta, Outcome, Summary},
+    answer::{self, Meta, Outcome, Summary, Transport},
     fast,
     metrics::{Labels, Metrics},
     query::DropReason,
@@ -160,6 +160,12 @@ impl Bound {
 
 impl Respond for Snapshot {
     fn respond(&self, query: &[u8], meta: &Meta, out: &mut Vec<u8>) -> Outcome {
+        // Over UDP the worker has tried it in place.
+        if meta.transport == Transport::Tcp
+            && let Some(summary) = fast::answer_into(self, meta, query, out)
+        {
+            return Outcome::Reply(summary);
+        }
         answer::respond(self, query, meta, out)
     }
 

@@ -33,6 +33,22 @@ pub struct Edns<'a> {
     pub cookie: Option<&'a [u8]>,
 }
 
+impl<'a> Edns<'a> {
+    /// The parts of an OPT record of version 0; `None` when an option is not in order.
+    #[inline]
+    pub(crate) fn read(udp_size: u16, dnssec_ok: bool, options: &'a [u8]) -> Option<Self> {
+        let mut edns = Self {
+            udp_size,
+            dnssec_ok,
+            ecs: None,
+            nsid: false,
+            cookie: None,
+        };
+        read_options(options, &mut edns)?;
+        Some(edns)
+    }
+}
+
 /// Reads an OPT record into `edns`, which is filled as far as the record could be read, so that
 /// a refusal carries an OPT record too.
 ///

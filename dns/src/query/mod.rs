@@ -239,19 +239,6 @@ fn read_body<'a>(message: &'a [u8], counts: [u8; 8], seen: &mut Seen<'a>) -> Res
     }
 }
 
-/// Reads a whole OPT record, root owner included, as [`parse`] does; `None` where it is anything
-/// else, or not in order.
-pub(crate) fn read_opt(octets: &[u8]) -> Option<Edns<'_>> {
-    let mut reader = Reader::new(octets, 0);
-    let record = reader.record()?;
-    let mut edns = None;
-    if record.rtype != rtype::OPT || !reader.is_at_end() {
-        return None;
-    }
-    edns::read(&record, &mut edns).ok()?;
-    edns
-}
-
 fn count_fields(octets: [u8; 8]) -> [u16; 4] {
     let [a, b, c, d, e, f, g, h] = octets;
     [[a, b], [c, d], [e, f], [g, h]].map(u16::from_be_bytes)

@@ -30,36 +30,43 @@ pub struct LowerName {
 impl LowerName {
     /// Takes an uncompressed wire form; `None` when it is none.
     pub fn from_wire(wire: &[u8]) -> Option<Self> {
-        Self::read(wire).filter(|name| name.len == wire.len())
+        let mut name = Self::root();
+        name.read(wire)?;
+        (name.len == wire.len()).then_some(name)
     }
 
-    /// Reads the uncompressed name at the start of `octets`; `None` when there is none.
-    pub(crate) fn read(octets: &[u8]) -> Option<Self> {
-        let mut name = Self::root();
-        let mut at = 0;
+    /// Becomes the uncompressed name at the start of `octets`; `None` when there is none. Only for
+    /// a [`LowerName::root`]: a name of this size is better filled in place than moved.
+    #[inline]
+    pub(crate) fn read(&mut self, octets: &[u8]) -> Option<()> {
+        let mut at = 0_usize;
         loop {
-            let length = usize::from(*octets.get(at)?);
-            *name.starts.get_mut(name.labels)? = u8::try_from(at).ok()?;
-            at += 1 + length;
+            let length = *octets.get(at)?;
+            // At most 255: checked below before the next round.
+            #[allow(clippy::cast_possible_truncation)]
+            {
+                *self.starts.get_mut(self.labels)? = at as u8;
+            }
+            at += 1 + usize::from(length);
             if length == 0 {
                 break;
             }
             if length > 63 || at >= MAX_NAME {
                 return None;
             }
-            name.labels += 1;
+            self.labels += 1;
         }
-        name.len = at;
-        name.octets
+        self.len = at;
+        self.octets
             .get_mut(..at)?
             .copy_from_slice(octets.get(..at)?);
         // Octets of length are below `A`. Whole blocks are faster than the exact length.
-        for block in name.octets.chunks_exact_mut(BLOCK).take(at.div_ceil(BLOCK)) {
+        for block in self.octets.chunks_exact_mut(BLOCK).take(at.div_ceil(BLOCK)) {
             if let Some(block) = block.first_chunk_mut::<BLOCK>() {
                 block.make_ascii_lowercase();
             }
         }
-        Some(name)
+        Some(())
     }
 
     /// `prefix` (labels without a root) in front of `suffix`; `None` when the result is longer
@@ -73,7 +80,9 @@ impl LowerName {
         Self::from_wire(whole.get(..len)?)
     }
 
-    fn root() -> Self {
+    /// The root.
+    #[inline]
+    pub(crate) fn root() -> Self {
         Self {
             octets: [0; MAX_NAME + 1],
             len: 1,

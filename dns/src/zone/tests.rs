@@ -1,5 +1,7 @@
 //! Lookups, by the section of the RFC that they test.
 
+use std::sync::Arc;
+
 use super::{
     Change, Lookup, LowerName, PlaceError, Zone, ZoneSet,
     testing::{builder, zone, zone_with},
@@ -330,6 +332,103 @@ fn names_that_cannot_be_services() {
     assert_eq!(place("@"), None);
     let twice = zone_with("example.com", lines, &["a", "A"]).err();
     assert_eq!(twice, Some(PlaceError::Taken));
+}
+
+const APEXES: [&str; 7] = [
+    "example.com",
+    "sub.example.com",
+    "x.sub.example.com",
+    "com",
+    "example.org",
+    "b.c.sub.example.com",
+    "alias.example.com",
+];
+
+/// A zone of one of a few shapes; `shape` also numbers its data.
+fn shaped(apex: &str, shape: u8) -> Arc<Zone> {
+    let lines = match shape % 4 {
+        0 => "",
+        1 => "sub NS ns.sub\nns.sub A 192.0.2.1\nc.sub DS x\nb.c.sub A 192.0.2.2",
+        2 => "*.sub A 192.0.2.3\nx.sub TXT a\na.b.c.sub A 192.0.2.4\nalias CNAME www",
+        _ => "*.example A 192.0.2.5\nsub.example DNAME example.org.\nx A 192.0.2.6",
+    };
+    zone(apex, &format!("@ TXT shape-{shape}\n{lines}"))
+}
+
+proptest::proptest! {
+    /// After any changes the index finds what a search through the zones one by one finds.
+    #[test]
+    fn any_changes_lead_where_the_zones_alone_lead(
+        batches in proptest::collection::vec(
+            proptest::collection::vec((0..APEXES.len(), proptest::option::of(0_u8..8)), 1..4),
+            1..6,
+        ),
+    ) {
+        let mut set = ZoneSet::new([]);
+        let mut zones: std::collections::BTreeMap<&str, Arc<Zone>> = Default::default();
+        for batch in batches {
+            let mut changes = Vec::new();
+            for (at, shape) in batch {
+                let apex = APEXES[at];
+                match shape {
+                    Some(shape) => {
+                        let zone = shaped(apex, shape);
+                        zones.insert(apex, zone.clone());
+                        changes.push(Change::Put(zone));
+                    }
+                    None => {
+                        zones.remove(apex);
+                        changes.push(Change::Remove(apex.parse().unwrap()));
+                    }
+                }
+            }
+            set = set.with(changes);
+            proptest::prop_assert_eq!(set.len(), zones.len());
+            proptest::prop_assert_eq!(set.iter().count(), zones.len());
+            same_as(&set, &zones);
+        }
+    }
+}
+
+/// Asks both for every name there could be.
+fn same_as(set: &ZoneSet, zones: &std::collections::BTreeMap<&str, Arc<Zone>>) {
+    let labels = [
+        "",
+        "x.",
+        "a.b.c.",
+        "b.c.",
+        "c.",
+        "ns.",
+        "nope.",
+        "sub.",
+        "q.sub.example.",
+    ];
+    for apex in APEXES.iter().chain(&["org", "test", "b.example.com"]) {
+        for label in labels {
+            let name = lower(&format!("{label}{apex}"));
+            for qtype in [A, DS, TXT] {
+                let above = |skip: usize| {
+                    let of = |zone: &&Arc<Zone>| zone.apex_wire() == name.suffix(skip);
+                    zones.values().find(of)
+                };
+                let from = |first: usize| (first..=name.labels()).find_map(above);
+                let nearest = match from(0) {
+                    Some(zone) if qtype == DS && zone.apex_labels() == name.labels() => {
+                        from(1).or(Some(zone))
+                    }
+                    other => other,
+                };
+                let found = set.lookup(&name, qtype);
+                assert_eq!(found.is_some(), nearest.is_some());
+                let (Some(found), Some(zone)) = (found, nearest) else {
+                    continue;
+                };
+                assert!(found.zone.is_same(zone));
+                let expected = format!("{:?}", zone.lookup(&name, qtype));
+                assert_eq!(format!("{:?}", found.lookup), expected, "{label}{apex}");
+            }
+        }
+    }
 }
 
 /// Row 11: the deepest names there are cost a handful of probes.
