@@ -10,7 +10,7 @@ use crate::{
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
         read_cookies, read_geo, read_log, read_networks, read_pool, read_pop, read_rate_limit,
-        read_server, read_steering, read_test, read_zone,
+        read_server, read_steering, read_test, read_zone, read_zone_folders,
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
@@ -18,8 +18,9 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 8] = [
+const MAIN_ONLY: [&str; 9] = [
     "include",
+    "zone_folders",
     "server",
     "admin",
     "log",
@@ -89,6 +90,7 @@ struct Parts<'a> {
     pops: Vec<Table<'a>>,
     pools: Vec<Table<'a>>,
     zones: Vec<Table<'a>>,
+    zone_folders: Option<Value<'a>>,
     tests: Vec<Table<'a>>,
     /// The main file's root, to point at when something is missing altogether.
     main: Option<At<'a>>,
@@ -102,6 +104,7 @@ impl<'a> Parts<'a> {
             if let Some(value) = root.get("include", "[\"conf.d/*.toml\"]") {
                 judge_include(&value, include);
             }
+            self.zone_folders = root.get("zone_folders", "[\"zones\"]");
             let section = |key, example| root.get(key, example).and_then(|v: Value<'a>| v.table());
             self.server = section("server", "{ nsid = \"fra1\" }");
             self.admin = section("admin", "{ listen = \"127.0.0.1:9153\" }");
@@ -205,7 +208,9 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         .into_iter()
         .map(|t| read_pool(t, &pops, &checks))
         .collect();
-    if parts.zones.is_empty() && !sink.incomplete.get() {
+    let zone_folders = parts.zone_folders.as_ref().map(read_zone_folders);
+    let zoneless = parts.zones.is_empty() && zone_folders.is_none();
+    if zoneless && !sink.incomplete.get() {
         miss_zones(parts.main.as_ref(), sink);
     }
     let zones = read_zones(parts.zones, &pools, &steering);
@@ -244,6 +249,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         pops: pops_read,
         pools: pools_read,
         zones,
+        zone_folders: zone_folders.unwrap_or_default(),
         tests,
         bgp,
     }

@@ -45,18 +45,17 @@ pub fn load(path: &Path) -> Result<Config, Diagnostics> {
 }
 
 /// Reads copies that stand below `root` in place of the files themselves. `path` and every path in
-/// the result are the originals', except those of data that the copies include: zone files, geo
-/// databases and CA files lead below `root`.
+/// the result are the originals', except those of data that the copies include: geo databases and
+/// CA files lead below `root`. Zone files are kept by their own paths.
 ///
 /// # Errors
 /// Every mistake found in any of the files, in reading order.
 pub fn load_below(path: &Path, root: &Path) -> Result<Config, Diagnostics> {
     let mut config = read(path, Some(root))?;
     let geo = config.geo.city.iter_mut().chain(&mut config.geo.asn);
-    let zones = config.zones.iter_mut().map(|zone| &mut zone.file);
     let roots = config.checks.iter_mut().filter_map(Check::ca_file_mut);
     let named = config.named_files.iter_mut().map(|named| &mut named.path);
-    for file in geo.chain(zones).chain(roots).chain(named) {
+    for file in geo.chain(roots).chain(named) {
         *file = files::below(Some(root), file);
     }
     Ok(config)
@@ -137,6 +136,7 @@ mod tests {
             Path::new("/etc/meridian/state")
         );
         assert_eq!(config.geo.city, [root.join("geo/city.mmdb")]);
-        assert_eq!(config.zones[0].file, root.join("etc/meridian/example.zone"));
+        let zone = Path::new("/etc/meridian/example.zone");
+        assert_eq!(config.zones[0].file, zone);
     }
 }

@@ -796,3 +796,15 @@ fn a_key_that_is_only_named_is_not_read() {
     let auth = BgpAuth::Md5(SecretFile { path, secret: None });
     assert_eq!(bgp.unwrap().peers[0].auth, auth);
 }
+
+#[test]
+fn folders_of_zones_stand_in_place_of_entries() {
+    let text = "zone_folders = [\"zones\", \"/srv/more\"]\n";
+    let config = meridian_config::parse(text, Path::new("/etc/meridian/meridian.toml")).unwrap();
+    let folders: Vec<_> = config.zone_folders.iter().map(|f| &f.path).collect();
+    assert_eq!(
+        folders,
+        [Path::new("/etc/meridian/zones"), Path::new("/srv/more")]
+    );
+    assert!(config.zones.is_empty());
+}

@@ -110,14 +110,14 @@ fn admin_files(config: &Config) -> Diagnostics {
 fn summary(config: &Config, built: &Built) -> Summary {
     Summary {
         ok: true,
-        zones: config.zones.len(),
+        zones: built.zones.len(),
         services: config.zones.iter().map(|z| z.services.len()).sum(),
         pools: config.pools.len(),
         pops: config.pops.len(),
         endpoints: config.pops.iter().map(|p| p.endpoints.len()).sum(),
         checks: config.checks.len(),
         tests: config.tests.len(),
-        files: built.files.len(),
+        files: built.files.len() + built.files.included().len(),
         unused: unused(config),
     }
 }

@@ -282,7 +282,6 @@ fn assemble(
     );
     metrics.overrides(&store.current());
     metrics.published(1, 0.0);
-    let signature = loaded.seen.clone();
     let admin_copy = sockets
         .admin
         .try_clone()
@@ -302,8 +301,8 @@ fn assemble(
         registry,
         metrics,
         reload: tokio::sync::Mutex::new(Looked {
-            signature: signature.clone(),
-            also: Vec::new(),
+            signature: loaded.seen.clone(),
+            ..Looked::default()
         }),
         publishing: tokio::sync::Mutex::default(),
         condition: Mutex::new(Condition::default()),
@@ -332,7 +331,7 @@ fn assemble(
         runtime.condition(|condition| condition.overrides_lost = Some(problem.clone()));
         runtime.record(NewEvent::new(EventKind::Alarm, problem));
     }
-    runtime.keep_last_good(loaded, signature);
+    runtime.keep_last_good(loaded);
     Ok(runtime)
 }
 

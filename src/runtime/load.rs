@@ -3,21 +3,37 @@
 //! ```text
 //! config::load → geo (reused, opened, or the last good copy) → dns::build → steering tests
 //! ```
+//!
+//! Zones are read as far as they have changed, see [`meridian_dns::build`]; a change of zone files
+//! alone leaves everything else as it is.
 
 use std::{
+    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
+    time::{Duration, SystemTime},
 };
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostics, Geo};
-use meridian_dns::{build::Built, snapshot::Identity};
+use meridian_dns::{
+    build::{self, Before, Built, Means},
+    snapshot::Identity,
+    zone::master::{Disk, Texts},
+};
 use meridian_geo_data::ClientMap;
 
 use super::{
     last_good::{LastGood, Restored},
     watch::{Signature, Watched},
 };
+
+/// File systems stamp with a clock that may be this far behind (a tick of the kernel at 100 Hz,
+/// doubled).
+pub(super) const CLOCK_STEP: Duration = Duration::from_millis(20);
+
+/// Most zone files of a refused configuration that are looked at: mending one shows at once.
+const NEW_ZONES: usize = 10_000;
 
 /// One whole, checked state.
 pub struct Loaded {
@@ -46,7 +62,6 @@ impl Loaded {
     /// Files whose change means a reload.
     pub fn watched(&self) -> Watched {
         let mut files = named(&self.config);
-        files.extend(self.built.files.iter().cloned());
         if let Some(root) = &self.copies {
             // What an operator mends are the originals.
             for file in &mut files {
@@ -58,6 +73,7 @@ impl Loaded {
         Watched {
             files,
             patterns: self.config.include_patterns.clone(),
+            zones: Some(self.built.files.clone()),
         }
     }
 }
@@ -83,10 +99,21 @@ pub fn load(
     watched.files = named(&config);
     let looks = watched.signature().since(&first);
     let opened = open_clients(&config, before, last_good);
+    let disk = disk(at);
+    let before = before.filter(|before| before.copies.is_none());
+    let sources = Sources {
+        texts: &disk,
+        // The others answer queries meanwhile.
+        workers: match before {
+            Some(_) => (cores() - 1).max(1),
+            None => cores(),
+        },
+        copies: None,
+    };
     // Mistakes in zones are worth telling together with those in geo data.
     match opened {
         Ok(opened) => {
-            let loaded = finish(config, opened, at, None)?;
+            let loaded = finish(config, opened, at, before, &sources)?;
             // What only reading told of, such as an included file, is doubted by the clock.
             let last = loaded.watched().signature().doubting(at.into());
             let seen = last.since(&looks);
@@ -94,12 +121,40 @@ pub fn load(
         }
         Err(mut mistakes) => {
             if let Ok(clients) = ClientMap::open(&without_databases(&config.geo)) {
-                let built = meridian_dns::build::build(&config, Arc::new(clients));
+                let built = build::build(&config, Arc::new(clients));
                 mistakes.extend(built.err().unwrap_or_default());
             }
             Err(config.blame(mistakes))
         }
     }
+}
+
+/// Reads zone files again that have changed, come or gone; everything else is as in `before`.
+///
+/// # Errors
+/// Every mistake found; nothing has been changed.
+pub fn load_zones(
+    before: &Loaded,
+    paths: &[PathBuf],
+    at: Timestamp,
+) -> Result<Loaded, Diagnostics> {
+    let means = Means {
+        texts: &disk(at),
+        workers: (cores() - 1).max(1),
+    };
+    let built = build::with_files(&before.config, &before.built, paths, means)
+        .map_err(|mistakes| before.config.blame(mistakes))?;
+    Ok(Loaded {
+        config: before.config.clone(),
+        clients: before.clients.clone(),
+        built,
+        at,
+        last_good: before.last_good,
+        geo_broken: before.geo_broken.clone(),
+        seen: before.seen.clone(),
+        geo_signature: before.geo_signature.clone(),
+        copies: before.copies.clone(),
+    })
 }
 
 /// Loads from the last good copies.
@@ -115,22 +170,55 @@ pub fn load_last_good(restored: &Restored, at: Timestamp) -> Result<Loaded, Diag
         broken: None,
         signature: Signature::default(),
     };
-    let loaded = finish(config, opened, at, Some(restored.root.clone()))?;
+    let sources = Sources {
+        texts: restored,
+        workers: cores(),
+        copies: Some(restored.root.clone()),
+    };
+    let loaded = finish(config, opened, at, None, &sources)?;
     let seen = loaded.watched().signature().doubting(at.into());
     Ok(Loaded { seen, ..loaded })
 }
 
-/// Files that a state would be made from that was refused: those that its configuration names,
-/// and those with mistakes. Their change is worth another look.
-pub fn files_of_refused(path: &Path, mistakes: &Diagnostics) -> Vec<PathBuf> {
-    let mut files = meridian_config::load(path).map_or_else(|_| Vec::new(), |c| named(&c));
-    files.extend(mistakes.0.iter().map(|mistake| mistake.file.clone()));
+/// The operator's files. Those that changed just now are doubted: file systems stamp with a clock
+/// that may be this far behind (a tick of the kernel at 100 Hz, doubled).
+fn disk(at: Timestamp) -> Disk {
+    let since = SystemTime::from(at).duration_since(SystemTime::UNIX_EPOCH);
+    Disk {
+        doubt: Some(since.unwrap_or_default().saturating_sub(CLOCK_STEP)),
+    }
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Where zones are read from.
+struct Sources<'a> {
+    texts: &'a dyn Texts,
+    workers: usize,
+    /// The folder that the files of the configuration stand below, when they are copies.
+    copies: Option<PathBuf>,
+}
+
+/// Files that a state would be made from that was refused, beside zone files of the state in
+/// force: those that its configuration names, and those with mistakes. Their change is worth
+/// another look.
+pub fn files_of_refused(path: &Path, before: &Loaded, mistakes: &Diagnostics) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = mistakes.0.iter().map(|one| one.file.clone()).collect();
+    if let Ok(config) = meridian_config::load(path) {
+        files.extend(named(&config));
+        let zones = config.zones.iter().map(|zone| &zone.file);
+        let new = zones.filter(|file| !before.built.files.concerns(file));
+        files.extend(new.take(NEW_ZONES).cloned());
+        files.extend(config.zone_folders.iter().map(|folder| folder.path.clone()));
+    }
     files.sort_unstable();
     files.dedup();
     files
 }
 
-/// Every file that the last good copy must hold.
+/// Every file that the last good copy must hold, beside the zones.
 pub fn files_to_keep(loaded: &Loaded) -> Vec<PathBuf> {
     let mut files = loaded.watched().files;
     let secrets = secret_files(&loaded.config);
@@ -150,12 +238,22 @@ fn finish(
     config: Config,
     opened: Opened,
     at: Timestamp,
-    copies: Option<PathBuf>,
+    before: Option<&Loaded>,
+    sources: &Sources<'_>,
 ) -> Result<Loaded, Diagnostics> {
+    let copies = sources.copies.clone();
     let mut mistakes = meridian_health_prober::validate(&config)
         .err()
         .unwrap_or_default();
-    let mut built = match meridian_dns::build::build(&config, opened.clients.clone()) {
+    let before = before.map(|before| Before {
+        config: &before.config,
+        built: &before.built,
+    });
+    let means = Means {
+        texts: sources.texts,
+        workers: sources.workers,
+    };
+    let mut built = match build::rebuild(&config, opened.clients.clone(), before, means) {
         Ok(built) => built,
         Err(more) => {
             mistakes.extend(more);
@@ -194,7 +292,7 @@ fn open_clients(
 ) -> Result<Opened, Diagnostics> {
     let watched = Watched {
         files: geo_files(&config.geo),
-        patterns: Vec::new(),
+        ..Watched::default()
     };
     // Taken before reading: a change while reading shows at the next look.
     let signature = watched.signature();
@@ -239,10 +337,10 @@ fn geo_files(geo: &Geo) -> Vec<PathBuf> {
     geo.city.iter().chain(&geo.asn).cloned().collect()
 }
 
-/// The files of the configuration, and those that it names and that a reload reads again.
+/// The files of the configuration, and those that it names and that a reload reads again, beside
+/// the zones.
 fn named(config: &Config) -> Vec<PathBuf> {
     let mut files = config.files.clone();
-    files.extend(config.zones.iter().map(|zone| zone.file.clone()));
     files.extend(geo_files(&config.geo));
     let authorities = config.checks.iter().filter_map(|check| check.ca_file());
     files.extend(authorities.cloned());

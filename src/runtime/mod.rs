@@ -11,6 +11,7 @@
 pub mod boot;
 pub mod describe;
 pub mod events;
+mod inotify;
 pub mod last_good;
 pub mod limits;
 pub mod load;

@@ -1,9 +1,14 @@
 //! One writer of the snapshot: whatever changes (files, verdicts, overrides), the new whole is
 //! built beside the old one and swapped in; queries load it and never wait.
+//!
+//! What was in force before is kept until no query uses it any more, and freed here: a packet worker
+//! never frees a million zones.
 
 use std::{
+    any::Any,
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -31,7 +36,14 @@ pub struct Publisher {
     current: Arc<ArcSwap<Snapshot>>,
     gate: Arc<Gate>,
     inputs: Mutex<Inputs>,
+    retired: mpsc::Sender<Retired>,
 }
+
+/// Something that was in force: the last of it is not dropped by those who use it.
+type Retired = Arc<dyn Any + Send + Sync>;
+
+/// Time between looks at whether something retired is still in use.
+const RETIRED_LOOK: Duration = Duration::from_secs(1);
 
 /// What the snapshot in force was made of.
 struct Inputs {
@@ -41,7 +53,8 @@ struct Inputs {
     excluded: Option<String>,
     generation: u64,
     pops: BTreeMap<String, PopState>,
-    levels: BTreeMap<String, Level>,
+    /// By number of the service.
+    levels: Vec<Level>,
 }
 
 impl Publisher {
@@ -61,6 +74,7 @@ impl Publisher {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
             gate,
             inputs: Mutex::new(inputs),
+            retired: free_in_background(),
         }
     }
 
@@ -88,6 +102,18 @@ impl Publisher {
         self.publish(None, None, teller);
     }
 
+    /// Publishes a state of which only zones are new.
+    pub fn zones(&self, loaded: Arc<Loaded>, teller: &Teller<'_>) {
+        self.publish(Some(loaded), None, teller);
+    }
+
+    /// Takes a state that gives the same answers: only how its files look is new.
+    pub fn looked(&self, loaded: Arc<Loaded>) {
+        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut inputs.loaded, loaded);
+        self.retire(before);
+    }
+
     /// Publishes a new state together with the health of its targets.
     pub fn loaded(&self, loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
         self.publish(Some(loaded), Some(health), teller);
@@ -101,9 +127,7 @@ impl Publisher {
     ) {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let started = (teller.clock)();
-        if let Some(loaded) = loaded {
-            inputs.loaded = loaded;
-        }
+        let before = loaded.map(|loaded| std::mem::replace(&mut inputs.loaded, loaded));
         if let Some(health) = health {
             inputs.health = health;
         }
@@ -113,16 +137,51 @@ impl Publisher {
         let levels = service_levels(&inputs.loaded, &snapshot.view);
         self.gate.prepare(&snapshot.identity.limits);
         // Swapped before anything is told: the first changed answer waits for nobody.
-        self.current.store(Arc::new(snapshot));
+        let snapshot = self.current.swap(Arc::new(snapshot));
         let took = (teller.clock)().saturating_sub(started);
         teller
             .metrics
             .published(inputs.generation, took.as_secs_f64());
         let pops = pop_states(&inputs.loaded, &inputs.health);
-        teller.tell(&inputs, &pops, &levels);
+        teller.tell(&inputs, before.as_deref(), &pops, &levels);
         inputs.pops = pops;
         inputs.levels = levels;
+        self.retire(snapshot);
+        if let Some(before) = before {
+            self.retire(before);
+        }
     }
+
+    fn retire(&self, what: Retired) {
+        // Without the thread it is freed by its last user.
+        let _ = self.retired.send(what);
+    }
+}
+
+/// A thread that drops what nobody else uses any more; it ends when the sender is dropped.
+fn free_in_background() -> mpsc::Sender<Retired> {
+    let (sender, retired) = mpsc::channel::<Retired>();
+    let work = move || {
+        let mut in_use: Vec<Retired> = Vec::new();
+        loop {
+            match retired.recv_timeout(RETIRED_LOOK) {
+                Ok(one) => in_use.push(one),
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+            }
+            in_use.extend(retired.try_iter());
+            in_use.retain(|one| Arc::strong_count(one) > 1);
+            if in_use.is_empty() {
+                let Ok(one) = retired.recv() else { return };
+                in_use.push(one);
+            }
+        }
+    };
+    let thread = thread::Builder::new().name("retired".to_owned());
+    if let Err(error) = thread.spawn(work) {
+        tracing::warn!(%error, "old snapshots are freed by their last user");
+    }
+    sender
 }
 
 fn build(
@@ -179,10 +238,8 @@ pub fn services(loaded: &Loaded, view: &View) -> Vec<ServiceStatus> {
         .collect()
 }
 
-fn service_levels(loaded: &Loaded, view: &View) -> BTreeMap<String, Level> {
-    with_levels(loaded, view)
-        .map(|(s, level)| (s.name.to_string(), level))
-        .collect()
+fn service_levels(loaded: &Loaded, view: &View) -> Vec<Level> {
+    with_levels(loaded, view).map(|(_, level)| level).collect()
 }
 
 fn with_levels<'a>(
@@ -218,12 +275,14 @@ pub struct Teller<'a> {
 }
 
 impl Teller<'_> {
-    /// Tells what differs from the publication before; `inputs` still holds its states.
+    /// Tells what differs from the publication before; `inputs` still holds its states, and
+    /// `before` what they are the states of, where that is no more in force.
     fn tell(
         &self,
         inputs: &Inputs,
+        before: Option<&Loaded>,
         pops: &BTreeMap<String, PopState>,
-        levels: &BTreeMap<String, Level>,
+        levels: &[Level],
     ) {
         for (pop, state) in pops {
             let was = inputs.pops.get(pop).copied().unwrap_or(PopState::Unknown);
@@ -231,10 +290,20 @@ impl Teller<'_> {
                 self.failover(pop, *state);
             }
         }
-        for (service, level) in levels {
+        let steering = &inputs.loaded.built.steering;
+        let then = before.map_or(steering, |before| &before.built.steering);
+        let renumbered = !Arc::ptr_eq(steering, then);
+        for (number, (service, level)) in (0_u32..).zip(steering.services().iter().zip(levels)) {
+            let number = match renumbered {
+                true => then
+                    .service_by_name(&service.name)
+                    .filter(|id| then.service(*id).is_some_and(|s| s.name == service.name)),
+                false => Some(ServiceId(number)),
+            };
+            let was = number.and_then(|number| inputs.levels.get(number.0 as usize));
             // A new service starts where it is; only a move is worth telling.
-            if inputs.levels.get(service).is_some_and(|was| was != level) {
-                self.level(service, *level);
+            if was.is_some_and(|was| was != level) {
+                self.level(&service.name.to_string(), *level);
             }
         }
         self.metrics.overrides(&inputs.health.overrides);

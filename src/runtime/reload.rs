@@ -15,9 +15,9 @@ use serde::Serialize;
 use super::{
     Runtime, describe,
     events::{EventKind, NewEvent},
-    load::{self, Loaded},
+    load::{self, CLOCK_STEP, Loaded},
     monotonic,
-    watch::{Signature, Watched},
+    watch::{Known, Refused, Signature, Watched},
 };
 
 /// Time that the prober gets to lay its verdicts out for a new configuration. It takes
@@ -34,10 +34,6 @@ pub enum Cause {
     /// A named file changed.
     FileChange,
 }
-
-/// File systems stamp with a clock that may be this far behind (a tick of the kernel at 100 Hz,
-/// doubled).
-const CLOCK_STEP: Duration = Duration::from_millis(20);
 
 impl Cause {
     fn describe(&self) -> String {
@@ -68,6 +64,20 @@ pub(super) struct Looked {
     /// Files beyond those of the state in force, when the attempt was refused: mending one of them
     /// may mend the whole.
     pub(super) also: Vec<PathBuf>,
+    /// Zone files that differ from the state in force, because they were refused.
+    pub(super) refused: Refused,
+    /// The whole was refused: a change of zones alone is no way round that.
+    pub(super) whole_refused: bool,
+}
+
+impl Looked {
+    /// What the watcher compares with.
+    pub(super) fn known(&self) -> Known {
+        Known {
+            signature: self.signature.clone(),
+            refused: self.refused.clone(),
+        }
+    }
 }
 
 impl Runtime {
@@ -85,26 +95,98 @@ impl Runtime {
             Ok(next) => Arc::new(next),
             Err(mistakes) => {
                 self.refuse(&cause, &mistakes);
-                looked.also = self.files_of_refused(&mistakes).await;
+                looked.also = self.files_of_refused(before.clone(), &mistakes).await;
                 // A file that nobody watched before may have come or changed since it was read.
                 let now = self.watched(&looked.also).signature();
                 looked.signature = now.since(&seen).doubting(began);
+                looked.refused = refused_zones(before, began).await;
+                looked.whole_refused = true;
                 return Err(mistakes);
             }
         };
         *looked = Looked {
             signature: next.seen.clone(),
-            also: Vec::new(),
+            ..Looked::default()
         };
         let needs_restart = needs_restart(&self.0.booted, &next.config);
         self.put_in_force(next.clone(), &cause, &needs_restart)
             .await;
-        self.keep_last_good(next.clone(), next.seen.clone());
+        self.keep_last_good(next.clone());
         Ok(Reloaded {
             generation: self.snapshot().generation,
             needs_restart,
             geo_broken: next.geo_broken.clone(),
         })
+    }
+
+    /// Reads zone files again that have changed, come or gone, and puts the zones in force.
+    ///
+    /// # Errors
+    /// Every mistake found; the old state answers on.
+    pub(super) async fn reload_zones(&self, mut paths: Vec<PathBuf>) -> Result<(), Diagnostics> {
+        let mut looked = self.0.reload.lock().await;
+        let (before, _) = self.0.publisher.inputs();
+        if looked.whole_refused || before.last_good {
+            drop(looked);
+            return self.reload(Cause::FileChange).await.map(drop);
+        }
+        // What was refused with others may be right with these.
+        paths.extend(looked.refused.paths().cloned());
+        paths.sort_unstable();
+        paths.dedup();
+        let began = SystemTime::from(Timestamp::now()) - CLOCK_STEP;
+        match self.load_zones(before.clone(), paths.clone()).await {
+            Ok(next) => {
+                looked.refused = Refused::default();
+                self.put_zones_in_force(&before, Arc::new(next), &paths);
+                Ok(())
+            }
+            Err(mistakes) => {
+                self.refuse(&Cause::FileChange, &mistakes);
+                looked.refused = Refused::now(paths, since_epoch(began));
+                Err(mistakes)
+            }
+        }
+    }
+
+    fn put_zones_in_force(&self, before: &Loaded, next: Arc<Loaded>, paths: &[PathBuf]) {
+        let inner = &self.0;
+        let same = Arc::ptr_eq(&before.built.zones, &next.built.zones);
+        let refused = self.condition(|condition| condition.refused.take());
+        if same {
+            // Touched, or mended back: only how the files look is new.
+            inner.publisher.looked(next.clone());
+        } else {
+            inner.publisher.zones(next.clone(), &self.teller());
+        }
+        if !same || refused.is_some() {
+            let geo_broken = next.geo_broken.is_some();
+            inner
+                .metrics
+                .loaded(next.at, next.clients.databases(), geo_broken);
+            let message = format!("reloaded (a file changed): {}", listed(paths));
+            self.record(NewEvent::new(EventKind::Reload, message));
+        }
+        self.keep_last_good(next);
+    }
+
+    async fn load_zones(
+        &self,
+        before: Arc<Loaded>,
+        paths: Vec<PathBuf>,
+    ) -> Result<Loaded, Diagnostics> {
+        let work = move || load::load_zones(&before, &paths, Timestamp::now());
+        let result = tokio::task::spawn_blocking(work).await;
+        result.unwrap_or_else(|_| Err(self.failed_inside()))
+    }
+
+    fn failed_inside(&self) -> Diagnostics {
+        Diagnostic::of_file(
+            &self.0.config_path,
+            "reading the configuration failed inside Meridian",
+            "please report this with the file; the old configuration stays in force",
+        )
+        .into()
     }
 
     /// What is watched: the files of the state in force, and `also` others.
@@ -114,9 +196,9 @@ impl Runtime {
         watched
     }
 
-    async fn files_of_refused(&self, mistakes: &Diagnostics) -> Vec<PathBuf> {
+    async fn files_of_refused(&self, before: Arc<Loaded>, mistakes: &Diagnostics) -> Vec<PathBuf> {
         let (path, mistakes) = (self.0.config_path.clone(), mistakes.clone());
-        let work = move || load::files_of_refused(&path, &mistakes);
+        let work = move || load::files_of_refused(&path, &before, &mistakes);
         tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
@@ -124,16 +206,9 @@ impl Runtime {
         let path = self.0.config_path.clone();
         let last_good = self.0.last_good.clone();
         let work = move || load::load(&path, Some(&before), Some(&last_good), Timestamp::now());
-        match tokio::task::spawn_blocking(work).await {
-            Ok(result) => result,
-            // A panic while reading files must not take the server down.
-            Err(_) => Err(Diagnostic::of_file(
-                &self.0.config_path,
-                "reading the configuration failed inside Meridian",
-                "please report this with the file; the old configuration stays in force",
-            )
-            .into()),
-        }
+        let result = tokio::task::spawn_blocking(work).await;
+        // A panic while reading files must not take the server down.
+        result.unwrap_or_else(|_| Err(self.failed_inside()))
     }
 
     async fn put_in_force(&self, next: Arc<Loaded>, cause: &Cause, needs_restart: &[&str]) {
@@ -201,23 +276,18 @@ impl Runtime {
 
     /// Copies the files of a state in the background; a copy that cannot be kept is an alarm, not
     /// a reason to refuse the state.
-    pub(super) fn keep_last_good(&self, loaded: Arc<Loaded>, read: Signature) {
+    pub(super) fn keep_last_good(&self, loaded: Arc<Loaded>) {
         // A database that is itself a copy must not replace the copy of the real one.
         if loaded.last_good || loaded.geo_broken.is_some() {
             return;
         }
         let runtime = self.clone();
         self.0.tasks.spawn_blocking(move || {
-            let files = load::files_to_keep(&loaded);
-            // A newer state, or files that have changed since, make this copy pointless.
-            let is_valid = || {
-                Arc::ptr_eq(&runtime.0.publisher.inputs().0, &loaded)
-                    && loaded.watched().signature() == read
-            };
+            let is_newest = || Arc::ptr_eq(&runtime.0.publisher.inputs().0, &loaded);
             let kept = runtime
                 .0
                 .last_good
-                .save(&runtime.0.config_path, &files, is_valid);
+                .save(&runtime.0.config_path, &loaded, is_newest);
             let problem = kept
                 .err()
                 .map(|error| format!("the last good state could not be kept: {error}"));
@@ -227,6 +297,31 @@ impl Runtime {
             }
         });
     }
+}
+
+/// The zone files that differ from those of the state in force, as they look now.
+pub(super) async fn refused_zones(before: Arc<Loaded>, began: SystemTime) -> Refused {
+    let work = move || {
+        let disk = meridian_dns::zone::master::Disk::default();
+        Refused::now(before.built.files.differing(&disk), since_epoch(began))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+fn since_epoch(time: SystemTime) -> Duration {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+/// Files in words, the first few by name.
+fn listed(paths: &[PathBuf]) -> String {
+    const NAMED: usize = 3;
+    let named = paths.iter().take(NAMED);
+    let mut text: Vec<String> = named.map(|path| path.display().to_string()).collect();
+    if paths.len() > NAMED {
+        text.push(format!("{} more", paths.len() - NAMED));
+    }
+    text.join(", ")
 }
 
 /// Keys that take effect only at the next start, where they differ from those at the last one.

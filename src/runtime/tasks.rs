@@ -9,7 +9,8 @@ use super::{
     Cause, Runtime,
     describe::verdict_name,
     events::{EventKind, NewEvent},
-    watch::Watch,
+    reload::refused_zones,
+    watch::{Seen, Watch},
 };
 
 impl Runtime {
@@ -106,16 +107,23 @@ impl Runtime {
 
     async fn follow_files(self) {
         let mut watch = Watch::start();
+        let (loaded, _) = self.0.publisher.inputs();
+        if loaded.last_good {
+            let began = loaded.at.into();
+            let refused = refused_zones(loaded, began).await;
+            self.0.reload.lock().await.refused = refused;
+        }
         loop {
             let (watched, known) = {
                 let looked = self.0.reload.lock().await;
-                (self.watched(&looked.also), looked.signature.clone())
+                (self.watched(&looked.also), looked.known())
             };
-            let seen = watch.changed(&watched, &known).await;
-            // A signal or the API may have loaded the same change meanwhile.
-            if self.0.reload.lock().await.signature != seen {
-                // The mistakes are in log, events, metrics and status.
-                let _ = self.reload(Cause::FileChange).await;
+            // The mistakes are in log, events, metrics and status.
+            match watch.changed(&watched, &known).await {
+                Seen::Zones(paths) => drop(self.reload_zones(paths).await),
+                // A signal or the API may have loaded the same change meanwhile.
+                Seen::Files(seen) if self.0.reload.lock().await.signature == seen => {}
+                Seen::Files(_) => drop(self.reload(Cause::FileChange).await),
             }
         }
     }

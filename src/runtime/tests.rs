@@ -351,3 +351,146 @@ async fn damaged_overrides_are_an_alarm_and_are_set_aside() {
     assert!(runtime.status().alarms.is_empty());
     runtime.shutdown().await;
 }
+
+/// A world with a folder of zones beside the entry.
+fn with_folder() -> World {
+    let world = World::new();
+    fs::create_dir(world.path("zones")).unwrap();
+    for name in ["a.example", "b.example", "c.example"] {
+        fs::write(world.path(&format!("zones/{name}.zone")), ZONE).unwrap();
+    }
+    let text = fs::read_to_string(world.config()).unwrap();
+    fs::write(
+        world.config(),
+        format!("zone_folders = [\"zones\"]\n{text}"),
+    )
+    .unwrap();
+    world
+}
+
+/// The serial of a zone in force; nothing when it is not served.
+fn serial(runtime: &Runtime, zone: &str) -> Option<u32> {
+    let snapshot = runtime.snapshot();
+    let name: Name = zone.parse().unwrap();
+    let lower = meridian_dns::zone::LowerName::from(&name);
+    let found = snapshot.zones.find(&lower, 6)?;
+    let soa = (found.apex() == name).then(|| found.soa())??.first()?;
+    let serial = soa.get(soa.len() - 20..)?.first_chunk::<4>()?;
+    Some(u32::from_be_bytes(*serial))
+}
+
+fn with_serial(serial: u32) -> String {
+    ZONE.replace("hostmaster 1", &format!("hostmaster {serial}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zone_of_a_folder_comes_changes_and_goes_alone() {
+    let world = with_folder();
+    let runtime = world.start().await.unwrap();
+    assert_eq!(runtime.snapshot().zones.len(), 4);
+    let config = runtime.config();
+    let path = |name: &str| world.path(&format!("zones/{name}.zone"));
+    fs::write(path("a.example"), with_serial(2)).unwrap();
+    until("the change is in force", || {
+        serial(&runtime, "a.example") == Some(2)
+    })
+    .await;
+    fs::write(world.path("new"), with_serial(7)).unwrap();
+    fs::rename(world.path("new"), path("d.example")).unwrap();
+    until("the new zone is in force", || {
+        serial(&runtime, "d.example") == Some(7)
+    })
+    .await;
+    fs::remove_file(path("b.example")).unwrap();
+    until("the zone has gone", || {
+        serial(&runtime, "b.example").is_none()
+    })
+    .await;
+    assert_eq!(serial(&runtime, "c.example"), Some(1));
+    assert!(
+        Arc::ptr_eq(&config, &runtime.config()),
+        "the rest is not read again"
+    );
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_zone_among_others_changes_nothing_until_it_is_mended() {
+    let world = with_folder();
+    let runtime = world.start().await.unwrap();
+    fs::write(world.path("zones/a.example.zone"), "@ SOA").unwrap();
+    until("the mistake is told", || {
+        let refused = runtime.status().config.refused.unwrap_or_default();
+        refused.contains("a.example.zone:1")
+    })
+    .await;
+    fs::write(world.path("zones/b.example.zone"), with_serial(2)).unwrap();
+    let refusals = || {
+        let text = prometheus::TextEncoder::new();
+        text.encode_to_string(&runtime.metrics()).unwrap()
+    };
+    until("the other change is refused with it", || {
+        runtime
+            .events()
+            .recent()
+            .iter()
+            .filter(|event| event.kind == EventKind::ReloadRefused)
+            .count()
+            >= 2
+    })
+    .await;
+    assert!(refusals().contains("meridian_config_last_reload_successful 0"));
+    assert_eq!(serial(&runtime, "a.example"), Some(1));
+    assert_eq!(serial(&runtime, "b.example"), Some(1));
+    fs::write(world.path("zones/a.example.zone"), with_serial(3)).unwrap();
+    until("both are in force", || {
+        (serial(&runtime, "a.example"), serial(&runtime, "b.example")) == (Some(3), Some(2))
+    })
+    .await;
+    assert!(runtime.status().config.last_reload_successful);
+    runtime.shutdown().await;
+}
+
+/// Waits until the last good state has these octets in it.
+async fn kept_with(state: &Path, text: &str) {
+    let pack = state.join("last-good/zones.pack");
+    until("the last good state is kept", || {
+        let octets = fs::read(&pack).unwrap_or_default();
+        state.join("last-good/current").exists()
+            && octets.windows(text.len()).any(|w| w == text.as_bytes())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn row_6_zones_of_a_folder_boot_from_the_last_good_state() {
+    let world = with_folder();
+    let runtime = world.start().await.unwrap();
+    kept(&world.path("state")).await;
+    fs::write(world.path("zones/a.example.zone"), with_serial(12345)).unwrap();
+    kept_with(&world.path("state"), "hostmaster 12345").await;
+    fs::remove_file(world.path("zones/b.example.zone")).unwrap();
+    until("the zone has gone", || {
+        serial(&runtime, "b.example").is_none()
+    })
+    .await;
+    // Changes are kept in order.
+    fs::write(world.path("zones/c.example.zone"), with_serial(54321)).unwrap();
+    kept_with(&world.path("state"), "hostmaster 54321").await;
+    runtime.shutdown().await;
+    fs::remove_dir_all(world.path("zones")).unwrap();
+    let runtime = world.start().await.unwrap();
+    assert!(runtime.status().config.last_good);
+    assert_eq!(serial(&runtime, "a.example"), Some(12345));
+    assert_eq!(serial(&runtime, "b.example"), None);
+    assert_eq!(serial(&runtime, "c.example"), Some(54321));
+    assert_eq!(chosen(&runtime), "fra");
+    fs::create_dir(world.path("zones")).unwrap();
+    fs::write(world.path("zones/e.example.zone"), with_serial(9)).unwrap();
+    until("the mended folder is in force", || {
+        serial(&runtime, "e.example") == Some(9)
+    })
+    .await;
+    assert!(!runtime.status().config.last_good);
+    runtime.shutdown().await;
+}

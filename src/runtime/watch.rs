@@ -1,21 +1,35 @@
 //! Notices that a named file has changed: a rename over it, an editor's write in place, a swapped
 //! symbolic link somewhere above it.
 //!
-//! Events of the kernel only wake the watcher; what decides is the signature of the files (device,
-//! inode, size, times, links followed), so that a lost event costs one poll and a spurious one
-//! costs nothing. A change counts once two looks in a row agree, so that a file is not read while
-//! an editor writes it.
+//! ```text
+//! inotify ─→ events ─┬─ a zone file was closed or renamed into place ─→ it, at once
+//!                    ├─ a zone file came, went, or has services ──────→ it, when it has settled
+//!                    ├─ anything else ─→ look at the files of the configuration, let them settle
+//!                    └─ the kernel's queue ran over ─→ look at everything
+//! polls, seldom enough to cost nothing ─────────────→ look at everything
+//! ```
+//!
+//! For the files of the configuration events only wake the watcher; what decides is their signature
+//! (device, inode, size, times, links followed), so that a lost event costs one poll and a spurious
+//! one costs nothing. A change counts once two looks in a row agree, so that a file is not read while
+//! an editor writes it. Zone files may be a million: of those the events say which one to look at.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use notify::{RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use meridian_dns::{
+    build::ZoneFiles,
+    zone::master::{Disk, Stamp, Texts as _},
+};
+use tokio::time::Instant;
+
+use super::inotify::{Inotify, Notice};
 
 /// Time between two looks while something is changing.
 const SETTLE: Duration = Duration::from_millis(150);
@@ -23,25 +37,40 @@ const SETTLE: Duration = Duration::from_millis(150);
 /// Looks while something keeps changing before it is read anyway.
 const SETTLE_LOOKS: usize = 40;
 
+/// Time that the first change of a zone file waits for others that come with it.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Time between looks when the kernel reports nothing.
 const POLL: Duration = Duration::from_secs(5);
+
+/// Polling takes at most one part in so many of a core.
+const POLL_SHARE: u32 = 200;
 
 /// Most names that are looked at for a pattern; a configuration with as many is refused. Links that
 /// lead in circles make them without number.
 const PATTERN_MATCHES: usize = 8192;
 
+/// So few zone files are looked at whenever anything happens in their folders, and links among them
+/// are followed.
+const FEW: usize = 4096;
+
+/// Most zone files that wait to settle; with more, all are looked at.
+const WAITING: usize = 100_000;
+
 /// What to watch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// Files that were read.
+    /// Files that were read, beside those of zones.
     pub files: Vec<PathBuf>,
     /// Patterns of files that would be read if they existed.
     pub patterns: Vec<PathBuf>,
+    /// Zone files.
+    pub zones: Option<Arc<ZoneFiles>>,
 }
 
 /// How the watched files look; equal signatures mean "nothing to do".
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Signature(Vec<(PathBuf, Option<Stamp>)>);
+pub struct Signature(Vec<(PathBuf, Option<Look>)>);
 
 impl Signature {
     /// With the earlier looks of those files that were looked at earlier: what was read in between
@@ -77,7 +106,8 @@ impl Signature {
     }
 }
 
-type Stamp = (u64, u64, u64, i64, i64, i64, i64);
+/// Device, inode, size, modification and change.
+type Look = (u64, u64, u64, i64, i64, i64, i64);
 
 impl Watched {
     /// Looks at every file now.
@@ -95,19 +125,36 @@ impl Watched {
     fn folders(&self) -> BTreeSet<PathBuf> {
         let mut folders = BTreeSet::new();
         for path in self.files.iter().chain(&self.patterns) {
-            folders.extend(path.parent().map(Path::to_owned));
-            folders.extend(
-                fs::canonicalize(path)
-                    .ok()
-                    .and_then(|p| Some(p.parent()?.to_owned())),
-            );
+            note_folders(path, &mut folders);
+        }
+        if let Some(zones) = &self.zones {
+            for folder in zones.folders() {
+                // A link to a folder may be swapped.
+                note_folders(&folder.path, &mut folders);
+                folders.insert(folder.path.clone());
+            }
+            for path in zones.included() {
+                note_folders(path, &mut folders);
+            }
+            // Links among more of them are found by polling.
+            if zones.len() <= FEW {
+                for (path, _) in zones.contents() {
+                    note_folders(&path, &mut folders);
+                }
+            }
         }
         folders.retain(|f| f.is_dir());
         folders
     }
 }
 
-fn stamp(path: &Path) -> Option<Stamp> {
+fn note_folders(path: &Path, folders: &mut BTreeSet<PathBuf>) {
+    folders.extend(path.parent().map(Path::to_owned));
+    let real = fs::canonicalize(path).ok();
+    folders.extend(real.and_then(|real| Some(real.parent()?.to_owned())));
+}
+
+fn stamp(path: &Path) -> Option<Look> {
     let m = fs::metadata(path).ok()?;
     Some((
         m.dev(),
@@ -120,68 +167,205 @@ fn stamp(path: &Path) -> Option<Stamp> {
     ))
 }
 
+/// Zone files that looked like this when they were refused: no reason to try again.
+#[derive(Clone, Debug, Default)]
+pub struct Refused(BTreeMap<PathBuf, Stamp>);
+
+impl Refused {
+    /// How these files look now, as far as they have not changed since `doubt` (time since the
+    /// epoch).
+    pub fn now(paths: impl IntoIterator<Item = PathBuf>, doubt: Duration) -> Self {
+        let disk = Disk { doubt: Some(doubt) };
+        let look = |path: PathBuf| {
+            let stamp = disk.stamp(&path);
+            (path, stamp)
+        };
+        Self(paths.into_iter().map(look).collect())
+    }
+
+    /// The files.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.keys()
+    }
+
+    /// Those of `paths` that look different.
+    fn new_among(&self, paths: Vec<PathBuf>) -> Vec<PathBuf> {
+        let disk = Disk::default();
+        let is_new = |path: &PathBuf| match self.0.get(path) {
+            Some(then) if path.exists() => !disk.stamp(path).proves(*then),
+            Some(then) => *then != Stamp::UNKNOWN,
+            None => true,
+        };
+        paths.into_iter().filter(is_new).collect()
+    }
+}
+
+/// What is known of the watched files.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// How they looked, beside those of zones.
+    pub signature: Signature,
+    /// Zone files that were refused.
+    pub refused: Refused,
+}
+
+/// What was seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The files beside those of zones look like this now.
+    Files(Signature),
+    /// These zone files have changed, come or gone.
+    Zones(Vec<PathBuf>),
+}
+
 /// Watches until dropped.
 pub struct Watch {
-    kernel: Option<notify::RecommendedWatcher>,
-    woken: mpsc::Receiver<()>,
-    folders: BTreeSet<PathBuf>,
+    kernel: Option<Inotify>,
+    /// Zone files that have changed.
+    ready: BTreeSet<PathBuf>,
+    /// Zone files that may be changing, and when they are looked at.
+    waiting: BTreeMap<PathBuf, Instant>,
+    /// Something beside zone files may have changed.
+    files: bool,
+    /// Any zone file may have changed.
+    all: bool,
+    poll: Instant,
 }
 
 impl Watch {
     /// Starts; without kernel events (no inotify instance left) it polls.
+    #[allow(clippy::disallowed_methods)] // a runner
     pub fn start() -> Self {
-        let (wake, woken) = mpsc::channel(1);
-        let kernel = notify::recommended_watcher(move |_: notify::Result<notify::Event>| {
-            // Full means that the watcher is about to look anyway.
-            let _ = wake.try_send(());
-        });
+        let kernel = Inotify::new();
         if let Err(error) = &kernel {
             tracing::warn!(%error, "no file events from the kernel; files are polled");
         }
         Self {
             kernel: kernel.ok(),
-            woken,
-            folders: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            waiting: BTreeMap::new(),
+            files: true,
+            all: true,
+            poll: Instant::now() + POLL,
         }
     }
 
-    /// Waits until the files look different from `known` and have settled; returns how they look.
-    pub async fn changed(&mut self, watched: &Watched, known: &Signature) -> Signature {
-        self.follow(watched);
+    /// Waits until files look different from what is known and have settled.
+    #[allow(clippy::disallowed_methods)] // a runner
+    pub async fn changed(&mut self, watched: &Watched, known: &Known) -> Seen {
         // What changed before the folders were followed woke nobody.
-        let mut look_at_once = watched.signature() != *known;
+        if let Some(kernel) = &mut self.kernel
+            && kernel.follow(watched.folders())
+        {
+            (self.files, self.all) = (true, true);
+        }
         loop {
-            tokio::select! {
-                () = std::future::ready(()), if std::mem::take(&mut look_at_once) => {}
-                Some(()) = self.woken.recv() => {}
-                () = tokio::time::sleep(POLL) => {}
+            if std::mem::take(&mut self.files) {
+                let seen = watched.signature();
+                if seen != known.signature {
+                    let seen = settle(watched, seen).await;
+                    if seen != known.signature {
+                        // Zone files that changed with them are read with them.
+                        self.ready.clear();
+                        self.waiting.clear();
+                        return Seen::Files(seen);
+                    }
+                }
             }
-            let settled = settle(watched).await;
-            if settled != *known {
-                return settled;
+            if std::mem::take(&mut self.all) {
+                self.look_at_all(watched, known).await;
+            }
+            let now = Instant::now();
+            let settled = self.waiting.iter().filter(|(_, at)| **at <= now);
+            self.ready.extend(settled.map(|(path, _)| path.clone()));
+            self.waiting.retain(|_, at| *at > now);
+            if !self.ready.is_empty() {
+                let ready = std::mem::take(&mut self.ready);
+                return Seen::Zones(ready.into_iter().collect());
+            }
+            self.wait(watched).await;
+        }
+    }
+
+    /// Waits for events, for the first file to settle, or for the next poll.
+    #[allow(clippy::disallowed_methods)] // a runner
+    async fn wait(&mut self, watched: &Watched) {
+        let settled = self.waiting.values().min().copied();
+        let next = settled.unwrap_or(self.poll).min(self.poll);
+        let events = async {
+            match &mut self.kernel {
+                Some(kernel) => kernel.events().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            notices = events => {
+                self.take(notices, watched);
+                if !self.ready.is_empty() {
+                    tokio::time::sleep(GATHER).await;
+                    let more = self.kernel.as_mut().map(Inotify::pending).unwrap_or_default();
+                    self.take(more, watched);
+                }
+            }
+            () = tokio::time::sleep_until(next) => {
+                if Instant::now() >= self.poll {
+                    (self.files, self.all) = (true, true);
+                }
             }
         }
     }
 
-    fn follow(&mut self, watched: &Watched) {
-        let Some(kernel) = &mut self.kernel else {
-            return;
-        };
-        let folders = watched.folders();
-        for gone in self.folders.difference(&folders) {
-            let _ = kernel.unwatch(gone);
-        }
-        for new in folders.difference(&self.folders) {
-            if let Err(error) = kernel.watch(new, RecursiveMode::NonRecursive) {
-                tracing::warn!(folder = %new.display(), %error, "folder is polled");
+    #[allow(clippy::disallowed_methods)] // a runner
+    fn take(&mut self, notices: Vec<Notice>, watched: &Watched) {
+        let zones = watched.zones.as_deref();
+        let settled = Instant::now() + SETTLE;
+        for notice in notices {
+            let Notice::Path { path, whole } = notice else {
+                (self.files, self.all) = (true, true);
+                continue;
+            };
+            let Some(zones) = zones else {
+                self.files = true;
+                continue;
+            };
+            if !zones.concerns(&path) {
+                self.files = true;
+                let name = path.file_name().map(std::ffi::OsStr::as_encoded_bytes);
+                // Kubernetes swaps a link of such a name, and with it all files.
+                let swapped = name.is_some_and(|name| name.starts_with(b".."));
+                self.all |= zones.len() <= FEW || swapped || zones.is_folder(&path);
+            } else if whole && !zones.is_steered(&path) && path.exists() {
+                self.waiting.remove(&path);
+                self.ready.insert(path);
+            } else if !self.ready.contains(&path) {
+                self.waiting.insert(path, settled);
             }
         }
-        self.folders = folders;
+        if self.waiting.len() > WAITING {
+            self.waiting.clear();
+            self.all = true;
+        }
+    }
+
+    /// Looks at every zone file, and lets those that differ settle.
+    #[allow(clippy::disallowed_methods)] // a runner
+    async fn look_at_all(&mut self, watched: &Watched, known: &Known) {
+        let began = Instant::now();
+        if let Some(zones) = watched.zones.clone() {
+            let refused = known.refused.clone();
+            let look = move || refused.new_among(zones.differing(&Disk::default()));
+            let differing = tokio::task::spawn_blocking(look).await.unwrap_or_default();
+            let settled = Instant::now() + SETTLE;
+            for path in differing {
+                self.waiting.entry(path).or_insert(settled);
+            }
+        }
+        self.poll = Instant::now() + POLL.max(began.elapsed() * POLL_SHARE);
     }
 }
 
-async fn settle(watched: &Watched) -> Signature {
-    let mut last = watched.signature();
+async fn settle(watched: &Watched, seen: Signature) -> Signature {
+    let mut last = seen;
     for _ in 0..SETTLE_LOOKS {
         tokio::time::sleep(SETTLE).await;
         let now = watched.signature();
@@ -202,7 +386,7 @@ mod tests {
     fn one(path: PathBuf) -> Watched {
         Watched {
             files: vec![path],
-            patterns: Vec::new(),
+            ..Watched::default()
         }
     }
 
@@ -229,7 +413,7 @@ mod tests {
         fs::write(&new, "1").unwrap();
         let both = Watched {
             files: vec![new.clone(), old],
-            patterns: Vec::new(),
+            ..Watched::default()
         };
         let second = both.signature().since(&first);
         assert_ne!(second, both.signature());
@@ -276,8 +460,8 @@ mod tests {
     fn a_new_file_under_a_pattern_and_a_lost_file_show() {
         let dir = tempfile::tempdir().unwrap();
         let watched = Watched {
-            files: vec![],
             patterns: vec![dir.path().join("*.toml")],
+            ..Watched::default()
         };
         let empty = watched.signature();
         fs::write(dir.path().join("x.toml"), "1").unwrap();

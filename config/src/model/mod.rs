@@ -103,6 +103,8 @@ pub struct Config {
     pub pools: Vec<Pool>,
     /// `[[zone]]`, in file order.
     pub zones: Vec<Zone>,
+    /// `zone_folders`: more zones, one for each file `NAME.zone` in them.
+    pub zone_folders: Vec<ZoneFolder>,
     /// `[[test]]`, in file order.
     pub tests: Vec<SteeringTest>,
     /// `[bgp]`; `None`: this server announces nothing.
@@ -282,6 +284,16 @@ pub struct Zone {
     pub at: Place,
     /// `[[zone.service]]`, in file order.
     pub services: Vec<Service>,
+}
+
+/// An entry of `zone_folders`: every file `NAME.zone` in it is the zone NAME. What is in it shows
+/// only when the zones are read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ZoneFolder {
+    /// The folder, joined to the configuration's directory.
+    pub path: PathBuf,
+    /// Where it is named.
+    pub at: Place,
 }
 
 /// A place in the configuration, kept so that later stages can point at it.

@@ -22,4 +22,4 @@ pub(crate) use pop::read_pop;
 pub(crate) use server::read_server;
 pub(crate) use steering::{default_steering, read_steering};
 pub(crate) use test::{World, read_test};
-pub(crate) use zone::{judge_zones, read_zone};
+pub(crate) use zone::{judge_zones, read_zone, read_zone_folders};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::{
-    Name, PoolId, Service, Steering, Zone,
+    Name, PoolId, Service, Steering, Zone, ZoneFolder,
     names::Names,
     section::read_steering,
     text::quote,
@@ -46,6 +46,30 @@ pub(crate) fn read_zone<'a>(
         services,
     };
     (zone, placed)
+}
+
+/// Reads `zone_folders`. The folders themselves are looked into when zones are read.
+pub(crate) fn read_zone_folders(value: &Value<'_>) -> Vec<ZoneFolder> {
+    let mut folders: Vec<ZoneFolder> = Vec::new();
+    let list = value.list().unwrap_or_default();
+    if list.is_empty() && matches!(value.inner, toml::de::DeValue::Array(_)) {
+        value.mistake("`zone_folders` names no folder", value.remedy());
+    }
+    for entry in list {
+        let Some(path) = entry.path() else { continue };
+        if folders.iter().any(|earlier| earlier.path == path) {
+            entry.mistake(
+                "this folder stands twice in `zone_folders`",
+                "remove one of them",
+            );
+            continue;
+        }
+        folders.push(ZoneFolder {
+            path,
+            at: entry.at.place(),
+        });
+    }
+    folders
 }
 
 /// A zone with the place of its name; no place when the name could not be read.

@@ -268,6 +268,11 @@ impl Steering {
         }
     }
 
+    /// The client map, to build another steering over the same one.
+    pub fn shared_clients(&self) -> Arc<ClientMap> {
+        self.clients.clone()
+    }
+
     /// Every service; [`ServiceId`] indexes it.
     pub fn services(&self) -> &[Service] {
         &self.services

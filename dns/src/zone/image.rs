@@ -151,6 +151,11 @@ impl Zone {
         }
     }
 
+    /// Whether this is the very same zone, not only an equal one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.image, &other.image)
+    }
+
     /// The apex, case as configured.
     pub fn apex(&self) -> Name {
         Name::from_wire(self.apex_wire()).unwrap_or_else(|_| Name::root())

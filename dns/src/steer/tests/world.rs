@@ -100,6 +100,7 @@ pub(super) fn config(pops: Vec<Pop>, pools: Vec<Pool>, services: Vec<Parameters>
         at: place(),
     };
     Config {
+        zone_folders: Vec::new(),
         steering: parameters(),
         checks: vec![check("edge")],
         pops,

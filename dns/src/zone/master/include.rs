@@ -1,36 +1,39 @@
-//! Files of a zone: read whole, and kept inside the folder of the zone file.
+//! Files of a zone: kept inside the folder of the zone file.
 
-use std::{
-    fs::{self, File},
-    io::{self, Read as _},
-    path::{Component, Path, PathBuf},
+use std::path::{Component, Path, PathBuf};
+
+use super::{
+    problem::{Problem, Shown},
+    texts::{Octets, Texts, reason},
 };
 
-use super::problem::{Problem, Shown};
-
 /// The folder that a zone may include files from.
-pub(super) struct Folder {
+pub(super) struct Folder<'z> {
+    texts: &'z dyn Texts,
     /// As the operator named it.
     named: PathBuf,
-    /// Without symbolic links.
-    real: PathBuf,
+    /// Without symbolic links; found out when something is included.
+    real: Option<PathBuf>,
 }
 
-impl Folder {
-    /// The folder of a zone file; `None` when it cannot be found out.
-    pub(super) fn of(zone_file: &Path) -> Option<Self> {
+impl<'z> Folder<'z> {
+    /// The folder of a zone file; `None` when it has none.
+    pub(super) fn of(zone_file: &Path, texts: &'z dyn Texts) -> Option<Self> {
         let parent = zone_file.parent()?;
         let named = if parent.as_os_str().is_empty() {
             PathBuf::from(".")
         } else {
             parent.to_path_buf()
         };
-        let real = named.canonicalize().ok()?;
-        Some(Self { named, real })
+        Some(Self {
+            texts,
+            named,
+            real: None,
+        })
     }
 
     /// The path of an included file: as the operator would name it, and the real one.
-    pub(super) fn resolve(&self, name: &[u8]) -> Result<(PathBuf, PathBuf), Problem> {
+    pub(super) fn resolve(&mut self, name: &[u8]) -> Result<(PathBuf, PathBuf), Problem> {
         let shown = || Shown::new(name);
         let relative = std::str::from_utf8(name)
             .map(Path::new)
@@ -41,51 +44,32 @@ impl Folder {
         if !inside {
             return Err(Problem::IncludeOutside(shown()));
         }
+        let unreadable = |error| Problem::IncludeUnreadable(shown(), reason(&error));
+        let folder = match &self.real {
+            Some(real) => real,
+            None => {
+                let real = self.texts.real(&self.named).map_err(unreadable)?;
+                self.real.insert(real)
+            }
+        };
         let real = self
-            .real
-            .join(relative)
-            .canonicalize()
-            .map_err(|error| Problem::IncludeUnreadable(shown(), reason(&error)))?;
+            .texts
+            .real(&folder.join(relative))
+            .map_err(unreadable)?;
         // A symbolic link may lead out of the folder even where the name does not.
-        if !real.starts_with(&self.real) {
+        if !real.starts_with(folder) {
             return Err(Problem::IncludeOutside(shown()));
         }
         Ok((self.named.join(relative), real))
     }
-}
 
-/// Reads a regular file of at most `limit` octets.
-///
-/// # Errors
-/// The reason, as a sentence.
-pub(super) fn octets(path: &Path, limit: usize) -> Result<Vec<u8>, String> {
-    let told = |error| reason(&error);
-    // Looked at before it is opened: opening a pipe would wait for its writer, for ever.
-    let about = fs::metadata(path).map_err(told)?;
-    if !about.is_file() {
-        return Err("this is not a regular file".into());
+    /// Reads a file that [`Self::resolve`] found.
+    pub(super) fn read(&self, real: &Path, limit: usize) -> Result<Octets, String> {
+        self.texts.read(real, limit)
     }
-    let limit_u64 = u64::try_from(limit).unwrap_or(u64::MAX);
-    let expected = usize::try_from(about.len().min(limit_u64)).unwrap_or(0);
-    let mut octets = Vec::with_capacity(expected + 1);
-    File::open(path)
-        .and_then(|file| {
-            file.take(limit_u64.saturating_add(1))
-                .read_to_end(&mut octets)
-        })
-        .map_err(told)?;
-    if octets.len() > limit {
-        return Err(format!(
-            "the texts of the zone have more than {limit} octets"
-        ));
-    }
-    Ok(octets)
-}
 
-/// Why a file could not be read, in the words of an operator.
-fn reason(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".into(),
-        kind => kind.to_string(),
+    /// The zone file itself without symbolic links, by which an include of it is known.
+    pub(super) fn real(&self, path: &Path) -> Option<PathBuf> {
+        self.texts.real(path).ok()
     }
 }

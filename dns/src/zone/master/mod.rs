@@ -34,6 +34,7 @@ pub mod rdata;
 mod reader;
 mod remedy;
 mod text;
+mod texts;
 mod words;
 
 use std::{
@@ -46,6 +47,7 @@ use meridian_config::{Diagnostic, Diagnostics, Name, Ttl};
 use include::Folder;
 use reader::Reader;
 use text::{Limits, SourceText};
+pub use texts::{Disk, Octets, Stamp, Texts, content_hash};
 
 /// Where a record stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,6 +82,10 @@ pub struct Source {
     pub file: PathBuf,
     /// Its text, to show mistakes in; octets that are no UTF-8 are replaced by `?`.
     pub text: Arc<str>,
+    /// How it looked before it was read.
+    pub stamp: Stamp,
+    /// Hash of its octets.
+    pub hash: u64,
 }
 
 /// All records of a zone, in the order of the file, without duplicates.
@@ -136,13 +142,34 @@ fn boundary(text: &str, at: usize) -> usize {
 /// # Errors
 /// Every mistake found, up to 100, in the order of the files; nothing of the zone is kept then.
 pub fn read(path: &Path, apex: &Name) -> Result<MasterFile, Diagnostics> {
-    let limits = Limits::FILES;
-    let octets = include::octets(path, limits.octets).map_err(|reason| {
+    let disk = Disk::default();
+    let octets = octets(path, &disk)?;
+    read_octets(path, octets, apex, &disk)
+}
+
+/// The octets of the zone file at `path`, for [`read_octets`].
+///
+/// # Errors
+/// When it cannot be read.
+pub fn octets(path: &Path, texts: &dyn Texts) -> Result<Octets, Diagnostics> {
+    texts.read(path, Limits::FILES.octets).map_err(|reason| {
         let message = format!("the zone file cannot be read: {reason}");
-        Diagnostic::of_file(path, message, "name a readable master file")
-    })?;
-    let folder = Folder::of(path);
-    let mut reader = Reader::new(apex, folder, limits);
+        Diagnostic::of_file(path, message, "name a readable master file").into()
+    })
+}
+
+/// Reads a zone whose file has these octets; what it includes comes from `texts`.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_octets(
+    path: &Path,
+    octets: Octets,
+    apex: &Name,
+    texts: &dyn Texts,
+) -> Result<MasterFile, Diagnostics> {
+    let folder = Folder::of(path, texts);
+    let mut reader = Reader::new(apex, folder, Limits::FILES);
     reader.whole(path, SourceText::new(octets));
     reader.finish()
 }
@@ -154,7 +181,11 @@ pub fn read(path: &Path, apex: &Name) -> Result<MasterFile, Diagnostics> {
 /// As [`read`].
 pub fn parse(text: &[u8], name: &Path, apex: &Name) -> Result<MasterFile, Diagnostics> {
     let mut reader = Reader::new(apex, None, Limits::TEXT);
-    reader.whole(name, SourceText::new(text.to_vec()));
+    let octets = Octets {
+        octets: text.to_vec(),
+        stamp: Stamp::UNKNOWN,
+    };
+    reader.whole(name, SourceText::new(octets));
     reader.finish()
 }
 

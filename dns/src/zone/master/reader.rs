@@ -7,7 +7,7 @@ use meridian_config::{Diagnostic, Diagnostics, Name, Ttl};
 use super::{
     Location, MasterFile, RawRecord, Source, conflicts,
     generate::Generator,
-    include::{self, Folder},
+    include::Folder,
     lex::{Lexer, Token, unescape},
     mistake,
     names::push_name,
@@ -48,7 +48,7 @@ struct Frame {
 /// Collects the records of one zone and the mistakes in it.
 pub(super) struct Reader<'z> {
     apex: &'z Name,
-    folder: Option<Folder>,
+    folder: Option<Folder<'z>>,
     limits: Limits,
     files: Vec<PathBuf>,
     sources: Vec<Source>,
@@ -68,7 +68,7 @@ pub(super) struct Reader<'z> {
 }
 
 impl<'z> Reader<'z> {
-    pub(super) fn new(apex: &'z Name, folder: Option<Folder>, limits: Limits) -> Self {
+    pub(super) fn new(apex: &'z Name, folder: Option<Folder<'z>>, limits: Limits) -> Self {
         Self {
             apex,
             folder,
@@ -90,9 +90,6 @@ impl<'z> Reader<'z> {
 
     /// Reads the zone file itself.
     pub(super) fn whole(&mut self, path: &Path, text: SourceText) {
-        if let Ok(real) = path.canonicalize() {
-            self.open.push(real);
-        }
         self.source(path.to_path_buf(), text, self.apex.clone(), Owner::None);
     }
 
@@ -152,6 +149,8 @@ impl<'z> Reader<'z> {
         self.sources.push(Source {
             file,
             text: text.shown.clone(),
+            stamp: text.stamp,
+            hash: text.hash,
         });
         let octets = text.octets();
         let mut lexer = Lexer::new(octets);
@@ -225,8 +224,14 @@ impl<'z> Reader<'z> {
         unescape(token.text(words.text), &mut name).ok_or_else(|| fault(Problem::BadEscape))?;
         let folder = self
             .folder
-            .as_ref()
+            .as_mut()
             .ok_or_else(|| fault(Problem::IncludeNowhere))?;
+        // Found out only now: most zones include nothing.
+        if self.open.is_empty()
+            && let Some(real) = self.files.first().and_then(|whole| folder.real(whole))
+        {
+            self.open.push(real);
+        }
         let (path, real) = folder.resolve(&name).map_err(fault)?;
         if self.open.contains(&real) {
             return Err(fault(Problem::IncludeLoop(Shown::new(&name))));
@@ -239,7 +244,8 @@ impl<'z> Reader<'z> {
             return Err(fault(Problem::IncludeCount(MAX_INCLUDES)));
         }
         let left = self.limits.octets.saturating_sub(self.octets);
-        let octets = include::octets(&real, left)
+        let octets = folder
+            .read(&real, left)
             .map_err(|reason| fault(Problem::IncludeUnreadable(Shown::new(&name), reason)))?;
         self.open.push(real);
         // RFC 1035 §5.1: a line that begins with a blank is owned "by the last stated owner".

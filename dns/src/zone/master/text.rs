@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::texts::{Octets, Stamp};
+
 /// What one reading may use.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -34,11 +38,17 @@ pub(super) struct SourceText {
     raw: Option<Vec<u8>>,
     /// The same as text, octet for octet, with `?` for what is no UTF-8.
     pub(super) shown: Arc<str>,
+    /// Of the file.
+    pub(super) stamp: Stamp,
+    /// Hash of all octets of the file.
+    pub(super) hash: u64,
 }
 
 impl SourceText {
     /// Takes the octets of a file; a UTF-8 byte order mark at its start is no part of the text.
-    pub(super) fn new(mut octets: Vec<u8>) -> Self {
+    pub(super) fn new(file: Octets) -> Self {
+        let Octets { mut octets, stamp } = file;
+        let hash = xxh3_64(&octets);
         if octets.starts_with(b"\xef\xbb\xbf") {
             octets.drain(..3);
         }
@@ -46,6 +56,8 @@ impl SourceText {
             Ok(text) => Self {
                 raw: None,
                 shown: text.into(),
+                stamp,
+                hash,
             },
             Err(error) => {
                 let raw = error.into_bytes();
@@ -58,6 +70,8 @@ impl SourceText {
                 Self {
                     raw: Some(raw),
                     shown: shown.into(),
+                    stamp,
+                    hash,
                 }
             }
         }

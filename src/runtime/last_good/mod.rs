@@ -6,37 +6,105 @@
 //!   current            name of the complete copy, replaced by rename
 //!   N/manifest.json    what was copied, from where, length and CRC-32 of each
 //!   N/manifest.crc     CRC-32 of the manifest
-//!   N/tree/…           the files, under their absolute paths
+//!   N/tree/…           the files beside those of zones, under their absolute paths
+//!   zones.pack         the zone files of all copies, see `pack`
 //! ```
 //!
 //! A copy becomes visible only when it is whole; the one before it is removed afterwards. Files
 //! that did not change are hard-linked from the copy before, so a large geo database is not
-//! written again at every reload.
+//! written again at every reload. Of the zones only what changed is written.
+
+mod pack;
 
 use std::{
+    collections::{BTreeSet, HashSet},
+    ffi::OsString,
+    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
+use meridian_dns::zone::master::{Octets, Stamp, Texts, content_hash};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    load::{self, Loaded},
+    watch::Signature,
+};
+
 /// The `last-good` folder of a state directory.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LastGood {
     directory: PathBuf,
     /// One copy is made at a time.
-    writer: Arc<Mutex<()>>,
+    kept: Arc<Mutex<Kept>>,
 }
 
-/// A copy that was found whole.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What is known of the copy on disk, so that only differences are written.
+#[derive(Default)]
+struct Kept {
+    /// The state whose zones are in the pack.
+    zones: Option<Arc<Loaded>>,
+    /// Zone files that were not what that state had been read from: a newer state will come.
+    missing: BTreeSet<PathBuf>,
+    pack: Option<pack::Writer>,
+    /// How the files beside those of zones look in the copy.
+    files: Option<Signature>,
+}
+
+/// A copy that was found whole. Zones are read from it by their original paths.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Restored {
-    /// Put before the absolute paths of the original files.
+    /// Put before the absolute paths of the original files, beside those of zones.
     pub root: PathBuf,
     /// The configuration file, as an absolute path of the original.
     pub config: PathBuf,
+    zones: Arc<pack::Contents>,
+}
+
+impl fmt::Debug for Restored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restored")
+            .field("root", &self.root)
+            .field("zones", &self.zones.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Texts for Restored {
+    fn read(&self, path: &Path, limit: usize) -> Result<Octets, String> {
+        // Copies of older versions have zone files beside the others.
+        let octets = match self.zones.get(path) {
+            Some(octets) => octets.to_vec(),
+            None => fs::read(self.path_of(path)).map_err(|error| error.to_string())?,
+        };
+        if octets.len() > limit {
+            return Err(format!(
+                "the texts of the zone have more than {limit} octets"
+            ));
+        }
+        let stamp = Stamp::UNKNOWN;
+        Ok(Octets { octets, stamp })
+    }
+
+    fn real(&self, path: &Path) -> io::Result<PathBuf> {
+        Ok(path.components().collect())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<OsString>> {
+        let in_folder = self
+            .zones
+            .keys()
+            .filter(|path| path.parent() == Some(folder));
+        let names = in_folder.filter_map(|path| path.file_name());
+        Ok(names.map(ToOwned::to_owned).collect())
+    }
+
+    fn stamp(&self, _: &Path) -> Stamp {
+        Stamp::UNKNOWN
+    }
 }
 
 impl Restored {
@@ -71,6 +139,9 @@ pub enum LastGoodError {
 struct Manifest {
     config: PathBuf,
     files: Vec<Entry>,
+    /// The zones are in the pack.
+    #[serde(default)]
+    packed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,22 +156,135 @@ impl LastGood {
     pub fn new(state_directory: &Path) -> Self {
         Self {
             directory: state_directory.join("last-good"),
-            writer: Arc::default(),
+            kept: Arc::default(),
         }
     }
 
-    /// Copies all files and makes the copy the current one, if `is_valid` says so once it is
-    /// whole: the files may have changed since the state was built from them.
+    /// Keeps a state, if it is still the newest one and its files are the ones that it was built
+    /// from; else nothing happens, as a newer state will come.
     ///
     /// # Errors
     /// When a file cannot be read or the copy cannot be written; the copy before stays.
     pub fn save(
         &self,
         config: &Path,
-        files: &[PathBuf],
-        is_valid: impl FnOnce() -> bool,
+        loaded: &Arc<Loaded>,
+        is_newest: impl Fn() -> bool,
     ) -> Result<(), LastGoodError> {
-        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !is_newest() {
+            return Ok(());
+        }
+        let result = self.save_state(config, loaded, &mut kept, is_newest);
+        if result.is_err() {
+            // What is on disk is looked at anew.
+            *kept = Kept::default();
+        }
+        result
+    }
+
+    fn save_state(
+        &self,
+        config: &Path,
+        loaded: &Arc<Loaded>,
+        kept: &mut Kept,
+        is_newest: impl Fn() -> bool,
+    ) -> Result<(), LastGoodError> {
+        create_private(&self.directory)?;
+        let mut pack = self.pack_zones(loaded, kept)?;
+        let whole = kept.missing.is_empty();
+        let current = self.current_name();
+        let tree = current.filter(|_| kept.files.as_ref() == Some(&loaded.seen));
+        let kept_tree = match tree {
+            Some(tree) if whole => {
+                pack.commit(&tree)?;
+                Some(tree)
+            }
+            _ if whole => {
+                let files = load::files_to_keep(loaded);
+                let is_valid = || is_newest() && loaded.watched().signature() == loaded.seen;
+                self.save_files(config, &files, Some(&mut pack), is_valid)?
+            }
+            _ => None,
+        };
+        if let Some(tree) = kept_tree {
+            kept.files = Some(loaded.seen.clone());
+            if pack.is_wasteful() {
+                pack = pack.compact(&tree)?;
+            }
+        }
+        kept.pack = Some(pack);
+        Ok(())
+    }
+
+    /// Writes the zone files that differ from those in the pack.
+    fn pack_zones(
+        &self,
+        loaded: &Arc<Loaded>,
+        kept: &mut Kept,
+    ) -> Result<pack::Writer, LastGoodError> {
+        let files = &loaded.built.files;
+        let (mut pack, put, gone) = match (kept.pack.take(), kept.zones.take()) {
+            (Some(pack), Some(before)) => {
+                let (mut put, gone) = files.changes_since(&before.built.files);
+                let missing = std::mem::take(&mut kept.missing);
+                if !missing.is_empty() {
+                    put.extend(files.contents().filter(|(path, _)| missing.contains(path)));
+                }
+                (pack, put, gone)
+            }
+            _ => self.differing(loaded)?,
+        };
+        kept.missing.clear();
+        for path in gone {
+            pack.remove(&path)?;
+        }
+        for (path, hash) in put {
+            match fs::read(&path) {
+                Ok(octets) if content_hash(&octets) == hash => pack.put(&path, &octets)?,
+                _ => drop(kept.missing.insert(path)),
+            }
+        }
+        kept.zones = Some(loaded.clone());
+        Ok(pack)
+    }
+
+    /// The pack, with what it lacks and what it has too much.
+    #[allow(clippy::type_complexity)]
+    fn differing(
+        &self,
+        loaded: &Loaded,
+    ) -> Result<(pack::Writer, Vec<(PathBuf, u64)>, Vec<PathBuf>), LastGoodError> {
+        let (pack, mut index) = pack::Writer::open(&self.pack())?;
+        let mut put = Vec::new();
+        let mut seen = HashSet::new();
+        for (path, hash) in loaded.built.files.contents() {
+            let number = pack::number(&path);
+            // Several zones may include one file.
+            if seen.insert(number) && index.remove(&number) != Some(hash) {
+                put.push((path, hash));
+            }
+        }
+        let gone = match index.is_empty() {
+            true => Vec::new(),
+            false => pack::paths(&self.pack(), |number| index.contains_key(&number))?,
+        };
+        Ok((pack, put, gone))
+    }
+
+    fn pack(&self) -> PathBuf {
+        self.directory.join("zones.pack")
+    }
+
+    /// Copies all files and makes the copy the current one, if `is_valid` says so once it is
+    /// whole: the files may have changed since the state was built from them. Tells its name.
+    fn save_files(
+        &self,
+        config: &Path,
+        files: &[PathBuf],
+        pack: Option<&mut pack::Writer>,
+        is_valid: impl FnOnce() -> bool,
+    ) -> Result<Option<String>, LastGoodError> {
         let before = self.current_name();
         let name = next_name(before.as_deref());
         let target = self.directory.join(&name);
@@ -115,17 +299,21 @@ impl LastGood {
         let manifest = Manifest {
             config: config.to_owned(),
             files: entries,
+            packed: pack.is_some(),
         };
         write_manifest(&target, &manifest)?;
         if !is_valid() {
             let _ = fs::remove_dir_all(&target);
-            return Ok(());
+            return Ok(None);
+        }
+        if let Some(pack) = pack {
+            pack.commit(&name)?;
         }
         self.publish(&name)?;
         if let Some(before) = before.filter(|b| *b != name) {
             let _ = fs::remove_dir_all(self.directory.join(before));
         }
-        Ok(())
+        Ok(Some(name))
     }
 
     /// Finds the current copy and checks it whole; `None` when there is none.
@@ -155,9 +343,17 @@ impl LastGood {
                 });
             }
         }
+        let zones = match manifest.packed {
+            true => pack::contents(&self.pack(), &name)?.ok_or(LastGoodError::Damaged {
+                path: self.pack(),
+                detail: "it does not hold the zones of this copy",
+            })?,
+            false => pack::Contents::new(),
+        };
         Ok(Some(Restored {
             root,
             config: manifest.config,
+            zones: Arc::new(zones),
         }))
     }
 
@@ -330,7 +526,7 @@ mod tests {
     #[test]
     fn what_was_saved_comes_back_when_the_originals_are_gone() {
         let (_dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()], || true)
+        last.save_files(&config, &[config.clone(), zone.clone()], None, || true)
             .unwrap();
         fs::remove_file(&zone).unwrap();
         fs::write(&config, "rubbish").unwrap();
@@ -350,12 +546,12 @@ mod tests {
     fn unchanged_files_are_linked_and_old_copies_removed() {
         let (dir, config, zone, last) = world();
         let files = [config.clone(), zone.clone()];
-        last.save(&config, &files, || true).unwrap();
+        last.save_files(&config, &files, None, || true).unwrap();
         let first = fs::metadata(last.restore().unwrap().unwrap().path_of(&zone))
             .unwrap()
             .ino();
         fs::write(&config, "config two").unwrap();
-        last.save(&config, &files, || true).unwrap();
+        last.save_files(&config, &files, None, || true).unwrap();
         let restored = last.restore().unwrap().unwrap();
         assert_eq!(fs::metadata(restored.path_of(&zone)).unwrap().ino(), first);
         assert_eq!(
@@ -368,11 +564,11 @@ mod tests {
     #[test]
     fn a_failed_save_leaves_the_copy_before() {
         let (dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()], || true)
+        last.save_files(&config, &[config.clone(), zone.clone()], None, || true)
             .unwrap();
         let missing = dir.path().join("missing");
         assert!(
-            last.save(&config, &[config.clone(), missing], || true)
+            last.save_files(&config, &[config.clone(), missing], None, || true)
                 .is_err()
         );
         let restored = last.restore().unwrap().unwrap();
@@ -385,7 +581,7 @@ mod tests {
     #[test]
     fn row_6_a_poisoned_copy_is_refused_at_every_byte() {
         let (dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()], || true)
+        last.save_files(&config, &[config.clone(), zone.clone()], None, || true)
             .unwrap();
         let folder = dir.path().join("state/last-good/1");
         let root = last.restore().unwrap().unwrap().root;
@@ -411,10 +607,10 @@ mod tests {
     #[test]
     fn a_copy_of_files_that_changed_meanwhile_is_not_kept() {
         let (_dir, config, zone, last) = world();
-        last.save(&config, &[config.clone(), zone.clone()], || true)
+        last.save_files(&config, &[config.clone(), zone.clone()], None, || true)
             .unwrap();
         fs::write(&config, "not what was checked").unwrap();
-        last.save(&config, &[config.clone(), zone.clone()], || false)
+        last.save_files(&config, &[config.clone(), zone.clone()], None, || false)
             .unwrap();
         let restored = last.restore().unwrap().unwrap();
         let kept = fs::read_to_string(restored.path_of(&config)).unwrap();
@@ -424,7 +620,7 @@ mod tests {
     #[test]
     fn current_cannot_point_outside() {
         let (dir, config, _, last) = world();
-        last.save(&config, std::slice::from_ref(&config), || true)
+        last.save_files(&config, std::slice::from_ref(&config), None, || true)
             .unwrap();
         fs::write(dir.path().join("state/last-good/current"), "../../etc").unwrap();
         let error = last.restore().unwrap_err().to_string();
