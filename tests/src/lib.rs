@@ -4,11 +4,13 @@
 //! * [`peer`] finds another program and skips, or fails, when it is missing;
 //! * [`Running`] is a child process that is stopped by its pid when dropped;
 //! * [`dns`] asks questions over UDP and TCP, [`http`] the admin API;
+//! * [`bgp`] makes beds of routers in network namespaces;
 //! * [`mmdb_writer`] writes geo databases;
 //! * [`eventually`] waits for something, instead of sleeping.
 //!
-//! All traffic stays on loopback.
+//! All traffic stays on loopback, or in namespaces of the test's own.
 
+pub mod bgp;
 pub mod dns;
 pub mod http;
 pub mod mmdb_writer;
