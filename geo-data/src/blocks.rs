@@ -10,9 +10,12 @@
 //! small table: a third of the ranges, and of IPv6 addresses only the upper half. The index of IPv4
 //! is one bit a /24 and a sum for every 64 of them; that of IPv6 a search tree of 16 keys a node.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, hint::black_box};
 
 use crate::ranges::{Address, Builder, NOTHING, Ranges, Table};
+
+/// Addresses that are waited for at the same time.
+const TOUCHED: usize = 32;
 
 /// Set in the value of a block that is split: what is left is the value of its first address.
 const SPLIT: u32 = 1 << 31;
@@ -20,7 +23,7 @@ const SPLIT: u32 = 1 << 31;
 /// An address family as blocks.
 pub(crate) trait Blocks: Address {
     /// Number of a block.
-    type Block: Copy + Ord + Debug + Send + Sync;
+    type Block: Copy + Default + Ord + Debug + Send + Sync;
     /// Finds the last of many sorted numbers that is not above one.
     type Index: Index<Self::Block>;
     /// The block with an address.
@@ -67,6 +70,8 @@ pub(crate) trait Index<B>: Debug {
     fn new(starts: &[B]) -> Self;
     /// Index into `starts`, the same that were indexed.
     fn find(&self, starts: &[B], block: B) -> usize;
+    /// The same of several at once, in `found`, as far as that goes.
+    fn find_all(&self, starts: &[B], blocks: &[B], found: &mut [usize]);
 }
 
 /// A whole address space, ready to be searched.
@@ -129,6 +134,23 @@ impl<A: Blocks> Spans<A> {
     /// The range of blocks with `address`.
     pub(crate) fn span(&self, address: A) -> Span {
         self.at(self.index.find(&self.starts, address.block()))
+    }
+
+    /// Has the processor's caches hold what [`span`](Self::span) reads for these addresses.
+    pub(crate) fn touch(&self, addresses: &[A]) {
+        for some in addresses.chunks(TOUCHED) {
+            let mut blocks = [A::Block::default(); TOUCHED];
+            let mut found = [0; TOUCHED];
+            for (block, address) in blocks.iter_mut().zip(some) {
+                *block = address.block();
+            }
+            let blocks = blocks.get(..some.len()).unwrap_or_default();
+            self.index.find_all(&self.starts, blocks, &mut found);
+            for at in found.iter().take(some.len()) {
+                black_box(self.values.get(*at).copied());
+                black_box(self.starts.get(*at).copied());
+            }
+        }
     }
 
     /// The range of blocks at a place in the table.
@@ -254,6 +276,12 @@ impl Index<u32> for Ranks {
         let starts = { word.before } + ({ word.bits } & upto).count_ones();
         (starts as usize).saturating_sub(1)
     }
+
+    fn find_all(&self, starts: &[u32], blocks: &[u32], found: &mut [usize]) {
+        for (found, block) in found.iter_mut().zip(blocks) {
+            *found = self.find(starts, *block);
+        }
+    }
 }
 
 /// Keys in one node of the tree: two cache lines.
@@ -279,17 +307,35 @@ impl Index<u64> for Tree {
     }
 
     fn find(&self, starts: &[u64], block: u64) -> usize {
-        let mut node = 0;
-        for level in self.0.iter().map(|level| &**level).chain([starts]) {
-            let first = node * NODE;
-            let end = level.len().min(first + NODE);
-            let keys = level.get(first..end).unwrap_or(&[]);
-            // Counting all is faster than stopping at the right one: no branch to guess.
-            let below = keys.iter().filter(|key| **key <= block).count();
-            node = first + below.saturating_sub(1);
-        }
-        node
+        self.levels(starts)
+            .fold(0, |node, level| descend(level, node, block))
     }
+
+    // Level by level: what one address waits for, the others wait for at the same time.
+    fn find_all(&self, starts: &[u64], blocks: &[u64], found: &mut [usize]) {
+        found.fill(0);
+        for level in self.levels(starts) {
+            for (node, block) in found.iter_mut().zip(blocks) {
+                *node = descend(level, *node, *block);
+            }
+        }
+    }
+}
+
+impl Tree {
+    fn levels<'a>(&'a self, starts: &'a [u64]) -> impl Iterator<Item = &'a [u64]> {
+        self.0.iter().map(|level| &**level).chain([starts])
+    }
+}
+
+/// The node of the level below (of the lowest: the index) that leads to a block.
+fn descend(level: &[u64], node: usize, block: u64) -> usize {
+    let first = node * NODE;
+    let end = level.len().min(first + NODE);
+    let keys = level.get(first..end).unwrap_or(&[]);
+    // Counting all is faster than stopping at the right one: no branch to guess.
+    let below = keys.iter().filter(|key| **key <= block).count();
+    first + below.saturating_sub(1)
 }
 
 #[cfg(test)]
@@ -350,6 +396,10 @@ mod tests {
             for block in wanted.iter().chain(&starts) {
                 let expect = starts.partition_point(|start| start <= block) - 1;
                 prop_assert_eq!(tree.find(&starts, *block), expect);
+                let mut found = [0; 3];
+                tree.find_all(&starts, &[*block, 0, u64::MAX], &mut found);
+                prop_assert_eq!(found[0], expect);
+                prop_assert_eq!(found[2], starts.len() - 1);
             }
         }
     }

@@ -169,6 +169,14 @@ impl ClientMap {
         }
     }
 
+    /// Says that [`find`](Self::find) will soon be asked for these folded addresses. The tables are
+    /// far larger than the processor's caches; so their parts are waited for all at once instead of
+    /// one after the other.
+    pub fn expect(&self, v4: &[u32], v6: &[u128]) {
+        self.v4.touch(v4);
+        self.v6.touch(v6);
+    }
+
     /// Length of the widest prefix with a folded address over which the same is known; `found` is
     /// what [`find`](Self::find) said of it.
     pub fn alike(&self, judged: IpAddr, found: Found) -> u8 {

@@ -7,6 +7,8 @@
 //! write    what follows the question, OPT, header
 //! ```
 //!
+//! `ahead` looks at a whole batch first, so that its cache misses are waited for together.
+//!
 //! Every reply is octet for octet that of [`crate::answer::respond`]; the tests compare them.
 //! [`Fast::Slow`] leaves the query as it was, and `respond` answers it: other opcodes and classes,
 //! format errors, TSIG, ANY, DNAME, chains of more than one alias, names outside all zones, replies
@@ -19,6 +21,7 @@
     clippy::panic
 )]
 
+mod ahead;
 mod found;
 mod read;
 mod write;
@@ -34,6 +37,8 @@ use crate::{
 };
 use found::Tail;
 use write::{Body, Opt};
+
+pub use ahead::ahead;
 
 /// Answers the query in the first `len` octets of `slot`, in place.
 pub fn answer(snapshot: &Snapshot, meta: &Meta, slot: &mut [u8], len: usize) -> Fast {

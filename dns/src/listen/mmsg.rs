@@ -175,6 +175,22 @@ impl Datagrams {
         Some((arrival, Slot { buf, len }))
     }
 
+    /// The datagrams of this batch; of one that did not fit its slot, what did.
+    pub(super) fn queries(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.received.min(BATCH)).map(|at| {
+            // SAFETY: `at` is less than BATCH, so the elements are inside their arrays. `self` is
+            // borrowed as long as the slice, so nothing writes the octets meanwhile. The kernel has
+            // written as many of them as it says, and zeros are valid for the rest.
+            let (length, octets) = unsafe {
+                let memory = self.memory.as_ptr();
+                let headers = (&raw const (*memory).headers).cast::<libc::mmsghdr>();
+                let octets = &*(&raw const (*memory).octets).cast::<[u8; SLOT]>().add(at);
+                ((*headers.add(at)).msg_len, octets)
+            };
+            octets.get(..length as usize).unwrap_or(octets)
+        })
+    }
+
     /// Queues the first `length` octets of the slot of datagram `at` as the reply to it. In rising
     /// order of `at`, each once.
     pub(super) fn reply(&mut self, at: usize, length: usize) {

@@ -3,6 +3,7 @@
 //! ```text
 //! backend (recvmmsg/sendmmsg; AF_XDP later)          Responder (one a worker)
 //!   a batch came          ── begin_batch(now) ─────→  loads the snapshot once
+//!   it is a large one     ── ahead(queries) ───────→  fetches what they will need
 //!   each datagram         ── answer(arrival, slot) ─→ Reply | Drop | Slow
 //!   if Slow               ── answer_slow(…) ────────→ the same slot, the same way out
 //!   the batch was handled ── end_batch(now) ────────→ counts what the batch took
@@ -54,6 +55,9 @@ pub enum Handled {
 pub trait Responder {
     /// A batch of datagrams came: all of them see one snapshot.
     fn begin_batch(&mut self, now: Instant);
+
+    /// The batch holds these queries. Changes nothing but how fast they are answered.
+    fn ahead<'q>(&mut self, queries: impl Iterator<Item = &'q [u8]>);
 
     /// Answers one datagram in place, without allocating.
     fn answer(&mut self, arrival: &Arrival, slot: Slot<'_>) -> Handled;

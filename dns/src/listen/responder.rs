@@ -129,6 +129,10 @@ impl<S: Respond> Responder for Worker<S> {
         }
     }
 
+    fn ahead<'q>(&mut self, queries: impl Iterator<Item = &'q [u8]>) {
+        self.snapshot.ahead(queries);
+    }
+
     fn answer(&mut self, arrival: &Arrival, slot: Slot<'_>) -> Handled {
         if !is_answerable(arrival.source) {
             self.tally.count_drop(Dropped::BadSource, 1);

@@ -56,6 +56,8 @@ pub(super) const IDLE: Duration = Duration::from_millis(100);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Batches of one socket before the others of the worker get their turn.
 const TURN: usize = 4;
+/// Datagrams in a batch from which on it pays to look ahead.
+const MANY: usize = 4;
 /// Between two looks at what the kernel has dropped.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -295,6 +297,11 @@ impl<'a, R: Responder + Count, P: Fn(Instant)> Loop<'a, R, P> {
         self.responder.begin_batch(now);
         if let Some(destination) = only {
             self.counter.count(destination, count as u64);
+        }
+        if count >= MANY {
+            let (responder, datagrams) = (&mut self.responder, &self.datagrams);
+            // It only looks; should it panic nevertheless, answering goes on without it.
+            let _ = catch_unwind(AssertUnwindSafe(|| responder.ahead(datagrams.queries())));
         }
         let mut at = 0;
         while at < count {
