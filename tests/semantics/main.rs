@@ -5,6 +5,7 @@
 //! Zones come from fixed seeds and from one that is drawn each time and printed;
 //! `MERIDIAN_SEED=N` runs that one alone.
 
+mod amplification;
 mod choices;
 mod generate;
 mod message;

@@ -100,6 +100,11 @@ impl Gate {
         }
     }
 
+    /// When its time starts.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// A place at the gate for one worker.
     pub fn seat(self: &Arc<Self>) -> Seat {
         Seat {
@@ -109,7 +114,7 @@ impl Gate {
     }
 
     /// Share of cells that are too high to let a reply pass, 0 to 1: how likely it is that a client is
-    /// limited for what others did is about the fourth power of it. Looks at a sample.
+    /// limited for what others did is somewhat more than the fourth power of it. Looks at a sample.
     pub fn fullness(&self, now: Instant) -> f64 {
         let Some(lines) = self.lines.get() else {
             return 0.0;

@@ -98,6 +98,11 @@ fn judge(message: &[u8], transport: Transport, reply: &[u8]) -> Message {
     decoded
 }
 
+/// Decodes a reply, or fails.
+pub fn decode(reply: &[u8]) -> Message {
+    Message::from_vec(reply).unwrap_or_else(|error| panic!("{error}: {reply:02x?}"))
+}
+
 /// The reply in a form that the decoder takes: it knows no address family 0, which is what
 /// `dig +subnet=0` sends and is sent back.
 fn decodable(message: &[u8], reply: &[u8]) -> Vec<u8> {

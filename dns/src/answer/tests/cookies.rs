@@ -1,18 +1,22 @@
 //! Cookies in replies (RFC 7873 §5), and the kind that a reply is judged by.
 
-use meridian_config::Name;
+use std::{cell::Cell, net::IpAddr, sync::Arc};
+
+use meridian_config::{Family, Name, RateLimit, RateLimitMode};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{
-    super::{Transport, opt::UDP_SIZE},
+    super::{Meta, Outcome, Transport, opt::UDP_SIZE, plan::Steer, respond_with},
     world::{Ask, NOW, Reply, World},
 };
 use crate::{
     abuse::{
-        Kind,
+        Gate, Kind, Limits, Verdict,
         cookie::{Cookies, Secret, Secrets, State},
     },
-    types::{rcode, rtype},
+    client::Client,
+    steer::Decision,
+    types::{ServiceId, rcode, rtype},
     zone::{ZoneSet, testing::zone_with},
 };
 
@@ -183,6 +187,77 @@ fn row_18_cookies_are_judged_by_the_source_of_the_packet() {
         let elsewhere = [0, 1, 24, 0, 203, 0, 113];
         let reply = world().ask(&ask(&known(address)).option(8, &elsewhere));
         assert_eq!(reply.summary.cookie, state);
+    }
+}
+
+/// Notes whom it steers.
+struct Noting<'w>(&'w World, Cell<Option<Client>>);
+
+impl Steer for Noting<'_> {
+    fn decide(&self, service: ServiceId, client: &Client, family: Family) -> Decision {
+        self.1.set(Some(*client));
+        self.0.decide(service, client, family)
+    }
+}
+
+/// Row 18 of the failure classes: each consumer and the address that it goes by, with and without ECS,
+/// with an opt-out, and with ECS that claims to be somebody else. (Access to the admin API goes by its
+/// connection, and nothing in a DNS message is an access rule.)
+#[test]
+fn row_18_each_consumer_and_the_address_it_goes_by() {
+    let source: IpAddr = "192.0.2.200".parse().unwrap();
+    let own = known("192.0.2.200");
+    let theirs = known("203.0.113.9");
+    let rows: [(Option<&[u8]>, &str); 4] = [
+        (None, "192.0.2.200"),
+        (Some(&[0, 1, 24, 0, 203, 0, 113]), "203.0.113.0"),
+        (Some(&[0, 1, 0, 0]), "192.0.2.200"),
+        (Some(&[0, 1, 32, 0, 203, 0, 113, 9]), "203.0.113.9"),
+    ];
+    let world = world();
+    let limits = Limits::from(&RateLimit {
+        mode: RateLimitMode::On,
+        responses_per_second: 1,
+        ..RateLimit::default()
+    });
+    for (ecs, steered) in rows {
+        let gate = Arc::new(Gate::random());
+        gate.prepare(&limits);
+        let mut seat = gate.seat();
+        for (cookie, state) in [(&own, State::Valid), (&theirs, State::Invalid)] {
+            let mut query = Ask::new("svc.example.com", rtype::A).option(COOKIE, cookie);
+            if let Some(ecs) = ecs {
+                query = query.option(8, ecs);
+            }
+            let noting = Noting(&world, Cell::new(None));
+            let meta = Meta {
+                source: (source, 5300).into(),
+                transport: Transport::Udp,
+                now: NOW,
+            };
+            let mut out = Vec::new();
+            let outcome = respond_with(&world, &noting, &query.octets(), &meta, &mut out);
+            assert!(matches!(outcome, Outcome::Reply(_)));
+            let Outcome::Reply(summary) = outcome else {
+                continue;
+            };
+            // Geo: ECS, unless the client opts out.
+            let client = noting.1.get().unwrap().address;
+            assert_eq!(client, steered.parse::<IpAddr>().unwrap());
+            // Cookie: the packet's source.
+            assert_eq!(summary.cookie, state, "{ecs:?}");
+            // Rates: the packet's source, whatever ECS says; a valid cookie is not charged.
+            let now = gate.start();
+            let verdicts = [
+                seat.judge(&limits, source, &summary, now),
+                seat.judge(&limits, source, &summary, now),
+            ];
+            let passes = verdicts.map(|verdict| verdict == Verdict::Send);
+            assert_eq!(passes, [true, state == State::Valid]);
+            let elsewhere = "203.0.113.9".parse().unwrap();
+            let verdict = seat.judge(&limits, elsewhere, &summary, now);
+            assert_eq!(verdict, Verdict::Send);
+        }
     }
 }
 
