@@ -1,0 +1,268 @@
+//! A whole server as an anycast site: BIRD as its router, a client behind that.
+
+mod bed;
+mod client;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    time::{Duration, Instant},
+};
+
+use bed::{Bed, PREFIX, Site, SiteOptions};
+use client::{Client, who};
+use meridian_tests::{PATIENCE, eventually};
+use nix::sys::signal::Signal;
+
+fn one(bgp: &str, announce: &str) -> [SiteOptions; 1] {
+    [SiteOptions {
+        bgp: bgp.to_owned(),
+        announce: announce.to_owned(),
+        ..SiteOptions::default()
+    }]
+}
+
+const ON_LO: &str = "interface = \"lo\"";
+
+fn established(bed: &Bed) -> String {
+    let text = bed.birdc("show protocols site1");
+    text.lines().last().unwrap_or_default().to_owned()
+}
+
+/// On a busy machine the figure says more of the machine than of the server.
+fn assert_quick(what: &str, took: Duration, limit: Duration) {
+    eprintln!("MEASURED {what}: {took:?}");
+    let strict = std::env::var("MERIDIAN_TIMED").is_ok_and(|v| v == "1");
+    let limit = if strict { limit } else { limit * 10 };
+    assert!(took < limit, "{what}: {took:?} is not below {limit:?}");
+}
+
+#[test]
+fn two_sites_answer_for_one_prefix_and_one_is_killed() {
+    let options = [one(ON_LO, ""), one(ON_LO, "")].concat();
+    let Some(mut bed) = Bed::new(&options) else {
+        return;
+    };
+    bed.wait_for_route("via 10.99.1.2");
+    bed.wait_for_route("via 10.99.2.2");
+    let serving = eventually("an answer", PATIENCE, || who(&bed.client));
+    let client = Client::start(&bed.client, Duration::from_millis(100));
+    std::thread::sleep(Duration::from_millis(500));
+    let victim = &mut bed.sites[usize::from(serving) - 1];
+    victim.process.signal(Signal::SIGKILL);
+    let other = 3 - serving;
+    eventually("the other site answers", PATIENCE, || {
+        (who(&bed.client) == Some(other)).then_some(())
+    });
+    std::thread::sleep(Duration::from_millis(300));
+    let seen = client.finish();
+    assert!(seen.answers.contains(&serving) && seen.answers.contains(&other));
+    eprintln!(
+        "MEASURED a killed site: {} answers, {} questions without one",
+        seen.answers.len(),
+        seen.lost
+    );
+    assert_quick(
+        "the longest time without an answer when a site is killed",
+        seen.longest_gap,
+        Duration::from_secs(1),
+    );
+}
+
+#[test]
+#[allow(clippy::disallowed_methods)] // real processes are timed
+fn row_08_a_site_that_cannot_answer_is_not_announced() {
+    let Some(mut bed) = Bed::new(&one("interface = \"none\"", "")) else {
+        return;
+    };
+    bed.sites[0].space.ip(&format!("addr add {PREFIX} dev lo"));
+    bed.wait_for_route("via 10.99.1.2");
+    // The process lives and its session is up, but nothing answers on the service address.
+    bed.sites[0].space.ip(&format!("addr del {PREFIX} dev lo"));
+    let began = Instant::now();
+    bed.wait_for_no_route();
+    assert_quick(
+        "from a broken answer path to no route (probes every second)",
+        began.elapsed(),
+        Duration::from_secs(3),
+    );
+    assert!(established(&bed).contains("Established"));
+    let explained = bed.sites[0].meridian(&["announcements", "--explain"]);
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(explained.contains("our own probes fail"), "{explained}");
+    bed.sites[0].space.ip(&format!("addr add {PREFIX} dev lo"));
+    bed.wait_for_route("via 10.99.1.2");
+    // A process that hangs holds no route either.
+    bed.sites[0].process.signal(Signal::SIGSTOP);
+    let began = Instant::now();
+    bed.wait_for_no_route();
+    assert_quick(
+        "from SIGSTOP to no route (BFD 100 ms × 3)",
+        began.elapsed(),
+        Duration::from_secs(1),
+    );
+    bed.sites[0].process.signal(Signal::SIGCONT);
+    bed.wait_for_route("via 10.99.1.2");
+}
+
+fn upgrade(site: &Site) -> (bool, String) {
+    let output = site.meridian(&["upgrade"]);
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.success(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+/// Puts a script in the place of the binary; the old file goes on living in its process.
+fn replace_binary(site: &Site, script: &str) {
+    let new = site.folder.path().join("new");
+    fs::write(&new, script).expect("a file");
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("permissions");
+    fs::rename(&new, site.binary()).expect("a rename");
+}
+
+#[test]
+fn an_upgrade_loses_no_query_and_no_session_and_a_bad_one_changes_nothing() {
+    let Some(mut bed) = Bed::new(&one(ON_LO, "")) else {
+        return;
+    };
+    bed.wait_for_route("via 10.99.1.2");
+    eventually("an answer", PATIENCE, || who(&bed.client));
+    let since = established(&bed);
+    let client = Client::start(&bed.client, PATIENCE);
+    let site = &mut bed.sites[0];
+    let good = fs::read(site.binary()).expect("the binary");
+
+    // It breaks: the old one goes on.
+    replace_binary(site, "#!/bin/sh\nexit 7\n");
+    let (done, said) = upgrade(site);
+    assert!(!done && said.contains("exit status: 7"), "{said}");
+    replace_binary(site, "#!/bin/sh\nkill -SEGV $$\n");
+    let (done, said) = upgrade(site);
+    assert!(!done && said.contains("it ended: signal: 11"), "{said}");
+    fs::write(site.folder.path().join("good"), good).expect("a file");
+    let permissions = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(site.folder.path().join("good"), permissions).expect("permissions");
+    fs::rename(site.folder.path().join("good"), site.binary()).expect("a rename");
+
+    // Its configuration is bad: it says why.
+    let config = fs::read_to_string(site.config()).expect("a file");
+    fs::write(site.config(), config.replace("64500", "23456")).expect("a file");
+    let (done, said) = upgrade(site);
+    assert!(!done && said.contains("23456"), "{said}");
+    fs::write(site.config(), &config).expect("a file");
+    assert_eq!(site.process.exit_status(), None);
+
+    // Twice, so that a successor is a predecessor too.
+    for _ in 0..2 {
+        let (done, said) = upgrade(site);
+        assert!(done, "{said}\n{}", site.process.log());
+    }
+    eventually("the first process ends", PATIENCE, || {
+        site.process.exit_status()
+    });
+    site.wait_for_stage("up");
+    let seen = client.finish();
+    eprintln!(
+        "MEASURED upgrades under load: {} answers, {} lost, longest time without an answer {:?}",
+        seen.answers.len(),
+        seen.lost,
+        seen.longest_gap
+    );
+    assert_eq!(seen.lost, 0);
+    assert!(seen.answers.len() > 10);
+    // Neither the session nor the route was away for a moment: BIRD notes since when they are.
+    assert_eq!(established(&bed), since);
+    assert!(
+        !bed.bird_log().contains("site1: Received"),
+        "{}",
+        bed.bird_log()
+    );
+    let peer = &bed.sites[0].announcements()["peers"][0];
+    assert_eq!(peer["bfd"], "up", "{peer}");
+}
+
+#[test]
+fn a_drain_is_seen_step_by_step_at_the_router() {
+    let announce = "drain = { prepend = 2, med = 77, min_time = \"1s\", linger = \"2s\" }";
+    let Some(bed) = Bed::new(&one(ON_LO, announce)) else {
+        return;
+    };
+    bed.wait_for_route("(64512,100)");
+    let site = &bed.sites[0];
+    let drained = site.meridian(&["drain", "fra", "--reason", "switch upgrade"]);
+    assert!(drained.status.success(), "{drained:?}");
+    bed.wait_for_route("(65535,0)");
+    let routes = bed.routes();
+    assert!(
+        routes.contains("BGP.as_path: 64512 64512 64512"),
+        "{routes}"
+    );
+    assert!(routes.contains("BGP.med: 77"), "{routes}");
+    bed.wait_for_no_route();
+    // It still serves those who come late, then ends the session with the reason.
+    eventually("Cease with its text", PATIENCE, || {
+        bed.bird_log().contains("switch upgrade").then_some(())
+    });
+    let status = site.meridian(&["status"]);
+    let status = String::from_utf8_lossy(&status.stdout).into_owned();
+    assert!(status.contains("withdrawn"), "{status}");
+    let back = site.meridian(&["undrain", "fra"]);
+    assert!(back.status.success(), "{back:?}");
+    bed.wait_for_route("BGP.as_path: 64512\n");
+    let events = site.meridian(&["events"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    for step in [
+        "is draining",
+        "GRACEFUL_SHUTDOWN",
+        "is lingering",
+        "is withdrawn",
+        "is up",
+    ] {
+        assert!(events.contains(step), "{step}: {events}");
+    }
+}
+
+#[test]
+fn a_killed_server_is_gone_and_finds_its_addresses_again() {
+    let Some(mut bed) = Bed::new(&one(ON_LO, "")) else {
+        return;
+    };
+    bed.wait_for_route("via 10.99.1.2");
+    bed.sites[0].process.kill();
+    bed.wait_for_no_route();
+    let here = |bed: &Bed| {
+        let mut command = bed.sites[0].space.command("ip".as_ref());
+        let output = command.args(["addr", "show", "dev", "lo"]).output();
+        String::from_utf8_lossy(&output.expect("ip runs").stdout).contains("192.0.2.53")
+    };
+    assert!(here(&bed), "an address survives a crash");
+    bed.sites[0].start_again();
+    bed.wait_for_route("via 10.99.1.2");
+    let ended = bed.sites[0].process.terminate();
+    assert!(ended.success());
+    bed.wait_for_no_route();
+    assert!(!here(&bed), "a stop takes it off");
+    assert!(bed.bird_log().contains("the server was told to stop"));
+}
+
+#[test]
+fn a_dry_run_decides_and_sends_nothing() {
+    let Some(bed) = Bed::new(&one("dry_run = true\ninterface = \"lo\"", "")) else {
+        return;
+    };
+    let site = &bed.sites[0];
+    site.space.ip(&format!("addr add {PREFIX} dev lo"));
+    site.wait_for_stage("up");
+    let said = site.announcements();
+    assert_eq!(said["dry_run"], true);
+    assert_eq!(
+        said["prefixes"][0]["sent"].as_array().map(Vec::len),
+        Some(0)
+    );
+    let why = said["prefixes"][0]["not_sent"].as_str().unwrap_or_default();
+    assert!(why.contains("dry run"), "{said}");
+    assert!(!established(&bed).contains("Established"));
+    assert!(!bed.routes().contains("via "));
+}
