@@ -12,6 +12,7 @@ use super::{Failure, args::Check};
 use crate::{
     admin::{AdminError, Secrets},
     render::{print, print_json},
+    runtime::site,
 };
 
 /// What was read, in numbers.
@@ -28,6 +29,8 @@ struct Summary {
     files: usize,
     /// What nothing refers to, so that it has no effect; no mistake, as it may be meant for later.
     unused: Vec<String>,
+    /// What is no mistake, but may not be meant.
+    notes: Vec<String>,
 }
 
 /// One mistake, for scripts.
@@ -119,6 +122,7 @@ fn summary(config: &Config, built: &Built) -> Summary {
         tests: config.tests.len(),
         files: built.files.len() + built.files.included().len(),
         unused: unused(config),
+        notes: site::notes(config),
     }
 }
 
@@ -151,8 +155,8 @@ fn sentence(path: &Path, s: &Summary) -> String {
         1 => format!("1 {one}"),
         _ => format!("{n} {one}s"),
     };
-    let unused = s.unused.iter();
-    let notes: String = unused.map(|line| format!("note: {line}\n")).collect();
+    let notes = s.unused.iter().chain(&s.notes);
+    let notes: String = notes.map(|line| format!("note: {line}\n")).collect();
     format!(
         "{} is fine: {}, {}, {}, {}, {}, {}, {}\n{notes}",
         path.display(),

@@ -48,7 +48,8 @@ pub(crate) fn announcements(all: &Announcements, explain: bool, style: Style) ->
     out
 }
 
-fn prefixes(all: &[PrefixState]) -> Table {
+/// The prefixes, a line each.
+pub(super) fn prefixes(all: &[PrefixState]) -> Table {
     let mut table = Table::new(&["PREFIX", "STAGE", "FOR", "SENT TO", "QUERIES/S", "WHY"]);
     for one in all {
         let sent: Vec<&str> = one.sent.iter().map(|s| s.peer.as_str()).collect();

@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 
-use super::{Cell, Paint, Style, Table, clean, one_line, span};
+use super::{Cell, Paint, Style, Table, announcements::prefixes, clean, one_line, span};
 use crate::runtime::status::{PopStatus, Status};
 
 /// The whole page. `now` is when the answer was received.
@@ -27,6 +27,10 @@ pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
     out.push('\n');
     out.push_str(&services(status).render(style, 0));
     out.push('\n');
+    if let Some(announced) = &status.announcements {
+        out.push_str(&prefixes(&announced.prefixes).render(style, 0));
+        out.push('\n');
+    }
     out.push_str(&geo(status, now).render(style, 0));
     out
 }

@@ -242,12 +242,12 @@ fn must(command: &mut Command) {
 
 fn link(one: &Namespace, name: &str, address: &str, two: &Namespace, other: &str) {
     let (a, b) = (&one.name, &two.name);
-    let words = format!("link add {name} netns {a} type veth peer name up netns {b}");
+    let words = format!("link add {name} netns {a} type veth peer name uplink netns {b}");
     must(Command::new("ip").args(words.split(' ')));
     one.ip(&format!("addr add {address} dev {name}"));
     one.ip(&format!("link set {name} up"));
-    two.ip(&format!("addr add {other} dev up"));
-    two.ip("link set up up");
+    two.ip(&format!("addr add {other} dev uplink"));
+    two.ip("link set uplink up");
 }
 
 fn bird_config(sites: usize, folder: &Path) -> String {
