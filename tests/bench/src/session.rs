@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Networks of the made-up database, and in a quick run.
-const NETWORKS: (u64, u64) = (1_000_000, 20_000);
+const NETWORKS: (u64, u64) = (6_300_000, 20_000);
 
 /// Runs the benchmark, and returns the folder with the results.
 ///
