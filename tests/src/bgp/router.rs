@@ -193,6 +193,11 @@ impl Router {
         self.running.clear();
     }
 
+    /// Where its files are; BIRD's control socket is `ctl`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// Its process numbers.
     pub fn pids(&self) -> Vec<u32> {
         self.running.iter().map(Running::pid).collect()
