@@ -135,3 +135,7 @@ fn judge(snapshot: &Snapshot, meta: &Meta, option: &[u8]) -> Option<cookie::Judg
         .ok()?;
     (!cookies.refuses(judged.state)).then_some(judged)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+mod tests;

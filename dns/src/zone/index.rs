@@ -91,6 +91,8 @@ impl Index {
     /// The node of a lower-cased name in wire form: one probe.
     #[inline]
     pub(super) fn probe(&self, name: &[u8]) -> Option<(&Zone, Node<'_>)> {
+        #[cfg(test)]
+        tests::PROBES.with(|probes| probes.set(probes.get() + 1));
         let (shard, tag) = self.place(name);
         let slots = self.shards.get(shard)?;
         let mut at = start(tag, slots.len());
@@ -202,11 +204,17 @@ fn frozen(slots: Vec<Slot>) -> Shard {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
-    /// A row of the failure classes asks for bounds: this one is the size of a slot, which the
-    /// memory of millions of names hangs on.
+    thread_local! {
+        /// Probes of this thread so far.
+        pub(crate) static PROBES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// The memory of millions of names hangs on it.
     #[test]
     fn a_slot_is_24_octets() {
         assert_eq!(size_of::<Slot>(), 24);

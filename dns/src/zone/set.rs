@@ -29,7 +29,7 @@ use crate::types::rtype;
 
 /// Suffixes that are probed one by one on the way to the closest encloser, before the apex is
 /// looked for and the way to it is halved.
-const STEPS: usize = 4;
+pub(super) const STEPS: usize = 4;
 
 /// What becomes of one zone of a [`ZoneSet`].
 #[derive(Clone, Debug)]

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Change, Lookup, LowerName, PlaceError, Zone, ZoneSet,
+    index::tests::PROBES,
+    set::STEPS,
     testing::{builder, zone, zone_with},
 };
 use crate::types::rtype;
@@ -428,6 +430,49 @@ fn same_as(set: &ZoneSet, zones: &std::collections::BTreeMap<&str, Arc<Zone>>) {
                 assert_eq!(format!("{:?}", found.lookup), expected, "{label}{apex}");
             }
         }
+    }
+}
+
+/// Row 11, in probes of the index: one for a name that exists, at most [`STEPS`] more near one
+/// that does, and never more than it takes to find the apex (one for each depth of apexes) and to
+/// halve what is between.
+#[test]
+fn row_11_a_lookup_takes_a_bounded_number_of_probes() {
+    let deep = "x.".repeat(120);
+    let wide = format!(
+        "{deep}example. A 192.0.2.1\ny.{}example. A 192.0.2.2",
+        &deep[..200]
+    );
+    let set = ZoneSet::new([
+        zone("example.", &wide),
+        zone("a.example.", ""),
+        zone("b.a.example.", "c TXT x"),
+    ]);
+    let probes = |name: &str| {
+        let name = lower(name);
+        PROBES.set(0);
+        let found = set.seek(&name).is_some();
+        (PROBES.get(), found)
+    };
+    assert_eq!(probes(&format!("{deep}example.")), (1, true));
+    assert_eq!(probes("c.b.a.example."), (1, true));
+    assert_eq!(probes("nope.a.example."), (2, true));
+    let most = 1 + STEPS + 3 + 7;
+    for (front, back) in [
+        ("x.", "y.example."),
+        ("z.", "example."),
+        ("x.", "a.example."),
+        ("q.", "b.a.example."),
+    ] {
+        for labels in 0..115 {
+            let name = format!("{}{back}", front.repeat(labels));
+            let (count, found) = probes(&name);
+            assert!(count <= most && found, "{name}: {count}");
+        }
+    }
+    for labels in 0..120 {
+        let (count, found) = probes(&format!("{}test.", "x.".repeat(labels)));
+        assert!(count <= most && !found, "{labels}: {count}");
     }
 }
 
