@@ -10,6 +10,7 @@
 //! * `zone` finds the RRset, the cut, the wildcard or the service (RFC 1034 §4.3.2);
 //! * `steer` picks the PoP of a service for that client from the current view;
 //! * `answer` writes the reply (compression, size limit, TC, EDNS options);
+//! * `fast` does all of this in place for what resolvers ask nearly always;
 //! * `abuse` judges cookies and holds rates.
 //!
 //! One query sees one [`snapshot::Snapshot`].
