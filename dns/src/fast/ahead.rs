@@ -13,7 +13,7 @@ use meridian_geo_data::fold;
 use crate::{query::HEADER_LEN, snapshot::Snapshot, types::rtype};
 
 /// Clients looked at together; a batch holds no more.
-const MOST: usize = 32;
+const MOST: usize = 64;
 /// Octets of an OPT record before its options (RFC 6891 §6.1.2).
 const OPT_LEN: usize = 11;
 /// OPTION-CODE of EDNS Client Subnet (RFC 7871 §6).

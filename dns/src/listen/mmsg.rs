@@ -33,7 +33,7 @@ use std::{
 use super::packet::{Arrival, Slot};
 
 /// Datagrams in one system call.
-pub(super) const BATCH: usize = 32;
+pub(super) const BATCH: usize = 64;
 /// Octets of a datagram. Replies over UDP are at most 1232 octets, and so are queries of clients that
 /// heed what we tell them. An odd number of cache lines, so that the beginnings of the slots spread
 /// over the sets of the cache.

@@ -9,7 +9,10 @@ use std::{io, mem, net::SocketAddrV4, os::fd::AsRawFd, ptr};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::net::{BATCH, BUFFER};
+use crate::net::BUFFER;
+
+/// Datagrams in one system call: more gain nothing.
+const BATCH: usize = 64;
 
 /// Octets of a datagram, an odd number of cache lines.
 const SLOT: usize = 25 * 64;

@@ -205,7 +205,7 @@ pub(crate) fn start(subject: Subject, stage: &Stage<'_>) -> Result<Server, Bench
                 std::env::current_exe().map_err(BenchError::system("finding this program"))?;
             let mut command = child::pinned(stage.core_list().as_deref(), &own);
             command.args(["echo", "--listen", &address.to_string()]);
-            let version = "recvmmsg/sendmmsg, batches of 32".to_owned();
+            let version = "recvmmsg/sendmmsg, batches of 64".to_owned();
             (Child::start("echo", stage.core, &mut command), version)
         }
         _ => meridian::start(stage, &home, address, 1)?,
