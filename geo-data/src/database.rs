@@ -15,7 +15,7 @@ use crate::{
     bundled::Bundled,
     cells::{Area, Cells},
     countries::Countries,
-    mmdb::{Leaf, Mmdb, MmdbError, low},
+    mmdb::{Leaf, Mmdb, MmdbError, Shelved, low},
     places::Places,
     ranges::{Address, Builder, NOTHING, Ranges},
     record::Record,
@@ -31,16 +31,21 @@ pub(crate) struct Layer {
     pub(crate) v6: Ranges<u128>,
 }
 
-/// A database kept for `describe`.
+/// A database held open for `describe`.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) info: DatabaseInfo,
     content: Content,
 }
 
+/// What a file said is not to be had any more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone;
+
 #[derive(Debug)]
 enum Content {
-    File(Mmdb),
+    /// Read again when asked for.
+    File(Shelved),
     Bundled(Bundled),
 }
 
@@ -119,10 +124,7 @@ impl Database {
     /// # Errors
     /// Anything in the file that is not as it should be.
     pub(crate) fn open(path: &Path, to: &mut Gazetteer) -> Result<(Self, Layer), MmdbError> {
-        Self::load(Mmdb::open(path)?, path, to)
-    }
-
-    fn load(mmdb: Mmdb, path: &Path, to: &mut Gazetteer) -> Result<(Self, Layer), MmdbError> {
+        let (mmdb, shelved) = Mmdb::open(path)?;
         let mut places = 0_u64;
         let mut located = 0_u64;
         let mut found: Vec<String> = Vec::new();
@@ -143,7 +145,7 @@ impl Database {
             });
         }
         let level = if places > 0 { "city" } else { "country" };
-        Ok((Self::of_file(mmdb, path, level), layer))
+        Ok((Self::of_file(&mmdb, shelved, path, level), layer))
     }
 
     /// Opens an ASN database and checks every record.
@@ -151,7 +153,7 @@ impl Database {
     /// # Errors
     /// Anything in the file that is not as it should be.
     pub(crate) fn open_asn(path: &Path) -> Result<Self, MmdbError> {
-        let mmdb = Mmdb::open(path)?;
+        let (mmdb, shelved) = Mmdb::open(path)?;
         let mut systems = 0_u64;
         let mut found: Vec<String> = Vec::new();
         read(&mmdb, |record, other| {
@@ -168,7 +170,7 @@ impl Database {
                 found: quoted(&found),
             });
         }
-        Ok(Self::of_file(mmdb, path, "asn"))
+        Ok(Self::of_file(&mmdb, shelved, path, "asn"))
     }
 
     /// The country database that is part of the program.
@@ -204,7 +206,7 @@ impl Database {
         ))
     }
 
-    fn of_file(mmdb: Mmdb, path: &Path, level: &'static str) -> Self {
+    fn of_file(mmdb: &Mmdb, shelved: Shelved, path: &Path, level: &'static str) -> Self {
         let info = DatabaseInfo {
             file: path.to_owned(),
             database_type: mmdb.database_type().to_owned(),
@@ -214,24 +216,28 @@ impl Database {
         };
         Self {
             info,
-            content: Content::File(mmdb),
+            content: Content::File(shelved),
         }
     }
 
-    /// What the database says of an address. Decodes: not for the query path.
-    pub(crate) fn record(&self, address: IpAddr) -> Option<Record> {
+    /// What the database says of an address. Reads the file and decodes: not for the query path.
+    ///
+    /// # Errors
+    /// The file has been written to since it was loaded, or cannot be read any more.
+    pub(crate) fn record(&self, address: IpAddr) -> Result<Option<Record>, Gone> {
         match &self.content {
-            Content::File(mmdb) => mmdb.record(address),
-            Content::Bundled(bundled) => {
-                let area = Area {
-                    country: Some(bundled.country(address)?),
-                    continent: None,
-                };
-                Some(Record {
-                    area,
-                    ..Record::default()
-                })
+            Content::File(_) if self.info.ip_version == 4 && address.is_ipv6() => Ok(None),
+            Content::File(shelved) => {
+                let mmdb = shelved.reopen().ok_or(Gone)?;
+                Ok(mmdb.record(address))
             }
+            Content::Bundled(bundled) => Ok(bundled.country(address).map(|country| Record {
+                area: Area {
+                    country: Some(country),
+                    continent: None,
+                },
+                ..Record::default()
+            })),
         }
     }
 }
@@ -246,7 +252,7 @@ pub fn each_network(
     path: &Path,
     mut each: impl FnMut(IpNet, Option<Coordinates>, Option<[u8; 2]>),
 ) -> Result<(), Diagnostics> {
-    let walked = Mmdb::open(path).and_then(|mmdb| {
+    let walked = Mmdb::open(path).and_then(|(mmdb, _)| {
         mmdb.walk(|leaf| {
             let (record, _) = check(&mmdb, &leaf)?;
             each(leaf.network(), record.place, record.area.country);

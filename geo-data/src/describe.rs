@@ -5,31 +5,47 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use meridian_config::Coordinates;
 
-use crate::{ClientMap, Description, Source, fold::fold, record::Record};
+use crate::{
+    ClientMap, Description, Source,
+    database::{Database, Gone},
+    fold::fold,
+    record::Record,
+};
 
 impl ClientMap {
-    /// Everything known of `address`. Decodes records: not for the query path.
+    /// Everything known of `address`. Reads the databases again, which are not kept in memory:
+    /// tens of milliseconds for the largest, not for the query path.
     pub fn describe(&self, address: IpAddr) -> Description {
         let located = self.locate(address);
         let (how, judged) = fold(address);
         let network = self.networks.longest(judged);
+        let mut details_gone = Vec::new();
+        let mut read = |database: &Database| {
+            database.record(judged).unwrap_or_else(|Gone| {
+                details_gone.push(database.info.file.clone());
+                None
+            })
+        };
         let found = self.city.iter().find_map(|database| {
-            let record = database.record(judged)?;
+            let record = read(database)?;
             let place = self.place_of(&record)?;
             Some((database, record, place))
         });
-        let system = self.asn.iter().find_map(|database| {
-            database
-                .record(judged)
-                .filter(|record| record.asn.is_some())
-        });
+        let system = self
+            .asn
+            .iter()
+            .find_map(|database| read(database).filter(|record| record.asn.is_some()));
         let by_network = network.and_then(|network| network.location);
         let source = match (network, &found) {
             (Some(network), _) => Source::Network(network.prefix),
             (None, Some((database, ..))) => {
                 Source::Database(database.info.file.display().to_string())
             }
-            (None, None) => Source::Nothing,
+            // The tables still know where it is; only what the file says in full is gone.
+            (None, None) => match details_gone.first().filter(|_| located.cell.is_some()) {
+                Some(file) => Source::Database(file.display().to_string()),
+                None => Source::Nothing,
+            },
         };
         let by_database = found.as_ref().map(|(_, _, place)| *place);
         let record = found.map(|(_, record, _)| record).unwrap_or_default();
@@ -50,6 +66,7 @@ impl ClientMap {
             asn: system.asn.or(record.asn),
             as_name: system.as_name.or(record.as_name),
             pinned: located.pinned,
+            details_gone,
         }
     }
 

@@ -7,10 +7,11 @@
 use std::{
     fmt,
     fs::{self, File},
-    io::{self, Read as _},
+    io::{self, Read as _, Seek as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
 };
 
 use ipnet::IpNet;
@@ -54,11 +55,57 @@ pub(crate) enum MmdbError {
     TooMany(u32),
 }
 
-/// An open database, wholly in memory.
+/// A database, wholly in memory: while it is loaded, and while one address is described.
 #[derive(Debug)]
 pub(crate) struct Mmdb {
     reader: Reader<Bytes>,
     bytes: Bytes,
+}
+
+/// A database that was read and checked, and is held open on the disk but not in memory. Whoever
+/// replaces or removes the file does not change what is read here.
+#[derive(Debug)]
+pub(crate) struct Shelved {
+    /// Locked while it is read: one reader at a time is enough, and bounds the memory.
+    file: Mutex<File>,
+    octets: u64,
+    modified: Option<SystemTime>,
+}
+
+impl Shelved {
+    fn new(file: File) -> Result<Self, MmdbError> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            octets: metadata.len(),
+            modified: metadata.modified().ok(),
+            file: Mutex::new(file),
+        })
+    }
+
+    /// Reads the database again. `None`: the file has been written to in the meantime, or cannot
+    /// be read any more.
+    pub(crate) fn reopen(&self) -> Option<Mmdb> {
+        self.read().ok().filter(|_| self.is_unchanged())
+    }
+
+    fn is_unchanged(&self) -> bool {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = file.metadata().ok();
+        now.is_some_and(|now| now.len() == self.octets && now.modified().ok() == self.modified)
+    }
+
+    fn read(&self) -> Result<Mmdb, MmdbError> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bytes = Vec::with_capacity(usize::try_from(self.octets).unwrap_or(0));
+        file.rewind()?;
+        // It may have grown since.
+        let limit = MAX_FILE_BYTES + 1;
+        file.by_ref().take(limit).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            return Err(MmdbError::TooLarge);
+        }
+        Mmdb::from_bytes(bytes)
+    }
 }
 
 /// The octets of a file, shared by the reader and the walk of the tree.
@@ -119,8 +166,8 @@ pub(crate) fn low(bits: u128) -> u32 {
 }
 
 impl Mmdb {
-    /// Reads a file and checks its metadata and layout.
-    pub(crate) fn open(path: &Path) -> Result<Self, MmdbError> {
+    /// Reads a file and checks its metadata and layout. Gives also what it takes to read it again.
+    pub(crate) fn open(path: &Path) -> Result<(Self, Shelved), MmdbError> {
         // Looked at before it is opened: opening a pipe would wait for its writer.
         let metadata = fs::metadata(path)?;
         if !metadata.is_file() {
@@ -129,15 +176,9 @@ impl Mmdb {
         if metadata.len() > MAX_FILE_BYTES {
             return Err(MmdbError::TooLarge);
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        // It may have grown since.
-        File::open(path)?
-            .take(MAX_FILE_BYTES + 1)
-            .read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_FILE_BYTES {
-            return Err(MmdbError::TooLarge);
-        }
-        Self::from_bytes(bytes)
+        let shelved = Shelved::new(File::open(path)?)?;
+        let mmdb = shelved.read()?;
+        Ok((mmdb, shelved))
     }
 
     /// The same for a file that is already in memory.

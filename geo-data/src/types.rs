@@ -127,6 +127,10 @@ pub struct Description {
     pub as_name: Option<String>,
     /// PoP pinned by an operator network.
     pub pinned: Option<PopId>,
+    /// Databases that have been overwritten in place since they were loaded, so that what they say
+    /// in full (place, city, AS) cannot be shown. Clients are steered by what was loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub details_gone: Vec<PathBuf>,
 }
 
 /// One open database, for metrics and `status`.

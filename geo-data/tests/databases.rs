@@ -119,6 +119,43 @@ fn separate_files_for_the_two_families_and_order_of_files() {
     assert_eq!(map.databases().len(), 3);
 }
 
+/// What `geo lookup` and `explain` show is read from the file again: the one that was loaded.
+#[test]
+fn details_outlive_a_file_that_is_replaced_or_removed_but_not_one_that_is_overwritten() {
+    let files = Files::new().city(database(4, &[("192.0.2.0/24", tokyo())]));
+    let path = &files.geo.city[0];
+    let map = files.open().unwrap();
+    let address = "192.0.2.1".parse().unwrap();
+    let first = map.describe(address);
+    assert!(first.location.is_some() && first.details_gone.is_empty());
+
+    let next = files.folder.path().join("next");
+    std::fs::write(&next, database(4, &[("192.0.2.0/24", paris())])).unwrap();
+    std::fs::rename(&next, path).unwrap();
+    assert_eq!(map.describe(address), first, "replaced");
+    std::fs::remove_file(path).unwrap();
+    assert_eq!(map.describe(address), first, "removed");
+
+    std::fs::write(path, database(4, &[("192.0.2.0/24", tokyo())])).unwrap();
+    let map = files.open().unwrap();
+    for overwritten in [
+        Vec::new(),
+        database(
+            4,
+            &[("198.51.100.0/24", paris()), ("192.0.2.0/24", paris())],
+        ),
+    ] {
+        std::fs::write(path, overwritten).unwrap();
+        let told = map.describe(address);
+        assert_eq!(told.details_gone, [path.clone()]);
+        assert_eq!(told.location, None);
+        assert_eq!(
+            (told.cell, told.cell_data, told.source),
+            (first.cell, first.cell_data.clone(), first.source.clone())
+        );
+    }
+}
+
 #[test]
 fn an_ipv4_address_inside_an_ipv6_address_is_what_counts() {
     let mut writer = Writer::new(6, "Test-City");

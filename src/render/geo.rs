@@ -85,6 +85,13 @@ fn facts(lookup: &Lookup) -> Vec<(&'static str, String)> {
     if let Some(pop) = &lookup.pinned_pop {
         facts.push(("pinned to", pop.clone()));
     }
+    for file in &d.details_gone {
+        let said = format!(
+            "gone: {} was overwritten after it was loaded",
+            file.display()
+        );
+        facts.push(("details", said));
+    }
     facts
 }
 
@@ -124,6 +131,7 @@ mod tests {
             asn: Some(2501),
             as_name: Some("The University of Tokyo".to_owned()),
             pinned: None,
+            details_gone: Vec::new(),
         }
     }
 

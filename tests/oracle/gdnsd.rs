@@ -27,13 +27,20 @@ const NOBODY: u32 = 65_534;
 
 impl Gdnsd {
     /// Starts it on a free port of 127.0.0.1, and waits until it answers.
-    pub(crate) fn start(program: &Path, folder: &Path, world: &World, pops: &[Pop]) -> Self {
+    /// `limit` is the number of PoPs that it keeps for each network, one for the best scopes.
+    pub(crate) fn start(
+        program: &Path,
+        folder: &Path,
+        world: &World,
+        pops: &[Pop],
+        limit: u8,
+    ) -> Self {
         let port = free_port();
-        let home = folder.join("gdnsd");
+        let home = folder.join(format!("gdnsd-{limit}"));
         for part in ["zones", "geoip", "run", "state"] {
             fs::create_dir_all(home.join(part)).expect("a folder");
         }
-        fs::write(home.join("config"), config(&home, world, pops, port))
+        fs::write(home.join("config"), config(&home, world, pops, port, limit))
             .expect("its configuration");
         let zone = "@ SOA ns hostmaster 1 7200 1800 259200 900\n@ NS ns\nns A 127.0.0.1\n\
                     www 30 DYNA geoip!www\n";
@@ -86,7 +93,7 @@ impl Gdnsd {
     }
 }
 
-fn config(home: &Path, world: &World, pops: &[Pop], port: u16) -> String {
+fn config(home: &Path, world: &World, pops: &[Pop], port: u16, limit: u8) -> String {
     let (mut names, mut places, mut addresses) = (String::new(), String::new(), String::new());
     for pop in pops {
         let _ = write!(names, "{} ", pop.name);
@@ -108,7 +115,7 @@ fn config(home: &Path, world: &World, pops: &[Pop], port: u16) -> String {
     format!(
         "options => {{ listen => [ \"127.0.0.1:{port}\" ] run_dir => \"{home}/run\" state_dir => \"{home}/state\" udp_threads => 1 tcp_threads => 1 }}\n\
          plugins => {{ geoip => {{\n\
-         maps => {{ world => {{ geoip2_db => \"{database}\" datacenters => [ {names}] auto_dc_limit => 1 nets => {{\n{nets}}}\n\
+         maps => {{ world => {{ geoip2_db => \"{database}\" datacenters => [ {names}] auto_dc_limit => {limit} nets => {{\n{nets}}}\n\
          auto_dc_coords => {{\n{places}}} }} }}\n\
          resources => {{ www => {{ map => world service_types => up dcmap => {{\n{addresses}}} }} }}\n\
          }} }}\n",

@@ -4,20 +4,21 @@
 //!
 //! For every question the same PoP must be answered, or one so little farther from the client's
 //! place that the cell explains it. Our scope must hold: every address inside it gets the identical
-//! answer, and that answer is right for the address. Scopes need not be equal: gdnsd
-//! joins everything with the same answer, Meridian only what lies in the same cell.
+//! answer, and that answer is right for the address. Scopes need not be equal; how many there are is
+//! compared in `scopes`.
 //!
 //! `MERIDIAN_ORACLE_FILES` (paths, separated by colons) takes real databases in place of the
 //! made-up one; `MERIDIAN_ORACLE_QUERIES` sets the number of questions.
 
 mod gdnsd;
+mod scopes;
 mod world;
 
 use std::{
     collections::BTreeMap,
     fs,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
 };
 
@@ -86,9 +87,9 @@ fn pops() -> Vec<Pop> {
 struct Meridian(Snapshot);
 
 impl Meridian {
-    fn new(folder: &Path, world: &World, pops: &[Pop]) -> Self {
-        let mut text = format!("[geo]\ncity = {:?}\n", world.city);
-        text.push_str("[steering]\ntolerance = \"0ms\"\nscope_max = { ipv4 = 32, ipv6 = 128 }\n");
+    /// `steering` is what stands under `[steering]`.
+    fn new(folder: &Path, world: &World, pops: &[Pop], steering: &str) -> Self {
+        let mut text = format!("[geo]\ncity = {:?}\n[steering]\n{steering}\n", world.city);
         for pop in pops {
             text.push_str(&format!(
                 "[[pop]]\nname = \"{}\"\nlatitude = {:?}\nlongitude = {:?}\nendpoints = [\"{}\", \"{}\"]\n",
@@ -243,17 +244,12 @@ fn the_same_pop_as_gdnsd_and_no_scope_too_wide() {
     let Some(program) = peer("gdnsd") else { return };
     let folder = scratch();
     let mut random = Random(20_261_120);
-    let mut world = match std::env::var_os("MERIDIAN_ORACLE_FILES") {
-        Some(files) => {
-            let files: Vec<PathBuf> = std::env::split_paths(&files).collect();
-            World::read(&files, folder.path())
-        }
-        None => World::generate(folder.path(), &mut random),
-    };
+    let mut world = World::given(folder.path(), &mut random);
     let pops = pops();
     world.pin(pops.len(), &mut random);
-    let meridian = Meridian::new(folder.path(), &world, &pops);
-    let gdnsd = Gdnsd::start(&program, folder.path(), &world, &pops);
+    let exact = "tolerance = \"0ms\"\nscope_max = { ipv4 = 32, ipv6 = 128 }";
+    let meridian = Meridian::new(folder.path(), &world, &pops, exact);
+    let gdnsd = Gdnsd::start(&program, folder.path(), &world, &pops, 1);
     let queries = std::env::var("MERIDIAN_ORACLE_QUERIES")
         .ok()
         .and_then(|n| n.parse().ok())

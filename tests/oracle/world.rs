@@ -64,6 +64,17 @@ impl Random {
 }
 
 impl World {
+    /// The one that `MERIDIAN_ORACLE_FILES` names, else a made-up one.
+    pub(crate) fn given(folder: &Path, random: &mut Random) -> Self {
+        match std::env::var_os("MERIDIAN_ORACLE_FILES") {
+            Some(files) => {
+                let files: Vec<PathBuf> = std::env::split_paths(&files).collect();
+                Self::read(&files, folder)
+            }
+            None => Self::generate(folder, random),
+        }
+    }
+
     /// Makes up a world: the address space cut at random, towns around a few hundred centres, and
     /// neighbouring networks often in the same town, as in life.
     pub(crate) fn generate(folder: &Path, random: &mut Random) -> Self {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use meridian_config::{CheckId, Config, Family, Name, Policy, PoolId, PopId, Ratio};
 
 use super::{
-    ranking::{Class, Ranked, Ranking, Slots},
+    ranking::{Class, Ranked, Ranking, Share, Slots},
     steering::{Lot, Pool, Pop, Profile, Roster, Service, Tested, is_inside},
     types::TermWeights,
 };
@@ -63,6 +63,10 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
         })
     };
     let fences = || pool.pops.iter().map(|pop| &config.pop(*pop).serves);
+    // Milliseconds as f32 are exact enough; see Terms::score.
+    #[allow(clippy::cast_possible_truncation)]
+    let biases = || pool.pops.iter().map(|pop| config.pop(*pop).bias_ms as f32);
+    let bias_ms = biases().next().unwrap_or(0.0);
     Pool {
         name: pool.name.as_str().into(),
         check: pool
@@ -77,13 +81,15 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
         fallback: pool.fallback.as_slice().into(),
         families: [Family::V4, Family::V6].into_iter().filter(has).collect(),
         fenced: fences().any(|fence| !fence.is_open()),
+        biased: biases().any(|bias| bias.to_bits() != bias_ms.to_bits()),
+        bias_ms,
         configured: configured_order(config, pool),
     }
 }
 
 /// The operator's order for a client of unknown country.
 fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Ranking {
-    let mut entries: Vec<Ranked> = (0_u16..)
+    let mut order: Vec<Ranked> = (0_u16..)
         .zip(&pool.pops)
         .map(|(member, pop)| {
             let pop = config.pop(*pop);
@@ -95,11 +101,8 @@ fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Ranking {
             }
         })
         .collect();
-    entries.sort_by_key(|one| one.class);
-    Ranking {
-        entries: entries.into(),
-        complete: true,
-    }
+    order.sort_by_key(|one| one.class);
+    Ranking::new(order.into_iter(), true)
 }
 
 /// Order in which the prober's groups are sorted, so that the two can be walked side by side.
@@ -202,12 +205,19 @@ impl<'a> Builder<'a> {
     /// measured.
     fn profile(&mut self, service: &Service) -> usize {
         let weights = service.weights.of_measured(false, false);
+        let pops = |pool: PoolId| &self.config.pool(pool).pops;
+        // Pools with the same list of PoPs have the same orders, whatever checks them.
         let alike = |one: &Profile| {
-            one.pool == service.pool && one.policy == service.policy && one.weights == weights
+            one.policy == service.policy
+                && one.weights == weights
+                && (one.pool == service.pool || pops(one.pool) == pops(service.pool))
         };
-        let tolerance = service.grouping();
+        let share = Share {
+            tolerance: service.grouping(),
+            answers: service.answers,
+        };
         if let Some(at) = self.profiles.iter().position(alike) {
-            self.profiles[at].slots.widen(tolerance);
+            self.profiles[at].slots.widen(share);
             return at;
         }
         let fenced = || {
@@ -222,7 +232,7 @@ impl<'a> Builder<'a> {
             pool: service.pool,
             policy: service.policy,
             weights,
-            slots: Slots::new(cells, tolerance),
+            slots: Slots::new(cells, share),
         });
         self.profiles.len() - 1
     }

@@ -43,6 +43,7 @@ pub(super) const MEMBERS: usize = 3;
 ///      7…8   level
 ///      9…10  which endpoints of the PoPs; 3: none, it is the fallback
 ///      11…12 how many PoPs
+///      13    the upper two of the three numbers that follow are the bounds of a group
 ///      16…63 their places in the pool's list
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +71,16 @@ pub(super) struct Parts {
     /// `None`: the pool's fallback.
     pub(super) need: Option<Need>,
     pub(super) members: ArrayVec<u16, MEMBERS>,
+    /// Where in the order the group stands in which bids decide; with at most one PoP.
+    pub(super) group: Option<(u16, u16)>,
 }
 
 const KIND: u64 = 0b111;
 /// What tells answers apart: all but kind, reason and level.
 const ANSWER: u64 = !0x1ff;
+
+/// The bounds of a group, which have no say in an answer that is fixed.
+const GROUP: u64 = 0xffff_ffff << 32 | 1 << 13;
 
 impl Choice {
     const UNKNOWN: Self = Self(0);
@@ -100,7 +106,13 @@ impl Choice {
         let reason = u64::from(parts.reason.number());
         let level = parts.level as u64;
         let count = parts.members.len() as u64;
-        Self(kind | reason << 3 | level << 7 | need << 9 | count << 11 | members << 16)
+        let group = parts
+            .group
+            .filter(|_| count <= 1)
+            .map_or(0, |(start, end)| {
+                1 << 13 | u64::from(start) << 32 | u64::from(end) << 48
+            });
+        Self(group | kind | reason << 3 | level << 7 | need << 9 | count << 11 | members << 16)
     }
 
     pub(super) fn kind(self) -> Option<Kind> {
@@ -144,19 +156,21 @@ impl Choice {
         (0..count.min(MEMBERS)).map(move |at| (self.0 >> (16 + 16 * at)) as u16)
     }
 
-    /// Of a [`Kind::Drawn`]: where in the order the group stands whose bids decide, if it is known.
+    /// Where in the order the group stands in which bids decide, if that is known.
+    // 16 bits are left after each shift.
+    #[allow(clippy::cast_possible_truncation)]
     pub(super) fn group(self) -> Option<(usize, usize)> {
-        let mut bounds = self.members();
-        match (self.kind(), bounds.next(), bounds.next()) {
-            (Some(Kind::Drawn), Some(start), Some(end)) => Some((start.into(), end.into())),
-            _ => None,
-        }
+        let bounds = ((self.0 >> 32) as u16, (self.0 >> 48) as u16);
+        (self.0 >> 13 & 1 == 1).then(|| (bounds.0.into(), bounds.1.into()))
     }
 
     /// Equal for two places only when everyone at both gets the same addresses; `None` when that
     /// cannot be told.
     pub(super) fn key(self) -> Option<u64> {
         match self.kind() {
+            Some(Kind::Fixed | Kind::FixedTold) if self.group().is_some() => {
+                Some(self.0 & ANSWER & !GROUP)
+            }
             Some(Kind::Fixed | Kind::FixedTold) => Some(self.0 & ANSWER),
             _ => None,
         }
@@ -302,6 +316,7 @@ mod tests {
             level: Level::Geo,
             need,
             members: members.iter().copied().collect(),
+            group: None,
         }
     }
 
@@ -337,7 +352,17 @@ mod tests {
             Choice::pack(&parts(kind, reason, Some(Need::Usable), members)).key()
         };
         let near = key(Kind::Fixed, Reason::Nearest, &[7]);
-        assert_eq!(near, key(Kind::FixedTold, Reason::FailedOver, &[7]));
+        let told = Parts {
+            group: Some((3, 65_535)),
+            ..parts(
+                Kind::FixedTold,
+                Reason::FailedOver,
+                Some(Need::Usable),
+                &[7],
+            )
+        };
+        let told = Choice::pack(&told);
+        assert_eq!((near, told.group()), (told.key(), Some((3, 65_535))));
         assert_ne!(near, key(Kind::Fixed, Reason::Nearest, &[8]));
         assert_ne!(near, key(Kind::Fixed, Reason::Nearest, &[7, 0]));
         assert_eq!(key(Kind::Drawn, Reason::Nearest, &[7]), None);

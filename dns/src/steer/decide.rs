@@ -32,7 +32,7 @@ use super::{
     case::{Case, Need, Setting},
     choice::{Choice, Choices, Kind, MEMBERS, Parts},
     hash::Bid,
-    ranking::{Class, Ranked, Ranking, group_end},
+    ranking::{Class, Ranking, group_end},
     types::{Decision, Level, MAX_ANSWERS, Reason},
 };
 use crate::{
@@ -275,22 +275,24 @@ impl Case<'_> {
             level: self.level(reason),
             need,
             members: picked.members,
+            group: None,
         };
         if kind == Kind::Drawn {
-            // In place of the PoPs, which only bids tell: the group that they come from.
-            let number = |index: usize| u16::try_from(index).ok();
-            let bounds = picked.group.and_then(|group| {
-                let bounds = [number(group.start)?, number(group.end)?];
-                Some((bounds, group.passed_over))
-            });
+            // Only bids tell whose the addresses are.
             parts.members.clear();
-            if let Some((bounds, passed_over)) = bounds {
-                parts.members.extend(bounds);
-                if passed_over && !reason.is_last_resort() {
-                    parts.reason = Reason::FailedOver;
-                } else if !reason.is_last_resort() {
-                    parts.reason = Reason::WeightShared;
-                }
+        }
+        if matches!(kind, Kind::Drawn | Kind::FixedTold)
+            && parts.members.len() <= 1
+            && let Some(group) = picked.group
+        {
+            let number = |index: usize| u16::try_from(index).ok();
+            parts.group = number(group.start).zip(number(group.end));
+            if !reason.is_last_resort() {
+                // As far as it is known before they bid.
+                parts.reason = match group.passed_over {
+                    true => Reason::FailedOver,
+                    false => Reason::WeightShared,
+                };
             }
         }
         Choice::pack(&parts)
@@ -301,8 +303,8 @@ impl Case<'_> {
     fn draw(&self, choice: Choice) -> Option<Climbed> {
         let (start, end) = choice.group()?;
         let need = choice.need()?;
-        let order = self.steering.order(self.service, self.cell)?;
-        let group = order.entries.get(start..end)?;
+        let best = self.steering.best(self.service, self.cell)?;
+        let group = best.get(start..end)?;
         let mut picked = Picked {
             passed_over: choice.reason() == Reason::FailedOver,
             ..Picked::default()
@@ -318,7 +320,7 @@ impl Case<'_> {
 
     fn climb(&self) -> Climbed {
         let kept = self.steering.order(self.service, self.cell);
-        let climbed = match kept.as_deref().map(|order| self.climb_by(order)) {
+        let climbed = match kept.as_deref().map(|order: &Ranking| self.climb_by(order)) {
             Some(Ok(climbed)) => Some(climbed),
             Some(Err(RanOut)) => {
                 let whole = self
@@ -388,22 +390,22 @@ impl Case<'_> {
                 picked.passed_over = true;
             }
         }
-        let entries = &order.entries;
-        let mut at = entries.partition_point(|one| one.class < class);
+        let (members, ranks) = (&order.members, &order.ranks);
+        let mut at = ranks.partition_point(|one| one.class < class);
         while !self.is_full(picked) {
-            let Some(first) = entries.get(at) else {
+            let Some(first) = ranks.get(at) else {
                 return if order.complete { Ok(()) } else { Err(RanOut) };
             };
             if first.class != class {
                 return Ok(());
             }
-            let end = group_end(entries, at, self.service.grouping_in(self.cell));
-            if end >= entries.len() && !order.complete {
+            let end = group_end(ranks, at, self.service.grouping_in(self.cell));
+            if end >= ranks.len() && !order.complete {
                 return Err(RanOut);
             }
             let before = (picked.members.is_empty(), picked.passed_over);
-            self.group(entries.get(at..end).unwrap_or(&[]), need, picked);
-            if before.0 && picked.first_drawn {
+            self.group(members.get(at..end).unwrap_or(&[]), need, picked);
+            if before.0 && (picked.first_drawn || picked.told_by_bids) {
                 picked.group = Some(Group {
                     start: at,
                     end,
@@ -416,7 +418,7 @@ impl Case<'_> {
     }
 
     /// Those of one group in the order of their bids.
-    fn group(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
+    fn group(&self, group: &[u16], need: Need, picked: &mut Picked) {
         let field = self.field(group, need);
         let Some(mut next) = field.first else {
             picked.passed_over |= field.wanted.is_some() && picked.members.is_empty();
@@ -441,22 +443,22 @@ impl Case<'_> {
     }
 
     /// Who bids in a group: one pass over it.
-    fn field(&self, group: &[Ranked], need: Need) -> Field {
+    fn field(&self, group: &[u16], need: Need) -> Field {
         let mut field = Field::default();
-        for (at, one) in group.iter().enumerate() {
-            if !self.is_candidate(one.member) {
+        for (at, member) in group.iter().copied().enumerate() {
+            if !self.is_candidate(member) {
                 continue;
             }
             field.candidates += 1;
             let bidder = Bidder {
-                bid: self.bid(one.member),
+                bid: self.bid(member),
                 at,
-                member: one.member,
+                member,
             };
             if field.wanted.is_none_or(|best| bidder.beats(&best)) {
                 field.wanted = Some(bidder);
             }
-            if self.admits(one.member, need) {
+            if self.admits(member, need) {
                 field.admitted += 1;
                 if field.first.is_none_or(|best| bidder.beats(&best)) {
                     field.first = Some(bidder);
@@ -467,16 +469,16 @@ impl Case<'_> {
     }
 
     /// Who comes after `after`: the highest bid that it beats.
-    fn next(&self, group: &[Ranked], need: Need, after: Bidder) -> Option<Bidder> {
+    fn next(&self, group: &[u16], need: Need, after: Bidder) -> Option<Bidder> {
         let mut best: Option<Bidder> = None;
-        for (at, one) in group.iter().enumerate() {
-            if !self.is_candidate(one.member) || !self.admits(one.member, need) {
+        for (at, member) in group.iter().copied().enumerate() {
+            if !self.is_candidate(member) || !self.admits(member, need) {
                 continue;
             }
             let bidder = Bidder {
-                bid: self.bid(one.member),
+                bid: self.bid(member),
                 at,
-                member: one.member,
+                member,
             };
             if after.beats(&bidder) && best.is_none_or(|best| bidder.beats(&best)) {
                 best = Some(bidder);

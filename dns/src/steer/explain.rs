@@ -210,9 +210,10 @@ fn placed(case: &Case<'_>) -> Vec<Placed> {
     let bid = |one: &Ranked| case.bid(one.member).value();
     let mut all = Vec::new();
     let (mut start, mut number) = (0, 0);
-    while start < order.entries.len() {
-        let end = group_end(&order.entries, start, case.service.grouping_in(cell));
-        let mut group = order.entries[start..end].to_vec();
+    let entries: Vec<Ranked> = order.iter().collect();
+    while start < entries.len() {
+        let end = group_end(&order.ranks, start, case.service.grouping_in(cell));
+        let mut group = entries[start..end].to_vec();
         if group.len() > 1 {
             // Stable: equal bids keep the order of the group, as in the decision.
             group.sort_by(|a, b| bid(b).total_cmp(&bid(a)));

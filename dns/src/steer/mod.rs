@@ -8,7 +8,7 @@
 //!
 //! * `block` — the client's address, folded and cut to `scope_max`; scopes come from here;
 //! * `steering`, `build` — services, pools and PoPs as the configuration has them;
-//! * `ranking` — the order of a pool for a cell, kept;
+//! * `order` — the order of a pool for a cell; `ranking` — what is kept of it;
 //! * `hash` — weighted rendezvous within a group of PoPs of about the same score;
 //! * `view` — verdicts and overrides as bits;
 //! * `case` — one question with everything looked up for it;
@@ -27,6 +27,7 @@ mod choice;
 mod decide;
 mod explain;
 mod hash;
+mod order;
 mod ranking;
 mod steering;
 mod types;

@@ -2,10 +2,11 @@
 //! shared by every service with the same pool and the same way of scoring.
 //!
 //! # Memory
-//! A kept order holds the first [`KEPT`] PoPs, and further ones only as far as the best group
-//! reaches; the rest is computed again in the rare case that it is needed (all of the kept ones
-//! are down). All kept orders of one [`Steering`](super::Steering) together stay below
-//! [`BUDGET`]; past it an order is computed for each query, which costs about 0.1 µs a PoP.
+//! A kept order holds the places in the pool's list of the first [`KEPT`] PoPs, two octets each,
+//! and further ones only as far as the best group and the answers of a service reach; the rest is
+//! computed again in the rare case that it is needed (all of the kept ones are down). All kept
+//! orders of one [`Steering`](super::Steering) together stay below [`BUDGET`]; past it an order is
+//! computed when it is needed, which is seldom too: see `choice`.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,7 +25,7 @@ use std::{
 use meridian_geo_data::CellId;
 
 /// PoPs kept in an order, at least. Few in tests, so that they run out often.
-pub(super) const KEPT: usize = if cfg!(test) { 2 } else { 16 };
+pub(super) const KEPT: usize = if cfg!(test) { 2 } else { 8 };
 /// Octets that all kept orders together may take. Few in tests, so that it runs out in some worlds.
 pub(super) const BUDGET: usize = if cfg!(test) { 2 << 10 } else { 256 << 20 };
 /// Cells in one chunk of slots; a chunk is made when one of its cells is first asked for.
@@ -65,44 +66,81 @@ pub(super) struct Ranked {
     pub(super) class: Class,
 }
 
+/// What a PoP has in an order besides its place in the pool's list.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rank {
+    pub(super) score: f32,
+    pub(super) class: Class,
+}
+
 /// An order, best first: by class, then by score (or the operator's order), then by name.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ranking {
-    pub(super) entries: Box<[Ranked]>,
+    pub(super) members: Box<[u16]>,
+    /// One for each member.
+    pub(super) ranks: Box<[Rank]>,
     /// Whether no PoP of the pool is left out at the end.
     pub(super) complete: bool,
 }
 
-/// End of the group that starts at `start`: those of its class whose score is within `tolerance`
-/// (ms) of its first. Without a tolerance each PoP is a group of its own.
-pub(super) fn group_end(entries: &[Ranked], start: usize, tolerance: Option<f32>) -> usize {
-    let (Some(first), Some(tolerance)) = (entries.get(start), tolerance) else {
-        return start + 1;
-    };
-    let limit = first.score + tolerance;
-    let rest = entries.get(start + 1..).unwrap_or(&[]);
-    let same = |other: &Ranked| other.class == first.class && other.score <= limit;
-    start + 1 + rest.iter().take_while(|other| same(other)).count()
-}
-
 impl Ranking {
-    /// The part worth keeping: see the module's text. `tolerance` is the largest among the
-    /// services that share the order. One PoP past the best group is kept, to show that the group
-    /// ends there.
-    fn cut(entries: Vec<Ranked>, tolerance: Option<f32>) -> Self {
-        let keep = KEPT.max(group_end(&entries, 0, tolerance) + 1);
-        let mut entries = entries;
-        let complete = entries.len() <= keep;
-        entries.truncate(keep);
+    pub(super) fn new(order: impl Iterator<Item = Ranked>, complete: bool) -> Self {
+        let rank = |one: Ranked| {
+            let (score, class) = (one.score, one.class);
+            (one.member, Rank { score, class })
+        };
+        let (members, ranks): (Vec<u16>, Vec<Rank>) = order.map(rank).unzip();
         Self {
-            entries: entries.into(),
+            members: members.into(),
+            ranks: ranks.into(),
             complete,
         }
     }
 
-    /// Octets that keeping this takes, allocator overhead guessed.
-    fn octets(&self) -> usize {
-        size_of::<Self>() + size_of_val::<[Ranked]>(&self.entries) + 32
+    /// One after the other.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Ranked> {
+        let both = self.members.iter().zip(&self.ranks);
+        both.map(|(member, rank)| Ranked {
+            score: rank.score,
+            member: *member,
+            class: rank.class,
+        })
+    }
+}
+
+/// End of the group that starts at `start`: those of its class whose score is within `tolerance`
+/// (ms) of its first. Without a tolerance each PoP is a group of its own.
+pub(super) fn group_end(ranks: &[Rank], start: usize, tolerance: Option<f32>) -> usize {
+    let (Some(first), Some(tolerance)) = (ranks.get(start), tolerance) else {
+        return start + 1;
+    };
+    let limit = first.score + tolerance;
+    let rest = ranks.get(start + 1..).unwrap_or(&[]);
+    let same = |other: &Rank| other.class == first.class && other.score <= limit;
+    start + 1 + rest.iter().take_while(|other| same(other)).count()
+}
+
+/// How much of an order is worth keeping: the most that any of the services that share it wants.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    /// Largest tolerance, ms; `None`: no groups.
+    pub(super) tolerance: Option<f32>,
+    /// Most addresses in an answer.
+    pub(super) answers: usize,
+}
+
+impl Share {
+    fn widen(&mut self, other: Self) {
+        if let (Some(own), Some(other)) = (&mut self.tolerance, other.tolerance) {
+            *own = own.max(other);
+        }
+        self.answers = self.answers.max(other.answers);
+    }
+
+    /// How many of the first PoPs are kept. One past the best group, to show that it ends there.
+    pub(super) fn of(self, ranks: &[Rank]) -> usize {
+        let group = group_end(ranks, 0, self.tolerance);
+        KEPT.max(self.answers + 1).max(group + 1).min(ranks.len())
     }
 }
 
@@ -110,79 +148,75 @@ impl Ranking {
 #[derive(Debug)]
 pub(super) struct Slots {
     chunks: Box<[OnceLock<Chunk>]>,
-    tolerance: Option<f32>,
+    pub(super) share: Share,
 }
 
-type Chunk = Box<[OnceLock<Box<Ranking>>]>;
+type Chunk = Box<[OnceLock<Box<[u16]>>]>;
 
-/// An order, kept or made for this query only.
+/// The best members of an order, kept or made for this query only.
 #[derive(Debug)]
-pub(super) enum Order<'a> {
-    Kept(&'a Ranking),
-    Made(Ranking),
+pub(super) enum Best<'a> {
+    Kept(&'a [u16]),
+    Made(Box<[u16]>),
 }
 
-impl Deref for Order<'_> {
-    type Target = Ranking;
+impl Deref for Best<'_> {
+    type Target = [u16];
 
-    fn deref(&self) -> &Ranking {
+    fn deref(&self) -> &[u16] {
         match self {
-            Self::Kept(ranking) => ranking,
-            Self::Made(ranking) => ranking,
+            Self::Kept(members) => members,
+            Self::Made(members) => members,
         }
     }
 }
 
 impl Slots {
     /// Empty slots for `cells` cells.
-    pub(super) fn new(cells: usize, tolerance: Option<f32>) -> Self {
+    pub(super) fn new(cells: usize, share: Share) -> Self {
         let chunks = (0..cells.div_ceil(CHUNK))
             .map(|_| OnceLock::new())
             .collect();
-        Self { chunks, tolerance }
+        Self { chunks, share }
     }
 
-    /// One more service shares these slots: the largest tolerance (ms) counts.
-    pub(super) fn widen(&mut self, tolerance: Option<f32>) {
-        if let (Some(own), Some(other)) = (&mut self.tolerance, tolerance) {
-            *own = own.max(other);
-        }
+    /// One more service shares these slots.
+    pub(super) fn widen(&mut self, share: Share) {
+        self.share.widen(share);
     }
 
-    /// The order for `cell`; `make` computes the whole of it. `used` counts octets kept so far.
+    /// The best of the order for `cell`, which `make` computes. `used` counts octets kept so far.
     pub(super) fn get(
         &self,
         cell: CellId,
         used: &AtomicUsize,
-        make: impl FnOnce() -> Vec<Ranked>,
-    ) -> Order<'_> {
-        let index = cell.0 as usize;
-        let Some(slot) = self.slot(index, used) else {
-            return Order::Made(Ranking {
-                entries: make().into(),
-                complete: true,
-            });
+        make: impl FnOnce() -> Box<[u16]>,
+    ) -> Best<'_> {
+        let Some(slot) = self.slot(cell.0 as usize, used) else {
+            return Best::Made(make());
         };
         if let Some(kept) = slot.get() {
-            return Order::Kept(kept);
+            return Best::Kept(kept);
         }
-        let ranking = Ranking::cut(make(), self.tolerance);
-        if !reserve(used, ranking.octets()) {
-            return Order::Made(ranking);
+        let made = make();
+        // What an allocation takes besides is guessed.
+        let octets = size_of_val(&*made) + 8;
+        if !reserve(used, octets) {
+            return Best::Made(made);
         }
         // Where another thread was faster its order, the same one, stays.
-        let octets = ranking.octets();
-        if slot.set(Box::new(ranking.clone())).is_err() {
-            used.fetch_sub(octets, Ordering::Relaxed);
+        match slot.set(made) {
+            Ok(()) => {}
+            Err(_) => _ = used.fetch_sub(octets, Ordering::Relaxed),
         }
         slot.get()
-            .map_or(Order::Made(ranking), |kept| Order::Kept(kept))
+            .map_or(Best::Made(Box::default()), |kept| Best::Kept(kept))
     }
 
-    fn slot(&self, index: usize, used: &AtomicUsize) -> Option<&OnceLock<Box<Ranking>>> {
+    fn slot(&self, index: usize, used: &AtomicUsize) -> Option<&OnceLock<Box<[u16]>>> {
         let chunk = self.chunks.get(index / CHUNK)?;
         if chunk.get().is_none() {
-            let octets = CHUNK * size_of::<OnceLock<Box<Ranking>>>();
+            let octets = CHUNK * size_of::<OnceLock<Box<[u16]>>>();
             if !reserve(used, octets) {
                 return None;
             }

@@ -19,13 +19,14 @@ use std::{
 use meridian_config::{
     Config, Coordinates, Family, Fence, Name, Policy, PoolId, PopId, Ratio, ScopeMax, Weight,
 };
-use meridian_geo_data::{Cell, CellId, ClientMap, distance::haversine_km};
+use meridian_geo_data::{CellId, ClientMap, distance::haversine_km};
 
 use super::{
     build,
     choice::Choices,
     hash,
-    ranking::{Class, Order, Ranked, Ranking, Slots},
+    order::Vector,
+    ranking::{Ranking, Slots},
     types::{TermWeights, Terms},
 };
 use crate::{metrics::Labels, types::ServiceId};
@@ -49,7 +50,7 @@ pub struct Steering {
     by_name: HashMap<Name, ServiceId>,
     labels: Arc<Labels>,
     /// Octets of orders kept.
-    used: AtomicUsize,
+    pub(super) used: AtomicUsize,
     /// Number of plans: services of one plan answer alike.
     pub(super) plans: usize,
     /// Octets of choices kept, by all views.
@@ -117,6 +118,7 @@ impl Service {
 pub(super) struct Pop {
     pub(super) name: Box<str>,
     pub(super) location: Coordinates,
+    pub(super) vector: Vector,
     pub(super) weight: Weight,
     pub(super) bias_ms: f32,
     pub(super) fence: Fence,
@@ -131,6 +133,7 @@ impl Pop {
         Self {
             name: pop.name.as_str().into(),
             location: pop.location,
+            vector: Vector::to(pop.location),
             weight: pop.weight,
             bias_ms,
             fence: pop.serves.clone(),
@@ -178,6 +181,10 @@ pub(super) struct Pool {
     pub(super) families: Vec<Family>,
     /// Whether any of its PoPs is fenced.
     pub(super) fenced: bool,
+    /// Whether its PoPs differ in bias.
+    pub(super) biased: bool,
+    /// Bias of its PoPs where they do not.
+    pub(super) bias_ms: f32,
     /// The operator's order, for clients of whom nothing is known.
     pub(super) configured: Ranking,
 }
@@ -341,87 +348,12 @@ impl Steering {
             .map_or(0, |last| last.first_bit + of(last))
     }
 
-    /// The order of a service's pool for clients in `cell`.
-    pub(super) fn order(&self, service: &Service, cell: Option<CellId>) -> Option<Order<'_>> {
-        let profile = self.profiles.get(service.profile)?;
-        let pool = self.pools.get(profile.pool.index())?;
-        let of_everyone = profile.policy == Policy::Failover && !pool.fenced;
-        match cell {
-            Some(cell) if !of_everyone => {
-                let make = || self.rank(profile, pool, cell);
-                Some(profile.slots.get(cell, &self.used, make))
-            }
-            _ => Some(Order::Kept(&pool.configured)),
-        }
-    }
-
-    /// The whole order of a service's pool for clients in `cell`.
-    pub(super) fn whole_order(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking> {
-        let profile = self.profiles.get(service.profile)?;
-        let pool = self.pools.get(profile.pool.index())?;
-        let entries = match cell {
-            Some(cell) => self.rank(profile, pool, cell).into(),
-            None => pool.configured.entries.clone(),
-        };
-        Some(Ranking {
-            entries,
-            complete: true,
-        })
-    }
-
-    /// Orders the PoPs of a pool for a cell; scores tie by name, so that the order of the
-    /// configuration has no say in policy `score`.
-    fn rank(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Vec<Ranked> {
-        let unknown = Cell {
-            center: NOWHERE,
-            country: None,
-            continent: None,
-        };
-        let cell = self
-            .clients
-            .cells()
-            .get(cell.0 as usize)
-            .unwrap_or(&unknown);
-        let mut all: Vec<Ranked> = pool
-            .members
-            .iter()
-            .enumerate()
-            .filter_map(|(member, pop)| {
-                let pop = self.pops.get(pop.index())?;
-                let inside = is_inside(&pop.fence, cell.country, cell.continent);
-                Some(Ranked {
-                    score: pop.terms(cell.center).score(&profile.weights),
-                    member: u16::try_from(member).ok()?,
-                    class: Class::of(inside, pop.weight.0),
-                })
-            })
-            .collect();
-        match profile.policy {
-            Policy::Failover => all.sort_by_key(|one| one.class),
-            Policy::Score => all.sort_by(|a, b| {
-                let name = |one: &Ranked| self.member(pool, one.member).map(|pop| &pop.name);
-                let by_score = || a.score.total_cmp(&b.score);
-                a.class
-                    .cmp(&b.class)
-                    .then_with(by_score)
-                    .then_with(|| name(a).cmp(&name(b)))
-            }),
-        }
-        all
-    }
-
     /// A PoP of a pool by its place in the pool's list.
     pub(super) fn member(&self, pool: &Pool, member: u16) -> Option<&Pop> {
         let pop = pool.members.get(usize::from(member))?;
         self.pops.get(pop.index())
     }
 }
-
-/// Stands in for the centre of a cell that does not exist.
-const NOWHERE: Coordinates = Coordinates {
-    latitude: 0.0,
-    longitude: 0.0,
-};
 
 /// `*.` in front of a name; `None` where that is too long to be a name.
 fn wildcard(parent: &Name) -> Option<Name> {

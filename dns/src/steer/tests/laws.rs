@@ -242,7 +242,9 @@ proptest! {
                     };
                     prop_assert_eq!(name(&world, one.pop), name(&other, two.pop));
                     prop_assert_eq!(one.addresses, two.addresses);
-                    prop_assert_eq!((one.scope, one.reason), (two.scope, two.reason));
+                    // The scope may differ: it ends where clients of unknown place, who do follow
+                    // the list, get another answer.
+                    prop_assert_eq!(one.reason, two.reason);
                 }
             }
         }

@@ -1,0 +1,213 @@
+//! Orders the PoPs of a pool for a cell.
+//!
+//! In a large pool only the nearest few matter: they are picked by a distance that is cheap to
+//! compute and safe to compare with a margin, and only they are scored and sorted. Where that
+//! cannot be shown to give the beginning of the whole order, the whole order is computed.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{borrow::Cow, cmp::Ordering};
+
+use meridian_config::{Coordinates, Policy};
+use meridian_geo_data::{Cell, CellId, distance::EARTH_RADIUS_KM};
+
+use super::{
+    KM_PER_MS, Steering,
+    ranking::{Best, Class, Ranked, Ranking},
+    steering::{Pool, Pop, Profile, Service, is_inside},
+};
+
+/// PoPs that are scored in a large pool. Few in tests, where pools are small.
+const NEAR: usize = if cfg!(test) { 6 } else { 64 };
+/// By how much the cheap distance and the real score may differ, milliseconds: a hundred metres,
+/// far above what rounding does to either.
+const MARGIN_MS: f64 = 0.001;
+
+impl Steering {
+    /// The best PoPs of a service's pool for clients in `cell`, by place in the pool's list.
+    pub(super) fn best(&self, service: &Service, cell: Option<CellId>) -> Option<Best<'_>> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        match cell {
+            Some(cell) if !is_of_everyone(profile, pool) => {
+                let make = || self.cut(profile, pool, cell);
+                Some(profile.slots.get(cell, &self.used, make))
+            }
+            _ => Some(Best::Kept(&pool.configured.members)),
+        }
+    }
+
+    /// The beginning of the order of a service's pool for clients in `cell`, as far as it is kept.
+    pub(super) fn order(
+        &self,
+        service: &Service,
+        cell: Option<CellId>,
+    ) -> Option<Cow<'_, Ranking>> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        match cell {
+            Some(id) if !is_of_everyone(profile, pool) => {
+                let best = self.best(service, cell)?;
+                let cell = self.cell(id);
+                let ranked = best
+                    .iter()
+                    .filter_map(|at| self.rank(profile, pool, cell, *at));
+                let complete = best.len() == pool.members.len();
+                Some(Cow::Owned(Ranking::new(ranked, complete)))
+            }
+            _ => Some(Cow::Borrowed(&pool.configured)),
+        }
+    }
+
+    /// The whole order of a service's pool for clients in `cell`.
+    pub(super) fn whole_order(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        Some(match cell {
+            Some(cell) => Ranking::new(self.all(profile, pool, cell).into_iter(), true),
+            None => pool.configured.clone(),
+        })
+    }
+
+    /// The part of the order that is worth keeping.
+    fn cut(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Box<[u16]> {
+        let share = profile.slots.share;
+        if let Some(near) = self.near(profile, pool, cell) {
+            let near = Ranking::new(near.into_iter(), false);
+            let keep = share.of(&near.ranks);
+            // With the last of them in it, it might go on behind.
+            if keep < near.members.len() {
+                return near.members.get(..keep).unwrap_or(&[]).into();
+            }
+        }
+        let all = Ranking::new(self.all(profile, pool, cell).into_iter(), true);
+        let keep = share.of(&all.ranks);
+        all.members.get(..keep).unwrap_or(&[]).into()
+    }
+
+    /// Orders all PoPs of a pool for a cell; scores tie by name, so that the order of the
+    /// configuration has no say in policy `score`.
+    fn all(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Vec<Ranked> {
+        let cell = self.cell(cell);
+        let members = (0_u16..).take(pool.members.len());
+        let mut all: Vec<Ranked> = members
+            .filter_map(|member| self.rank(profile, pool, cell, member))
+            .collect();
+        match profile.policy {
+            Policy::Failover => all.sort_by_key(|one| one.class),
+            Policy::Score => all.sort_by(|a, b| self.compare(pool, a, b)),
+        }
+        all
+    }
+
+    /// The beginning of the order in a large pool; `None`: it cannot be told this way.
+    fn near(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Option<Vec<Ranked>> {
+        if profile.policy != Policy::Score || pool.members.len() <= NEAR {
+            return None;
+        }
+        let cell = self.cell(cell);
+        let from = Vector::to(cell.center);
+        let mut open: Vec<(f64, u16)> = (0_u16..)
+            .zip(&pool.members)
+            .filter_map(|(member, pop)| {
+                let pop = self.pops.get(pop.index())?;
+                let chord = from.chord_squared(pop.vector);
+                let key = if pool.biased {
+                    chord_ms(chord) - f64::from(pop.bias_ms)
+                } else {
+                    chord
+                };
+                (class(pop, cell) == Class::Open).then_some((key, member))
+            })
+            .collect();
+        if open.len() <= NEAR {
+            return None;
+        }
+        let (_, (edge, _), _) = open.select_nth_unstable_by(NEAR, |a, b| a.0.total_cmp(&b.0));
+        let edge = if pool.biased {
+            *edge
+        } else {
+            chord_ms(*edge) - f64::from(pool.bias_ms)
+        };
+        let near = open.iter().take(NEAR);
+        let mut near: Vec<Ranked> = near
+            .filter_map(|(_, member)| self.rank(profile, pool, cell, *member))
+            .filter(|one| f64::from(one.score) < edge - MARGIN_MS)
+            .collect();
+        near.sort_by(|a, b| self.compare(pool, a, b));
+        Some(near)
+    }
+
+    fn rank(&self, profile: &Profile, pool: &Pool, cell: &Cell, member: u16) -> Option<Ranked> {
+        let pop = self.member(pool, member)?;
+        Some(Ranked {
+            score: pop.terms(cell.center).score(&profile.weights),
+            member,
+            class: class(pop, cell),
+        })
+    }
+
+    fn compare(&self, pool: &Pool, a: &Ranked, b: &Ranked) -> Ordering {
+        let name = |one: &Ranked| self.member(pool, one.member).map(|pop| &pop.name);
+        let by_score = || a.score.total_cmp(&b.score);
+        a.class
+            .cmp(&b.class)
+            .then_with(by_score)
+            .then_with(|| name(a).cmp(&name(b)))
+    }
+
+    fn cell(&self, cell: CellId) -> &Cell {
+        self.clients
+            .cells()
+            .get(cell.0 as usize)
+            .unwrap_or(&NOWHERE)
+    }
+}
+
+/// Failover without fences has one order for everyone.
+fn is_of_everyone(profile: &Profile, pool: &Pool) -> bool {
+    profile.policy == Policy::Failover && !pool.fenced
+}
+
+fn class(pop: &Pop, cell: &Cell) -> Class {
+    let inside = pop.fence.is_open() || is_inside(&pop.fence, cell.country, cell.continent);
+    Class::of(inside, pop.weight.0)
+}
+
+/// A place as a point on the unit sphere.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vector([f64; 3]);
+
+impl Vector {
+    pub(super) fn to(place: Coordinates) -> Self {
+        let (sin_lat, cos_lat) = place.latitude.to_radians().sin_cos();
+        let (sin_lon, cos_lon) = place.longitude.to_radians().sin_cos();
+        Self([cos_lat * cos_lon, cos_lat * sin_lon, sin_lat])
+    }
+
+    /// Square of the straight distance; rises with the distance over ground.
+    fn chord_squared(self, other: Self) -> f64 {
+        let (Self([a, b, c]), Self([x, y, z])) = (self, other);
+        (a - x).powi(2) + (b - y).powi(2) + (c - z).powi(2)
+    }
+}
+
+/// The distance term that belongs to the square of a chord, milliseconds.
+fn chord_ms(squared: f64) -> f64 {
+    let half = (squared.sqrt() / 2.0).min(1.0);
+    2.0 * EARTH_RADIUS_KM * half.asin() / KM_PER_MS
+}
+
+/// Stands in for a cell that does not exist.
+const NOWHERE: Cell = Cell {
+    center: Coordinates {
+        latitude: 0.0,
+        longitude: 0.0,
+    },
+    country: None,
+    continent: None,
+};
