@@ -7,23 +7,21 @@
 //! property of prefix and keys alone: it neither depends on what was asked before nor on the
 //! address within the prefix, so two answers never overlap but where they are equal.
 //!
-//! A word takes 64 keys to fill, an answer reads at most [`REACH`] bits to either side.
+//! A word takes 64 keys to fill; an answer looks at a word or two, skips those known to hold no
+//! start, and never looks further than [`REACH`] ranges to either side.
 
-use std::{
-    ops::ControlFlow,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use crate::blocks::{Blocks, Span, Spans};
 
 /// Ranges that a prefix may touch at most. Bounds the work of a question; where so many get the
 /// same answer, one scope more or less does not matter.
-pub(crate) const REACH: usize = if cfg!(test) { 12 } else { 4096 };
+pub(crate) const REACH: usize = if cfg!(test) { 150 } else { 4096 };
 /// Words in one chunk.
-const CHUNK: usize = 64;
+const CHUNK: usize = if cfg!(test) { 2 } else { 64 };
 
 /// Which ranges of one address family start a run. Filled from any thread without locks: whoever
 /// fills a word fills in the same.
@@ -35,6 +33,8 @@ struct Chunk {
     words: [AtomicU64; CHUNK],
     /// One bit for each word that is filled.
     filled: AtomicU64,
+    /// One bit for each word that is filled and not 0.
+    any: AtomicU64,
 }
 
 /// Octets of a chunk.
@@ -63,6 +63,7 @@ impl Starts {
             let _ = slot.set(Box::new(Chunk {
                 words: [const { AtomicU64::new(0) }; CHUNK],
                 filled: AtomicU64::new(0),
+                any: AtomicU64::new(0),
             }));
         }
         let at = word % CHUNK;
@@ -78,8 +79,44 @@ impl Starts {
         }
         let made = make();
         kept.store(made, Ordering::Relaxed);
+        chunk
+            .any
+            .fetch_or(u64::from(made != 0) << at, Ordering::Relaxed);
         chunk.filled.fetch_or(1 << at, Ordering::Release);
         made
+    }
+
+    /// Which words of a chunk may hold a start: all but those known to be 0.
+    fn worth(&self, chunk: usize) -> u64 {
+        let kept = self.0.get(chunk).and_then(OnceLock::get);
+        let words = kept.map_or(u64::MAX, |chunk| {
+            !chunk.filled.load(Ordering::Acquire) | chunk.any.load(Ordering::Relaxed)
+        });
+        words & (u64::MAX >> (64 - CHUNK))
+    }
+
+    /// The last word before `word`, down to `limit`, that may hold a start.
+    fn before(&self, word: usize, limit: usize) -> Option<usize> {
+        let below = |at: usize| (1_u64 << at).wrapping_sub(1);
+        let own = self.worth(word / CHUNK) & below(word % CHUNK);
+        let others = (limit / CHUNK..word / CHUNK).rev();
+        let all = std::iter::once((word / CHUNK, own))
+            .chain(others.map(|chunk| (chunk, self.worth(chunk))));
+        let mut found = all.filter(|(_, words)| *words != 0);
+        let (chunk, words) = found.next()?;
+        Some(chunk * CHUNK + words.ilog2() as usize).filter(|word| *word >= limit)
+    }
+
+    /// The first word after `word`, up to `limit`, that may hold a start.
+    fn after(&self, word: usize, limit: usize) -> Option<usize> {
+        let next = word + 1;
+        let own = self.worth(next / CHUNK) & (u64::MAX << (next % CHUNK));
+        let others = next / CHUNK + 1..=limit / CHUNK;
+        let all = std::iter::once((next / CHUNK, own))
+            .chain(others.map(|chunk| (chunk, self.worth(chunk))));
+        let mut found = all.filter(|(_, words)| *words != 0);
+        let (chunk, words) = found.next()?;
+        Some(chunk * CHUNK + words.trailing_zeros() as usize).filter(|word| *word <= limit)
     }
 }
 
@@ -121,33 +158,31 @@ where
     /// The last range at or before `at` that starts a run, or the last one out of reach but one.
     fn start_before(&self, at: usize) -> usize {
         let limit = (at + 1).saturating_sub(REACH);
-        let found = (limit / 64..=at / 64).rev().try_for_each(|word| {
-            let mut bits = self.word(word);
-            if word == at / 64 {
-                bits &= u64::MAX >> (63 - at % 64);
+        let mut word = at / 64;
+        let mut bits = self.word(word) & (u64::MAX >> (63 - at % 64));
+        while bits == 0 {
+            match self.starts.before(word, limit / 64) {
+                Some(before) => word = before,
+                None => return limit,
             }
-            match bits {
-                0 => ControlFlow::Continue(()),
-                bits => ControlFlow::Break(word * 64 + bits.ilog2() as usize),
-            }
-        });
-        found.break_value().map_or(limit, |found| found.max(limit))
+            bits = self.word(word);
+        }
+        limit.max(word * 64 + bits.ilog2() as usize)
     }
 
     /// The first range after `at` that starts a run, or the first one out of reach.
     fn start_after(&self, at: usize) -> usize {
         let (next, limit) = (at + 1, (at + REACH).min(self.spans.len()));
-        let found = (next / 64..=limit / 64).try_for_each(|word| {
-            let mut bits = self.word(word);
-            if word == next / 64 {
-                bits &= u64::MAX << (next % 64);
+        let mut word = next / 64;
+        let mut bits = self.word(word) & (u64::MAX << (next % 64));
+        while bits == 0 {
+            match self.starts.after(word, limit / 64) {
+                Some(after) => word = after,
+                None => return limit,
             }
-            match bits {
-                0 => ControlFlow::Continue(()),
-                bits => ControlFlow::Break(word * 64 + bits.trailing_zeros() as usize),
-            }
-        });
-        found.break_value().map_or(limit, |found| found.min(limit))
+            bits = self.word(word);
+        }
+        limit.min(word * 64 + bits.trailing_zeros() as usize)
     }
 
     fn word(&self, word: usize) -> u64 {
@@ -199,8 +234,8 @@ mod tests {
         #[test]
         fn the_widest_prefix_that_qualifies(
             cuts in proptest::collection::btree_map(
-                prop_oneof![(0..256_u32).prop_map(|n| n << 8 | 0xff), any::<u32>()], 0..12_u32, 0..300),
-            keys in proptest::collection::vec(prop_oneof![4 => (0..2_u64).prop_map(Some), 1 => Just(None)], 13),
+                prop_oneof![(0..600_u32).prop_map(|n| n << 8 | 0xff), any::<u32>()], 0..12_u32, 0..700),
+            keys in proptest::collection::vec(prop_oneof![20 => Just(Some(1)), 2 => Just(Some(2)), 1 => Just(None)], 13),
             addresses: Vec<u32>, memory: bool,
         ) {
             let mut out = Builder::new();

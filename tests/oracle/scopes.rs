@@ -4,7 +4,10 @@
 //! `MERIDIAN_ORACLE_BLOCKS` sets the number of /24s; `tests/oracle/real-city` asks for a million of
 //! the real database.
 
-use std::{collections::HashSet, net::Ipv4Addr};
+use std::{
+    collections::{BTreeMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
 use meridian_tests::{dns, peer, scratch};
@@ -21,25 +24,25 @@ use crate::{
 struct Seen {
     scopes: HashSet<Ipv4Net>,
     /// Answers by scope prefix length.
-    lengths: [u64; 33],
+    lengths: BTreeMap<u8, u64>,
 }
 
 impl Seen {
     fn add(&mut self, block: Ipv4Addr, answer: &Answer) {
         let scope = Ipv4Net::new(block, answer.scope).expect("a scope of IPv4");
         self.scopes.insert(scope.trunc());
-        self.lengths[usize::from(answer.scope)] += 1;
+        *self.lengths.entry(answer.scope).or_default() += 1;
     }
 
-    fn median(&self) -> usize {
-        let all: u64 = self.lengths.iter().sum();
+    fn median(&self) -> u8 {
+        let all: u64 = self.lengths.values().sum();
         let mut sum = 0;
-        let reached = |(_, count): &(usize, &u64)| {
-            sum += *count;
+        let reached = |(_, count): &(&u8, &u64)| {
+            sum += **count;
             sum * 2 >= all
         };
-        let found = self.lengths.iter().enumerate().find(reached);
-        found.map_or(0, |(length, _)| length)
+        let found = self.lengths.iter().find(reached);
+        found.map_or(0, |(length, _)| *length)
     }
 }
 
