@@ -49,7 +49,9 @@ impl Machine {
             return None;
         }
         let hold_down = self.damping.hold_down(facts.now, &facts.settings.timing);
-        Some(self.healthy_since()? + hold_down)
+        // Serving threads that stop and go on may leave no trace in the probes.
+        let since = self.healthy_since()?;
+        Some(self.recovered.map_or(since, |at| at.max(since)) + hold_down)
     }
 
     /// Every moment at which it may have to change although no input comes.

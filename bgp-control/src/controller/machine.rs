@@ -78,6 +78,9 @@ pub(crate) struct Machine {
     pub(super) rate: Option<(Instant, f64)>,
     pub(super) busy_rate: f64,
     claim: Claim,
+    was_fatal: bool,
+    /// When the last fatal finding ended.
+    pub(super) recovered: Option<Instant>,
 }
 
 /// Whether a withdrawal may happen.
@@ -119,6 +122,8 @@ impl Machine {
             rate: None,
             busy_rate: 0.0,
             claim: Claim::default(),
+            was_fatal: false,
+            recovered: None,
         };
         machine.forget_addresses();
         machine
@@ -181,6 +186,10 @@ impl Machine {
 
     /// Takes every step that is due.
     pub(crate) fn advance(&mut self, facts: &Facts<'_>, out: &mut Vec<Action>) {
+        let fatal = self.fatal(facts).is_some();
+        if std::mem::replace(&mut self.was_fatal, fatal) && !fatal {
+            self.recovered = Some(facts.now);
+        }
         // Each pass changes the stage; no chain of stages is longer than there are stages.
         for _ in 0..8 {
             self.ask(facts);

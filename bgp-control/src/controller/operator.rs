@@ -177,10 +177,12 @@ impl Controller {
 
     /// Step one of a drain of the whole site. Returns whether the site is outside steering.
     pub(super) fn leave_steering(&mut self, now: Instant, out: &mut Vec<Action>) -> bool {
-        let leaves = !self.settings.dry_run && self.machines.iter().any(leaves_whole_site);
+        let leaves = self.machines.iter().any(leaves_whole_site);
         if leaves && self.steering_left.is_none() {
             self.steering_left = Some(now);
-            out.push(Action::ExcludeFromSteering);
+            if !self.settings.dry_run {
+                out.push(Action::ExcludeFromSteering);
+            }
         }
         leaves
     }
@@ -189,7 +191,9 @@ impl Controller {
     pub(super) fn enter_steering(&mut self, out: &mut Vec<Action>) {
         if self.steering_left.is_some() && !self.machines.iter().any(Machine::is_coming_up) {
             self.steering_left = None;
-            out.push(Action::IncludeInSteering);
+            if !self.settings.dry_run {
+                out.push(Action::IncludeInSteering);
+            }
         }
     }
 

@@ -65,6 +65,8 @@ pub(super) enum Fault {
     JoinAll,
     /// The store has no leader for so many seconds.
     Gap(u8),
+    /// What keeps the permit hangs until the site is started again.
+    Hang(usize),
     Drain(usize),
     Undrain(usize),
     HealEverything,
@@ -91,6 +93,7 @@ pub(super) fn fault() -> impl Strategy<Value = Fault> {
         1 => Just(Fault::CutAll),
         2 => Just(Fault::JoinAll),
         2 => (4_u8..10).prop_map(Fault::Gap),
+        2 => site().prop_map(Fault::Hang),
         1 => site().prop_map(Fault::Drain),
         1 => site().prop_map(Fault::Undrain),
     ]

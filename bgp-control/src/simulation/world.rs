@@ -80,6 +80,8 @@ struct SimulatedSite {
     rate: f64,
     healthy: bool,
     linked: bool,
+    /// Its keeper of permits hangs.
+    hung: bool,
     announced: bool,
     /// Automation withdrew it, and nobody else took it away since.
     away: bool,
@@ -114,6 +116,7 @@ impl World {
             rate: 1.0 + f64::from(setup.drift[number % setup.drift.len()]) / 1000.0,
             healthy: true,
             linked: true,
+            hung: false,
             announced: false,
             away: false,
             lost: None,
@@ -275,6 +278,7 @@ impl World {
             Fault::Gap(seconds) => {
                 self.no_leader_until = self.now + Duration::from_secs(u64::from(seconds));
             }
+            Fault::Hang(site) => self.sites[site % count].hung = true,
             Fault::Drain(site) => {
                 let reason = "test".to_owned();
                 self.command(
@@ -297,6 +301,9 @@ impl World {
                 self.setup.loss = 0;
                 for site in all {
                     self.sites[site].linked = true;
+                    if self.sites[site].hung {
+                        self.kill(site);
+                    }
                     self.launch(site);
                     self.command(
                         site,
@@ -337,6 +344,7 @@ impl World {
             max_concurrent: self.setup.max_concurrent,
         };
         self.sites[number].life += 1;
+        self.sites[number].hung = false;
         self.sites[number].running = Some(Running {
             controller: Controller::new(settings, now),
             lease: Lease::new(identity, rules, Timing::default(), now),
@@ -400,6 +408,9 @@ impl World {
     }
 
     fn lease(&mut self, number: usize, input: LeaseInput) {
+        if self.sites[number].hung {
+            return;
+        }
         let now = self.local(&self.sites[number]);
         let Some(running) = &mut self.sites[number].running else {
             return;
@@ -549,10 +560,8 @@ impl World {
         let site = &self.sites[number];
         let local = self.local(site);
         let Some(running) = &site.running else { return };
-        let deadlines = [
-            running.controller.next_deadline(local),
-            running.lease.next_deadline(),
-        ];
+        let lease = running.lease.next_deadline().filter(|_| !site.hung);
+        let deadlines = [running.controller.next_deadline(local), lease];
         let Some(at) = deadlines.into_iter().flatten().min() else {
             return;
         };

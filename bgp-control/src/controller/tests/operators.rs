@@ -256,6 +256,11 @@ fn a_dry_run_decides_and_sends_nothing() {
     );
     bed.drain();
     bed.run(2000);
+    assert_eq!(
+        bed.stage(),
+        Stage::Withdrawn,
+        "it goes all the way, on paper"
+    );
     assert_eq!(bed.claim(), None);
     assert!(!bed.actions.contains(&Action::ExcludeFromSteering));
 }

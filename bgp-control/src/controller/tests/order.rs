@@ -122,6 +122,20 @@ fn a_failure_while_held_down_starts_the_hold_down_again() {
 }
 
 #[test]
+fn rule_5_threads_that_stop_and_go_on_are_held_down_too() {
+    let mut bed = Bed::up(settings());
+    for hold_down in [10, 20] {
+        bed.input(Input::Serving(Err("worker 1 stands still".into())));
+        assert_eq!(bed.stage(), Stage::Withdrawn);
+        bed.input(Input::Serving(Ok(())));
+        bed.run(hold_down - 1);
+        assert_eq!(bed.stage(), Stage::Warmup);
+        bed.run(1);
+        assert_eq!(bed.stage(), Stage::Up);
+    }
+}
+
+#[test]
 fn a_lost_address_is_probed_at_once() {
     let mut bed = Bed::up(settings());
     let address = "192.0.2.53".parse().unwrap();
