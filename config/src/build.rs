@@ -184,7 +184,6 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     declare(&parts.pops, &mut pops);
     declare(&parts.pools, &mut pools);
     let checks = declare_checks(&mut parts.checks);
-
     let server = read_server(parts.server);
     let admin = read_admin(parts.admin, &server);
     let cookies = read_cookies(parts.cookies);

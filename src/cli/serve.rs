@@ -15,6 +15,7 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
         format: LogFormat::Text,
         level: "info".to_owned(),
     };
+    crate::runtime::privileges::keep_to_ourselves();
     // Another file may stand there when an upgrade is asked for.
     let _ = crate::runtime::upgrade::program();
     logging::start(config.as_ref().map_or(&default, |config| &config.log));

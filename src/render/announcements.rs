@@ -37,6 +37,10 @@ pub(crate) fn announcements(all: &Announcements, explain: bool, style: Style) ->
             let _ = writeln!(out, "{}: {}", clean(&peer.name), one_line(line));
         }
     }
+    for hole in &all.blackholes {
+        let text = format!("{hole} is blackholed by an operator");
+        let _ = writeln!(out, "{}", style.paint(Paint::Warn, &text));
+    }
     for address in &all.addresses {
         if let Some(problem) = &address.problem {
             let _ = writeln!(out, "{}: {}", address.address, one_line(problem));
@@ -159,6 +163,7 @@ mod tests {
     fn page(explain: bool) -> String {
         let all = serde_json::from_value(serde_json::json!({
             "site": "fra", "drained": false, "dry_run": false, "notes": ["n"], "alarms": ["a\nb"], "addresses": [],
+            "blackholes": ["192.0.2.54/32"],
             "prefixes": [{
                 "prefix": "192.0.2.53/32", "stage": "pinned", "stage_seconds": 61,
                 "why": "our own probes fail: UDP 192.0.2.53:53: no answer within 200 ms",

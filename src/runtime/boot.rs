@@ -251,6 +251,13 @@ struct Sockets<'a> {
     inherited: bool,
 }
 
+impl Sockets<'_> {
+    fn admin_copy(&self, address: SocketAddr) -> Result<TcpListener, StartError> {
+        let copy = self.admin.try_clone();
+        copy.map_err(|source| StartError::Admin { address, source })
+    }
+}
+
 fn assemble(
     config_path: PathBuf,
     loaded: Arc<Loaded>,
@@ -282,13 +289,6 @@ fn assemble(
     );
     metrics.overrides(&store.current());
     metrics.published(1, 0.0);
-    let admin_copy = sockets
-        .admin
-        .try_clone()
-        .map_err(|source| StartError::Admin {
-            address: config.admin.listen,
-            source,
-        })?;
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
@@ -310,7 +310,7 @@ fn assemble(
         dns: Arc::new(ArcSwap::from_pointee(bound.handle())),
         dns_metrics,
         gate,
-        admin: admin_copy,
+        admin: sockets.admin_copy(config.admin.listen)?,
         upgrading: tokio::sync::Mutex::default(),
         successor: OnceLock::new(),
         replaced: CancellationToken::new(),
@@ -321,18 +321,20 @@ fn assemble(
     let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
     runtime.spawn_tasks();
     announce(&runtime, site_metrics, sockets.inherited)?;
-    runtime.record(NewEvent::new(
-        EventKind::Started,
-        format!("answering on {}", addresses.join(", ")),
-    ));
+    let message = format!("answering on {}", addresses.join(", "));
+    runtime.record(NewEvent::new(EventKind::Started, message));
     runtime.tell_broken_geo(&loaded);
     if let Some(error) = broken {
-        let problem = format!("the kept overrides cannot be used, none is in force: {error}");
-        runtime.condition(|condition| condition.overrides_lost = Some(problem.clone()));
-        runtime.record(NewEvent::new(EventKind::Alarm, problem));
+        tell_lost_overrides(&runtime, &error.to_string());
     }
     runtime.keep_last_good(loaded);
     Ok(runtime)
+}
+
+fn tell_lost_overrides(runtime: &Runtime, error: &str) {
+    let problem = format!("the kept overrides cannot be used, none is in force: {error}");
+    runtime.condition(|condition| condition.overrides_lost = Some(problem.clone()));
+    runtime.record(NewEvent::new(EventKind::Alarm, problem));
 }
 
 /// Starts to announce, where that is configured. What it needs of the runtime it reaches weakly, or

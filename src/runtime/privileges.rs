@@ -47,6 +47,14 @@ pub fn needed(bgp: Option<&Bgp>) -> CapsHashSet {
     needed
 }
 
+/// Lets no program that is started from now on inherit capabilities, whoever gave them to this one.
+/// Call it before there are other threads.
+pub fn keep_to_ourselves() {
+    // Without any there is nothing to keep.
+    let _ = caps::clear(None, CapSet::Ambient);
+    let _ = caps::clear(None, CapSet::Inheritable);
+}
+
 /// Starts a program that keeps the capabilities of the calling thread, as a program of its own would
 /// lose them.
 ///
@@ -144,6 +152,31 @@ fn give(path: &Path, account: &User) -> nix::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_site_needs_is_kept() {
+        let text = |more: &str| {
+            format!(
+                "[[pop]]\nname = \"fra\"\nlatitude = 1\nlongitude = 1\n\
+                 endpoints = [\"192.0.2.1\"]\n[[zone]]\nname = \"example.com\"\nfile = \"z\"\n\
+                 [bgp]\nsite = \"fra\"\nlocal_as = 1\nrouter_id = \"192.0.2.1\"\n{more}\n\
+                 [[bgp.peer]]\nname = \"a\"\naddress = \"192.0.2.2\"\nremote_as = 2\n\
+                 [[bgp.announce]]\nprefix = \"198.51.100.1/32\"\n"
+            )
+        };
+        let kept = |more| {
+            let config = meridian_config::parse(&text(more), Path::new("m.toml")).unwrap();
+            let mut kept: Vec<_> = needed(config.bgp.as_ref()).into_iter().collect();
+            kept.sort_unstable_by_key(|one| *one as u8);
+            kept
+        };
+        let (admin, bind) = (Capability::CAP_NET_ADMIN, Capability::CAP_NET_BIND_SERVICE);
+        assert_eq!(kept("interface = \"lo\""), [bind, admin]);
+        assert_eq!(kept(""), [bind]);
+        assert_eq!(kept("listen_port = 0"), []);
+        assert_eq!(kept("interface = \"lo\"\ndry_run = true"), []);
+        assert!(needed(None).is_empty());
+    }
 
     #[test]
     fn an_unknown_user_is_named_with_the_remedy() {

@@ -185,7 +185,7 @@ fn an_upgrade_loses_no_query_and_no_session_and_a_bad_one_changes_nothing() {
 
 #[test]
 fn a_drain_is_seen_step_by_step_at_the_router() {
-    let announce = "drain = { prepend = 2, med = 77, min_time = \"1s\", linger = \"2s\" }";
+    let announce = "drain = { prepend = 2, med = 77, min_time = \"4s\", linger = \"2s\" }";
     let Some(bed) = Bed::new(&one(ON_LO, announce)) else {
         return;
     };

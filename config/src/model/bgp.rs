@@ -64,7 +64,7 @@ pub enum ServiceInterface {
 pub struct SelfProbe {
     /// Time between probes. Default 1 s.
     pub interval: Duration,
-    /// Time for one answer. Default 200 ms.
+    /// Time for one answer. Default 500 ms.
     pub timeout: Duration,
     /// Successes that make a prefix healthy. Default 3.
     pub rise: u32,
@@ -207,7 +207,7 @@ impl Default for SelfProbe {
     fn default() -> Self {
         Self {
             interval: Duration::from_secs(1),
-            timeout: Duration::from_millis(200),
+            timeout: Duration::from_millis(500),
             rise: 3,
             fall: 2,
         }

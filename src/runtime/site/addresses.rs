@@ -16,6 +16,9 @@ use super::state::AddressState;
 /// Before the sockets are bound, addresses get so long to appear.
 const PREPARE: Duration = Duration::from_secs(2);
 
+/// A service address, and why it is not there if it is not.
+pub(super) type Change = (IpAddr, Result<(), String>);
+
 /// The interface and what is wanted on it.
 pub(super) struct Interface {
     addresses: Option<Addresses>,
@@ -57,7 +60,7 @@ impl Interface {
     }
 
     /// What has changed since the last look, and the addresses of this host.
-    pub(super) fn look(&mut self) -> (Vec<(IpAddr, Result<(), String>)>, Vec<IpAddr>) {
+    pub(super) fn look(&mut self) -> (Vec<Change>, Vec<IpAddr>) {
         let found = self.found.borrow_and_update().clone();
         let mut changes = Vec::new();
         for (address, state) in &found.wanted {

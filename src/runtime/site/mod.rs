@@ -22,6 +22,7 @@ mod rates;
 mod run;
 mod sessions;
 mod settings;
+mod show;
 pub mod state;
 mod words;
 

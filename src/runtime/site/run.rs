@@ -13,7 +13,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use ipnet::IpNet;
@@ -21,7 +21,7 @@ use meridian_bgp_control::{
     Action, Command, CommandError, Controller, Event, Input, Select, Stage, Verdict,
     session::{PeerEvent, PeerEventKind},
 };
-use meridian_config::{AnnounceHealth, Bgp, Config, PopId, ServiceInterface};
+use meridian_config::{AnnounceHealth, Bgp, Config, PopId};
 use meridian_health_prober as prober;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -47,9 +47,6 @@ const TICK: Duration = Duration::from_millis(50);
 /// A DNS worker that has not gone round for so long serves no more.
 const STALLED: Duration = Duration::from_secs(1);
 
-/// What is shown is never older.
-const SHOWN: Duration = Duration::from_millis(500);
-
 /// Between the probes of a server that is about to take over.
 const HURRY: Duration = Duration::from_millis(50);
 
@@ -58,32 +55,32 @@ const FRESH: Duration = Duration::from_secs(5);
 
 /// Everything that the task holds.
 pub(super) struct Task {
-    parts: Parts,
-    config: Arc<Config>,
-    bgp: Bgp,
-    controller: Controller,
-    sessions: Sessions,
-    interface: Interface,
-    probes: BTreeMap<IpNet, Probe>,
-    outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
-    last_probe: HashMap<IpNet, String>,
-    rates: Rates,
+    pub(super) parts: Parts,
+    pub(super) config: Arc<Config>,
+    pub(super) bgp: Bgp,
+    pub(super) controller: Controller,
+    pub(super) sessions: Sessions,
+    pub(super) interface: Interface,
+    pub(super) probes: BTreeMap<IpNet, Probe>,
+    pub(super) outcomes: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
+    pub(super) last_probe: HashMap<IpNet, String>,
+    pub(super) rates: Rates,
     /// Why the operator has drained the site's PoP.
-    drained: Option<String>,
-    ticks_stalled: u32,
-    last_tick: Instant,
-    fresh_at: Option<Instant>,
-    reload_refused: Option<String>,
+    pub(super) drained: Option<String>,
+    pub(super) ticks_stalled: u32,
+    pub(super) last_tick: Instant,
+    pub(super) fresh_at: Option<Instant>,
+    pub(super) reload_refused: Option<String>,
     /// A new server that has not taken over yet opens no session of its own.
-    waits_for_predecessor: bool,
+    pub(super) waits_for_predecessor: bool,
     /// Told to stop: nothing is decided any more.
-    closed: bool,
+    pub(super) closed: bool,
     /// The operator's drain has ended all sessions.
-    ceased: bool,
+    pub(super) ceased: bool,
     /// Another process answers for us: what is found meanwhile means nothing.
-    frozen: Arc<AtomicBool>,
-    shown_at: Instant,
-    state: watch::Sender<Arc<Announcements>>,
+    pub(super) frozen: Arc<AtomicBool>,
+    pub(super) shown_at: Instant,
+    pub(super) state: watch::Sender<Arc<Announcements>>,
 }
 
 impl Task {
@@ -194,8 +191,7 @@ impl Task {
                 plan.interval = HURRY;
             }
         }
-        self.probes
-            .retain(|_, probe| plans.iter().any(|plan| *plan == probe.plan));
+        self.probes.retain(|_, probe| plans.contains(&probe.plan));
         for plan in plans {
             let (snapshot, outcomes) = (self.parts.snapshot.clone(), self.outcomes.0.clone());
             self.probes
@@ -272,7 +268,7 @@ impl Task {
         (self.parts.tell)(NewEvent::new(kind, message).pop(self.site()).good(good));
     }
 
-    fn site(&self) -> &str {
+    pub(super) fn site(&self) -> &str {
         &self.config.pop(self.bgp.site).name
     }
 
@@ -538,66 +534,6 @@ impl Task {
             }
         }
     }
-
-    fn is_shown_late(&self) -> bool {
-        clock().saturating_duration_since(self.shown_at) >= SHOWN
-    }
-
-    /// Publishes what is shown; nobody who looks waits for this task.
-    fn show(&mut self) {
-        self.shown_at = clock();
-        let next = self.describe();
-        self.state.send_if_modified(|before| {
-            let changed = **before != next;
-            if changed {
-                *before = Arc::new(next);
-            }
-            changed
-        });
-    }
-
-    fn describe(&self) -> Announcements {
-        let (peers, bfd) = (self.sessions.peers(), self.sessions.bfd());
-        let desired = self.controller.desired();
-        let explained = self.controller.explain(clock());
-        let prefix = |one: &meridian_bgp_control::Explanation| {
-            words::prefix(
-                one,
-                desired.iter().find(|route| route.prefix == one.prefix),
-                &peers,
-                self.rates.last(one.prefix),
-                self.last_probe.get(&one.prefix).cloned(),
-            )
-        };
-        let now = wall_clock();
-        let mut alarms: Vec<String> = explained
-            .iter()
-            .filter(|one| one.alarm)
-            .map(|one| {
-                let why = one.refusal.as_ref().unwrap_or(&one.why);
-                format!("{} is {}: {why}", one.prefix, words::stage_name(one.stage))
-            })
-            .collect();
-        alarms.extend(self.sessions.problem.clone());
-        alarms.extend(self.reload_refused.clone());
-        alarms.extend(self.interface.problem());
-        let (addresses, more) = self.interface.show();
-        let mut notes = settings::notes(&self.config);
-        notes.extend(more);
-        Announcements {
-            site: self.site().to_owned(),
-            drained: self.drained.is_some(),
-            dry_run: self.bgp.dry_run,
-            prefixes: explained.iter().map(prefix).collect(),
-            peers: peers.iter().map(|p| words::peer(p, &bfd, now)).collect(),
-            addresses: match self.bgp.interface {
-                ServiceInterface::None => Vec::new(),
-                ServiceInterface::Named(_) => addresses,
-            },
-            notes,
-            alarms,
-        }
-    }
 }
 
 fn told(announced: &[IpNet], withdrawn: &[IpNet]) -> String {
@@ -610,11 +546,6 @@ fn told(announced: &[IpNet], withdrawn: &[IpNet]) -> String {
 }
 
 #[allow(clippy::disallowed_methods)] // the task is the runner that owns the clock
-fn clock() -> Instant {
+pub(super) fn clock() -> Instant {
     Instant::now()
-}
-
-#[allow(clippy::disallowed_methods)] // to say how long ago something happened
-fn wall_clock() -> SystemTime {
-    SystemTime::now()
 }

@@ -17,6 +17,8 @@ pub struct Announcements {
     pub dry_run: bool,
     /// The prefixes, in the order of the configuration.
     pub prefixes: Vec<PrefixState>,
+    /// Hosts whose traffic an operator has peers discard (RFC 7999).
+    pub blackholes: Vec<IpNet>,
     /// The peers, in the order of the configuration.
     pub peers: Vec<PeerState>,
     /// Service addresses on the interface.

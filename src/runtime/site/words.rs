@@ -4,7 +4,8 @@ use std::time::SystemTime;
 
 use ipnet::IpNet;
 use meridian_bgp_control::{
-    Attributes, Desired, Explanation, Stage, bfd::Status as BfdStatus, session::PeerStatus,
+    Attributes, BLACKHOLE, Desired, Explanation, Stage, bfd::Status as BfdStatus,
+    session::PeerStatus,
 };
 
 use super::state::{PeerState, PrefixState, Route, SentRoute};
@@ -21,6 +22,15 @@ pub(in crate::runtime) fn stage_name(stage: Stage) -> &'static str {
         Stage::Pinned => "pinned",
         Stage::Suppressed => "suppressed",
     }
+}
+
+/// Hosts that an operator has discarded.
+pub(super) fn blackholes(desired: &[Desired]) -> Vec<IpNet> {
+    let holes = desired.iter().filter(|route| {
+        let attributes = route.attributes.as_ref();
+        attributes.is_some_and(|a| a.communities.contains(&BLACKHOLE))
+    });
+    holes.map(|route| route.prefix).collect()
 }
 
 /// One prefix.

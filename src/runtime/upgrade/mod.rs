@@ -59,6 +59,9 @@ pub enum UpgradeError {
         /// Why it is there.
         why: String,
     },
+    /// Its end is known to this process alone.
+    #[error("{0} is blackholed; upgrade when that has ended")]
+    Blackhole(String),
     /// The binary cannot be started.
     #[error("{} cannot be started: {source}", program.display())]
     Start {

@@ -141,7 +141,11 @@ impl Runtime {
         let Some(site) = self.0.site.get() else {
             return Ok(Vec::new());
         };
-        let drained = site.state().drained;
+        let state = site.state();
+        if let Some(prefix) = state.blackholes.first() {
+            return Err(UpgradeError::Blackhole(prefix.to_string()));
+        }
+        let drained = state.drained;
         let mut announced = Vec::new();
         for (prefix, stage, why) in site.announcing().await {
             match stage {

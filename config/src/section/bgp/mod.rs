@@ -52,7 +52,7 @@ pub(crate) fn read_bgp<'a>(
     let times = read_times(&table);
     let self_probe = table.get(
         "self_probe",
-        "{ interval = \"1s\", timeout = \"200ms\", rise = 3, fall = 2 }",
+        "{ interval = \"1s\", timeout = \"500ms\", rise = 3, fall = 2 }",
     );
     let peers = table.get("peer", "[]").map(|v| v.tables());
     let announce = table.get("announce", "[]").map(|v| v.tables());
@@ -203,7 +203,7 @@ fn read_self_probe(table: Table<'_>) -> SelfProbe {
     let interval = table.get("interval", "\"1s\"");
     let interval = interval.and_then(|v| v.duration(range));
     let interval = interval.unwrap_or(default.interval);
-    let value = table.get("timeout", "\"200ms\"");
+    let value = table.get("timeout", "\"500ms\"");
     let range = Duration::from_millis(10)..=10 * SECOND;
     let timeout = value.as_ref().and_then(|v| v.duration(range));
     if let (Some(value), Some(timeout)) = (value, timeout)
