@@ -25,7 +25,8 @@ use ipnet::IpNet;
 /// Prefixes watched at once.
 const MOST: usize = 64;
 
-/// Queries by destination prefix, over UDP and TCP.
+/// Queries over UDP by destination prefix. TCP is not counted: what tells that a path carries traffic
+/// is the datagrams.
 #[derive(Clone, Debug, Default)]
 pub struct Destinations(Arc<Shared>);
 

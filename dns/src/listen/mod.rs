@@ -147,17 +147,21 @@ impl Bound {
             shutdown: shutdown.clone(),
             hand_over: self.hand_over.clone(),
         };
+        let old = udp::drop_elsewhere();
         let tcp = tcp::serve(
             self.sockets,
             self.limits,
-            state.clone(),
-            metrics.block(),
+            tcp::State {
+                current: state.clone(),
+                old: old.clone(),
+                block: metrics.block(),
+            },
             tcp::Stop {
                 shutdown,
                 hand_over: self.hand_over,
             },
         );
-        let udp = udp::serve(shared, state, &metrics, &gate);
+        let udp = udp::serve(shared, state, &metrics, &gate, old);
         tokio::join!(tcp, udp);
     }
 }

@@ -84,7 +84,7 @@ impl Bound {
 pub struct Handle {
     /// Whether the UDP workers go round.
     pub pulse: Pulse,
-    /// Queries by destination prefix.
+    /// Queries over UDP by destination prefix.
     pub destinations: Destinations,
     sockets: Weak<Sockets>,
     hand_over: CancellationToken,

@@ -16,11 +16,11 @@ use std::{
     net::{Shutdown, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use meridian_config::TcpLimits;
 use socket2::SockRef;
 use tokio::{
@@ -56,14 +56,22 @@ const GRACE: Duration = Duration::from_millis(500);
 
 /// What every connection needs.
 struct Context<S> {
-    state: Arc<ArcSwap<S>>,
-    block: Arc<Block>,
+    state: State<S>,
     limits: Limits,
     connections: Arc<Connections>,
     stop: Stop,
     /// Nothing is accepted any more.
     ending: CancellationToken,
     tasks: TaskTracker,
+}
+
+/// What is answered from, and counted in.
+pub(super) struct State<S> {
+    /// The snapshot in force.
+    pub(super) current: Arc<ArcSwap<S>>,
+    /// Where a snapshot goes that nobody else holds any more.
+    pub(super) old: mpsc::Sender<Arc<S>>,
+    pub(super) block: Arc<Block>,
 }
 
 /// How listening ends; either way the open connections are finished.
@@ -78,13 +86,11 @@ pub(super) struct Stop {
 pub(super) async fn serve<S: Respond>(
     sockets: Arc<Sockets>,
     limits: TcpLimits,
-    state: Arc<ArcSwap<S>>,
-    block: Arc<Block>,
+    state: State<S>,
     stop: Stop,
 ) {
     let context = Arc::new(Context {
         state,
-        block,
         limits: Limits {
             timeout: limits.idle_timeout,
             in_flight: limits.in_flight,
@@ -152,7 +158,7 @@ fn is_of_the_client(problem: &io::Error) -> bool {
 }
 
 async fn admit<S: Respond>(socket: TcpStream, peer: SocketAddr, context: &Arc<Context<S>>) {
-    let crowded = || context.block.count_drop(Dropped::ConnectionLimit);
+    let crowded = || context.state.block.count_drop(Dropped::ConnectionLimit);
     let Some(place) = context.connections.place(peer.ip(), now(), crowded).await else {
         return;
     };
@@ -186,7 +192,7 @@ async fn converse<S: Respond>(
         place.note(taken > 0, !stream.unsent().is_empty(), now());
         if stream.is_done() {
             if stream.is_broken() {
-                context.block.count_drop(Dropped::BadFrame);
+                context.state.block.count_drop(Dropped::BadFrame);
             }
             if !stream.has_peer_ended() {
                 farewell(socket).await;
@@ -220,7 +226,7 @@ async fn converse<S: Respond>(
             }
             () = &mut timer => {
                 if now() >= deadline {
-                    expire(expiry, &context.block);
+                    expire(expiry, &context.state.block);
                     return Ok(());
                 }
                 timer.as_mut().reset(deadline.into());
@@ -255,8 +261,8 @@ fn answer_ready<S: Respond>(
     scratch: &mut Scratch,
     context: &Context<S>,
 ) -> usize {
-    let snapshot = context.state.load();
-    let counters = context.block.batch(snapshot.labels());
+    let snapshot = context.state.current.load();
+    let counters = context.state.block.batch(snapshot.labels());
     let meta = Meta {
         source: peer,
         transport: Transport::Tcp,
@@ -286,6 +292,13 @@ fn answer_ready<S: Respond>(
     });
     if answers > 0 {
         counters.took(now().saturating_duration_since(started), answers);
+    }
+    drop(counters);
+    // Whoever lets go of an old snapshot last frees it: not here, where others wait.
+    let snapshot = Guard::into_inner(snapshot);
+    if Arc::strong_count(&snapshot) == 1 {
+        // Fails only when that thread could not be started.
+        let _ = context.state.old.send(snapshot);
     }
     taken
 }

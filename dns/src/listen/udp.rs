@@ -92,9 +92,9 @@ pub(super) async fn serve<S: Respond>(
     state: Arc<ArcSwap<S>>,
     metrics: &Metrics,
     gate: &Arc<Gate>,
+    old: mpsc::Sender<Arc<S>>,
 ) {
     let stop = Arc::new(Stop::default());
-    let old = drop_elsewhere();
     let cores = cores(shared.sockets.udp.len());
     let mut done = Vec::new();
     for number in 0..shared.sockets.udp.len() {
@@ -130,15 +130,15 @@ pub(super) async fn serve<S: Respond>(
     }
 }
 
-/// Old snapshots go here, so that freeing a million zones never keeps a worker from answering.
-fn drop_elsewhere<S: Respond>() -> mpsc::Sender<Arc<S>> {
+/// Old snapshots go here, so that freeing a million zones never keeps anybody from answering.
+pub(super) fn drop_elsewhere<S: Respond>() -> mpsc::Sender<Arc<S>> {
     let (sender, receiver) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name("snapshots".into())
         .spawn(move || receiver.into_iter().for_each(drop));
     if let Err(problem) = thread {
         // Without the thread the sender fails, and the worker frees them itself.
-        warn!(%problem, "old snapshots are freed by the workers");
+        warn!(%problem, "old snapshots are freed by those who answer");
     }
     sender
 }
