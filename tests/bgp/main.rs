@@ -369,17 +369,16 @@ fn a_reload_leaves_the_other_session_alone() {
     let mut changed = settings(&Guard::Plain);
     changed.peers[0].import_limit = 5;
     changed.peers.remove(1);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime
-        .block_on(async { host.speaker().reload(changed) })
-        .expect("a good reload");
+    host.reload(changed);
     eventually("its session is gone", PATIENCE, || {
         router.route(V6, Via::V6).is_none().then_some(())
     });
     assert!(router.route(V6, Via::V4).is_some());
+    // It comes back, dialled by the router: the listening sockets are new by now.
+    host.reload(settings(&Guard::Plain));
+    eventually("its session is back", PATIENCE, || {
+        router.route(V6, Via::V6)
+    });
     let downs = host
         .events()
         .iter()
@@ -388,4 +387,30 @@ fn a_reload_leaves_the_other_session_alone() {
         downs.map(|event| event.peer.clone()).collect::<Vec<_>>(),
         ["v6"]
     );
+}
+
+/// RFC 5925: a session that was to be authenticated is never opened without; others go on.
+#[test]
+fn a_kernel_without_tcp_ao_closes_that_session_only() {
+    let Some(bed) = Bed::new("ao") else { return };
+    let Some(router) = Router::start(&bed, RouterOptions::new(Kind::Bird, Guard::Plain)) else {
+        return;
+    };
+    let mut settings = settings(&Guard::Plain);
+    settings.peers[0].auth = Auth::Ao {
+        key_id: 1,
+        key: Secret::new("a key").expect("short enough"),
+    };
+    let host = Host::start(&bed, settings);
+    host.desire(&[(V6, plain())]);
+    eventually("the other session", PATIENCE, || router.route(V6, Via::V6));
+    let status = host.status("v4");
+    assert_ne!(status.state, SessionState::Established);
+    let error = status.last_error.unwrap_or_default();
+    // With TCP-AO in the kernel, BIRD, which has no key, gives no answer.
+    let expected = [
+        "the session stays closed: this kernel has no TCP-AO",
+        "its TCP-AO key differs",
+    ];
+    assert!(expected.iter().any(|text| error.contains(text)), "{error}");
 }

@@ -150,18 +150,14 @@ fn no_ao(error: io::Error) -> io::Error {
     }
 }
 
-/// Whether the authentication of `peer` works here at all.
-///
-/// # Errors
-/// It does not.
-pub(super) fn check(peer: &PeerSettings) -> io::Result<()> {
-    let socket = Socket::new(
-        Domain::for_address(peer.dial_address()),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    authenticate(&socket, peer)
-        .map_err(|error| io::Error::new(error.kind(), format!("peer {}: {error}", peer.name)))
+/// Why no session with `peer` may be opened: its authentication does not work here. Others go on.
+pub(super) fn refusal(peer: &PeerSettings) -> Option<String> {
+    let domain = Domain::for_address(peer.dial_address());
+    let tried = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| authenticate(&socket, peer));
+    tried
+        .err()
+        .map(|error| format!("the session stays closed: {error}"))
 }
 
 /// Where to listen: the addresses that peers are told to reach us at, or all of a family.
@@ -199,8 +195,13 @@ pub(super) fn listen_addresses(settings: &SpeakerSettings) -> Vec<SocketAddr> {
 
 /// Peers whose sessions may be opened at all.
 pub(super) fn usable(settings: &SpeakerSettings) -> impl Iterator<Item = &PeerSettings> {
-    let has_key = |peer: &&PeerSettings| peer.auth != Auth::Missing;
-    settings.peers.iter().filter(has_key)
+    settings.peers.iter().filter(|peer| refusal(peer).is_none())
+}
+
+/// Stops listening at once, whoever else still holds the socket.
+pub(super) fn close(socket: &TcpListener) {
+    // It fails only when it is closed already.
+    let _ = socket2::SockRef::from(socket).shutdown(std::net::Shutdown::Both);
 }
 
 /// A listening socket that knows the keys of the peers.

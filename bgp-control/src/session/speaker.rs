@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Counters, HandedOver, Inherited, PeerEvent, PeerStatus, SessionState,
     codec::Cease,
-    settings::{Auth, PeerSettings, SpeakerSettings},
+    settings::{PeerSettings, SpeakerSettings},
     socket,
     task::{Command, Feeds, Report, Task},
 };
@@ -45,7 +45,7 @@ pub struct Speaker {
 struct Inner {
     settings: Arc<SpeakerSettings>,
     peers: HashMap<String, Running>,
-    listeners: Vec<JoinHandle<()>>,
+    listeners: Vec<(Arc<TcpListener>, JoinHandle<()>)>,
     inbound: Inbound,
 }
 
@@ -64,7 +64,8 @@ impl Speaker {
     ///
     /// # Errors
     /// A socket that cannot be opened: port 179 needs a capability, or somebody else holds it
-    /// while a peer is `passive`; an authentication that the kernel does not have.
+    /// while a peer is `passive`. A peer whose authentication the kernel does not have stays
+    /// closed, and its status says so.
     pub fn start(
         settings: SpeakerSettings,
         routes: watch::Receiver<Arc<Vec<Desired>>>,
@@ -214,7 +215,13 @@ impl Speaker {
             let known = |name: &str| all.iter().find(|one| one.name == name).cloned();
             let statuses = settings.peers.iter().map(|peer| {
                 let same = known(&peer.name).filter(|one| one.address == peer.address);
-                same.unwrap_or_else(|| unknown(settings, peer))
+                let status = same.unwrap_or_else(|| unknown(settings, peer));
+                if let Some(text) = &status.last_error
+                    && status.since == SystemTime::UNIX_EPOCH
+                {
+                    tracing::warn!(peer = %peer.name, "BGP: {text}");
+                }
+                status
             });
             *all = Arc::new(statuses.collect());
         });
@@ -251,14 +258,17 @@ impl Drop for Speaker {
 impl Inner {
     fn listen(&mut self, sockets: Vec<TcpListener>) {
         for socket in sockets {
-            let inbound = Arc::clone(&self.inbound);
-            self.listeners.push(tokio::spawn(accept(socket, inbound)));
+            let socket = Arc::new(socket);
+            let task = tokio::spawn(accept(Arc::clone(&socket), Arc::clone(&self.inbound)));
+            self.listeners.push((socket, task));
         }
     }
 
     fn stop_listening(&mut self) {
-        for listener in self.listeners.drain(..) {
-            listener.abort();
+        for (socket, task) in self.listeners.drain(..) {
+            // The task lets go of it later than a successor may want the address.
+            socket::close(&socket);
+            task.abort();
         }
     }
 
@@ -337,13 +347,10 @@ fn is_same_session(old: &PeerSettings, new: &PeerSettings) -> bool {
     old == *new
 }
 
-/// Opens the listening sockets, and tries every peer's authentication.
+/// Opens the listening sockets.
 fn open(settings: &SpeakerSettings) -> io::Result<Vec<TcpListener>> {
     if settings.dry_run {
         return Ok(Vec::new());
-    }
-    for peer in socket::usable(settings) {
-        socket::check(peer)?;
     }
     let mut sockets = Vec::new();
     for address in socket::listen_addresses(settings) {
@@ -364,15 +371,13 @@ fn open(settings: &SpeakerSettings) -> io::Result<Vec<TcpListener>> {
 
 fn must_listen(settings: &SpeakerSettings, address: SocketAddr) -> bool {
     let of_family = |peer: &&PeerSettings| peer.address.is_ipv4() == address.is_ipv4();
-    settings
-        .peers
-        .iter()
+    socket::usable(settings)
         .filter(of_family)
         .any(|peer| peer.passive)
 }
 
 /// Accepts connections and gives each to the task of its peer; those of strangers are closed.
-async fn accept(socket: TcpListener, inbound: Inbound) {
+async fn accept(socket: Arc<TcpListener>, inbound: Inbound) {
     loop {
         match socket.accept().await {
             Ok((stream, from)) => {
@@ -402,10 +407,10 @@ async fn feel(pulse: Pulse, served: watch::Sender<bool>) {
 }
 
 fn unknown(settings: &SpeakerSettings, peer: &PeerSettings) -> PeerStatus {
-    let last_error = match &peer.auth {
-        _ if settings.dry_run => Some("dry run: no session is opened".to_owned()),
-        Auth::Missing => Some("its key could not be read: the session stays closed".to_owned()),
-        _ => None,
+    let last_error = if settings.dry_run {
+        Some("dry run: no session is opened".to_owned())
+    } else {
+        socket::refusal(peer)
     };
     PeerStatus {
         name: peer.name.clone(),

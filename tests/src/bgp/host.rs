@@ -25,7 +25,7 @@ use crate::{PATIENCE, eventually};
 /// A speaker with its own runtime, whose threads live in the namespace.
 pub struct Host {
     runtime: Runtime,
-    speaker: Option<Speaker>,
+    speaker: Option<Arc<Speaker>>,
     routes: watch::Sender<Arc<Vec<Desired>>>,
     status: watch::Receiver<Arc<Vec<PeerStatus>>>,
     events: broadcast::Receiver<PeerEvent>,
@@ -70,7 +70,7 @@ impl Host {
         Self {
             status: speaker.status(),
             events: speaker.events(),
-            speaker: Some(speaker),
+            speaker: Some(Arc::new(speaker)),
             runtime,
             routes,
             served,
@@ -78,12 +78,20 @@ impl Host {
         }
     }
 
-    /// The speaker itself.
+    /// Takes new settings.
     ///
     /// # Panics
-    /// After its end.
-    pub fn speaker(&self) -> &Speaker {
-        self.speaker.as_ref().expect("it runs")
+    /// When they are refused.
+    pub fn reload(&self, settings: SpeakerSettings) {
+        let speaker = Arc::clone(self.speaker.as_ref().expect("it runs"));
+        let reloading = self.runtime.spawn(async move { speaker.reload(settings) });
+        let result = self.runtime.block_on(reloading).expect("no panic");
+        result.expect("good settings");
+    }
+
+    fn take(&mut self) -> Speaker {
+        let speaker = self.speaker.take().expect("it runs");
+        Arc::into_inner(speaker).expect("nobody else has it")
     }
 
     /// Wants these routes, next hops being our addresses.
@@ -142,15 +150,14 @@ impl Host {
 
     /// Ends it in order.
     pub fn shutdown(mut self, text: &str) {
-        if let Some(speaker) = self.speaker.take() {
-            self.runtime.block_on(speaker.shutdown(text));
-        }
+        let speaker = self.take();
+        self.runtime.block_on(speaker.shutdown(text));
         self.runtime.shutdown_timeout(Duration::from_secs(1));
     }
 
     /// Ends it without closing its sessions.
     pub fn hand_over(mut self) -> Vec<Inherited> {
-        let speaker = self.speaker.take().expect("it runs");
+        let speaker = self.take();
         let handed = self.runtime.block_on(speaker.hand_over());
         handed.into_iter().map(Inherited::from).collect()
     }
