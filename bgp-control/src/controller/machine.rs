@@ -456,9 +456,11 @@ impl Machine {
         let Some(refusal) = self.refused(facts) else {
             return;
         };
-        if self.refusal.replace(refusal) != Some(refusal) {
+        let told = self.refusal.replace(refusal);
+        if told != Some(refusal) {
             self.why = format!("{why}; {refusal}");
-            out.push(self.event(None, cause, self.why.clone(), true));
+            // One alarm a stay: why exactly it may not go can change with every question.
+            out.push(self.event(None, cause, self.why.clone(), told.is_none()));
         }
     }
 

@@ -76,8 +76,10 @@ fn rule_2_a_refused_site_stays_pinned_and_depreferenced_with_its_sentence() {
         let explained = bed.first();
         assert_eq!(explained.refusal.unwrap(), sentence);
         assert!(explained.alarm);
+        bed.answer(Permit::Denied { others: 0 });
+        bed.answer(Permit::Unavailable);
         let alarms = bed.events().iter().filter(|e| e.alarm).count();
-        assert_eq!(alarms, 1, "one alarm, not one a question");
+        assert_eq!(alarms, 1, "one alarm, not one a question or reason");
         // It goes on asking, and goes when it may.
         bed.run(2);
         bed.answer(Permit::Held { others: 2 });
