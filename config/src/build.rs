@@ -228,11 +228,8 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         services: &services,
         uncertain: sink.incomplete.get() || (unread && !sink.is_empty()),
     };
-    let tests = parts
-        .tests
-        .into_iter()
-        .map(|t| read_test(t, &world))
-        .collect();
+    let read = |table| read_test(table, &world);
+    let tests = parts.tests.into_iter().map(read).collect();
     Config {
         files: Vec::new(),
         include_patterns: Vec::new(),
