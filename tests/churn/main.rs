@@ -231,13 +231,16 @@ impl World {
 
 /// The generations in an answer: one, when it is of one piece.
 fn generations(reply: &Message) -> Vec<u64> {
-    let texts = reply.answers.iter().filter_map(|record| match &record.data {
-        RData::TXT(txt) => {
-            let text = txt.txt_data.last()?;
-            std::str::from_utf8(text).ok()?.parse().ok()
-        }
-        _ => None,
-    });
+    let texts = reply
+        .answers
+        .iter()
+        .filter_map(|record| match &record.data {
+            RData::TXT(txt) => {
+                let text = txt.txt_data.last()?;
+                std::str::from_utf8(text).ok()?.parse().ok()
+            }
+            _ => None,
+        });
     texts.collect::<BTreeSet<u64>>().into_iter().collect()
 }
 
