@@ -147,7 +147,7 @@ fn details_outlive_a_file_that_is_replaced_or_removed_but_not_one_that_is_overwr
     ] {
         std::fs::write(path, overwritten).unwrap();
         let told = map.describe(address);
-        assert_eq!(told.details_gone, [path.clone()]);
+        assert_eq!(told.details_gone.as_slice(), std::slice::from_ref(path));
         assert_eq!(told.location, None);
         assert_eq!(
             (told.cell, told.cell_data, told.source),
