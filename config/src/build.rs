@@ -178,6 +178,12 @@ impl<'a> Parts<'a> {
     }
 }
 
+fn whole_steering(table: Table<'_>) -> Steering {
+    let steering = read_steering(&table, default_steering());
+    table.close();
+    steering
+}
+
 fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let mut pops = Names::new("PoP");
     let mut pools = Names::new("pool");
@@ -187,11 +193,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let server = read_server(parts.server);
     let admin = read_admin(parts.admin, &server);
     let cookies = read_cookies(parts.cookies);
-    let steering = parts.steering.map_or_else(default_steering, |table| {
-        let steering = read_steering(&table, default_steering());
-        table.close();
-        steering
-    });
+    let steering = parts.steering.map_or_else(default_steering, whole_steering);
     let mut geo = read_geo(parts.geo);
     let networks = read_networks(parts.networks, &pops);
     let read = |(name, _, table): NamedTable<'_>| Some(read_check(name, table?));

@@ -106,6 +106,7 @@ impl<T: Clone + PartialEq + std::fmt::Debug> History<T> {
 }
 
 #[test]
+#[allow(clippy::disallowed_methods)] // any moments in this order will do
 fn a_value_is_right_from_its_begin_until_the_next_is_seen() {
     let history = History::new(1);
     let first = Instant::now();

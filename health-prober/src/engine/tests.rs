@@ -597,7 +597,7 @@ fn laws(simulation: &Simulation) -> Result<(), TestCaseError> {
 
 /// Healthy and broken in turn, each for half a minute.
 fn flapping(_: &Target, at: Duration) -> (Outcome, Duration) {
-    if at.as_secs() / 30 % 2 == 0 {
+    if (at.as_secs() / 30).is_multiple_of(2) {
         pass()
     } else {
         refuse()
