@@ -31,8 +31,8 @@ const MAX_SHARDS: usize = 8192;
 /// Names in a shard, about, where there are fewer than [`MAX_SHARDS`].
 const NAMES_A_SHARD: usize = 512;
 
-/// Names that are asked for together.
-const TOGETHER: usize = 32;
+/// Names that are asked for together: a batch holds no more.
+const TOGETHER: usize = 64;
 /// Octets of a cache line.
 const LINE: usize = 64;
 
@@ -46,6 +46,9 @@ pub(super) struct Slot {
 
 /// A part of the index: slots, some of them empty, at least one.
 type Shard = Arc<[Slot]>;
+
+/// First slots of names, each with the tag that is looked for.
+type Slots<'i> = ArrayVec<Option<(&'i Slot, u32)>, TOGETHER>;
 
 /// The index over all names.
 #[derive(Clone, Debug)]
@@ -123,33 +126,39 @@ impl Index {
     }
 
     /// Has the processor's caches hold what probes of these names (each at the start of its octets)
-    /// will need: all slots are asked for before the first one is waited for, then all nodes.
+    /// will need: all slots are asked for before the first one is waited for, then all nodes; then
+    /// the same for the parents of those that are not there, and for what says so.
     pub(super) fn expect<'q>(&self, names: impl Iterator<Item = &'q [u8]>) {
-        let mut slots = ArrayVec::<(&Slot, u32), TOGETHER>::new();
-        for octets in names.take(TOGETHER) {
-            let mut name = LowerName::root();
-            if name.read(octets).is_none() {
-                continue;
-            }
-            let (shard, tag) = self.place(name.as_wire());
-            let shard = self.shards.get(shard);
-            if let Some(slot) = shard.and_then(|slots| slots.get(start(tag, slots.len()))) {
-                // Never full: there are no more names than that.
-                let _ = slots.try_push((slot, tag));
-            }
+        let names: ArrayVec<&[u8], TOGETHER> = names.take(TOGETHER).collect();
+        let slots: Slots<'_> = names.iter().map(|octets| self.first_slot(octets, 0)).collect();
+        fetch(slots.iter().flatten().map(|(slot, _)| slot.tag));
+        fetch(slots.iter().filter_map(|slot| Some(first_octets(hit(slot)?))));
+        let missing = names.iter().zip(&slots).filter(|(_, slot)| hit(slot).is_none());
+        let parents: Slots<'_> = missing
+            .map(|(octets, _)| self.first_slot(octets, 1))
+            .collect();
+        if parents.is_empty() {
+            return;
         }
-        let tags = slots.iter().fold(0, |seen, (slot, _)| seen ^ slot.tag);
-        let node = |(slot, tag): &(&Slot, u32)| {
-            let zone = slot.zone.as_ref().filter(|_| slot.tag == *tag)?;
-            let octets = zone.octets_at(slot.node);
-            // A node with its RRset seldom takes more than two cache lines.
-            Some(octets.first().unwrap_or(&0) ^ octets.get(LINE).unwrap_or(&0))
+        fetch(parents.iter().flatten().map(|(slot, _)| slot.tag));
+        fetch(parents.iter().filter_map(|slot| Some(first_octets(hit(slot)?))));
+        let negative = |slot| {
+            let (zone, _) = hit(slot)?;
+            Some(first_octets((zone, zone.negative())))
         };
-        let nodes = slots
-            .iter()
-            .filter_map(node)
-            .fold(0, |seen, octet| seen ^ octet);
-        std::hint::black_box((tags, nodes));
+        fetch(parents.iter().filter_map(negative));
+    }
+
+    /// The slot that a probe of this name, its first `skip` labels left out, looks at first.
+    fn first_slot(&self, octets: &[u8], skip: usize) -> Option<(&Slot, u32)> {
+        let mut name = LowerName::root();
+        name.read(octets)?;
+        if name.labels() <= skip {
+            return None;
+        }
+        let (shard, tag) = self.place(name.suffix(skip));
+        let slots = self.shards.get(shard)?;
+        Some((slots.get(start(tag, slots.len()))?, tag))
     }
 
     /// All zones in no particular order.
@@ -218,6 +227,24 @@ impl Edit<'_> {
             names,
         }
     }
+}
+
+/// The node of a slot that has the tag that is looked for.
+fn hit<'i>(slot: &Option<(&'i Slot, u32)>) -> Option<(&'i Zone, Place)> {
+    let (slot, tag) = (*slot)?;
+    let zone = slot.zone.as_ref().filter(|_| slot.tag == tag)?;
+    Some((zone, slot.node))
+}
+
+/// A node with its RRset, or a template, seldom takes more than two cache lines.
+fn first_octets((zone, place): (&Zone, Place)) -> u32 {
+    let octets = zone.octets_at(place);
+    u32::from(octets.first().unwrap_or(&0) ^ octets.get(LINE).unwrap_or(&0))
+}
+
+/// Reads all values, none of which depends on another, so that their cache misses overlap.
+fn fetch(values: impl Iterator<Item = u32>) {
+    std::hint::black_box(values.fold(0, |seen, value| seen ^ value));
 }
 
 /// The first slot for a tag.
