@@ -130,10 +130,20 @@ impl Index {
     /// the same for the parents of those that are not there, and for what says so.
     pub(super) fn expect<'q>(&self, names: impl Iterator<Item = &'q [u8]>) {
         let names: ArrayVec<&[u8], TOGETHER> = names.take(TOGETHER).collect();
-        let slots: Slots<'_> = names.iter().map(|octets| self.first_slot(octets, 0)).collect();
+        let slots: Slots<'_> = names
+            .iter()
+            .map(|octets| self.first_slot(octets, 0))
+            .collect();
         fetch(slots.iter().flatten().map(|(slot, _)| slot.tag));
-        fetch(slots.iter().filter_map(|slot| Some(first_octets(hit(slot)?))));
-        let missing = names.iter().zip(&slots).filter(|(_, slot)| hit(slot).is_none());
+        fetch(
+            slots
+                .iter()
+                .filter_map(|slot| Some(first_octets(hit(slot)?))),
+        );
+        let missing = names
+            .iter()
+            .zip(&slots)
+            .filter(|(_, slot)| hit(slot).is_none());
         let parents: Slots<'_> = missing
             .map(|(octets, _)| self.first_slot(octets, 1))
             .collect();
@@ -141,7 +151,11 @@ impl Index {
             return;
         }
         fetch(parents.iter().flatten().map(|(slot, _)| slot.tag));
-        fetch(parents.iter().filter_map(|slot| Some(first_octets(hit(slot)?))));
+        fetch(
+            parents
+                .iter()
+                .filter_map(|slot| Some(first_octets(hit(slot)?))),
+        );
         let negative = |slot| {
             let (zone, _) = hit(slot)?;
             Some(first_octets((zone, zone.negative())))

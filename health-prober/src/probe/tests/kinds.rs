@@ -61,9 +61,7 @@ async fn dns(change: impl Fn(&mut Message) -> Option<()> + Send + Clone + 'stati
         change(&mut message)?;
         message.to_vec().ok()
     };
-    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-    let address = udp.local_addr().unwrap();
-    let tcp = TcpListener::bind(address).await.unwrap();
+    let (udp, tcp, address) = both().await;
     let over_tcp = reply.clone();
     tokio::spawn(async move {
         let mut octets = [0; 512];
@@ -88,6 +86,18 @@ async fn dns(change: impl Fn(&mut Message) -> Option<()> + Send + Clone + 'stati
         }
     });
     address
+}
+
+/// A socket of each transport on one port.
+async fn both() -> (UdpSocket, TcpListener, SocketAddr) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = udp.local_addr().unwrap();
+        // Another test may have the port for TCP.
+        if let Ok(tcp) = TcpListener::bind(address).await {
+            return (udp, tcp, address);
+        }
+    }
 }
 
 fn with_address(message: &mut Message) -> Option<()> {
