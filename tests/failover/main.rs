@@ -39,7 +39,7 @@ impl World {
             .collect::<Option<_>>()?;
         let mut config = format!(
             "[steering]\npolicy = \"failover\"\nttl = \"1s\"\n\n\
-             [check.edge]\n{check}\nport = {port}\ninterval = \"1s\"\npath = \"/healthz\"\n\n"
+             [check.edge]\n{check}\nport = {port}\ninterval = \"1s\"\nhold_down = \"0s\"\npath = \"/healthz\"\n\n"
         );
         for (name, address) in POPS.iter().zip(&addresses) {
             config.push_str(&format!(
