@@ -7,8 +7,11 @@
 //! makes that write fail. So every permit was granted by somebody who saw all the others.
 //!
 //! # What counts
-//! 1. Another site announces if its entry says so and its nonce was *seen to change*: it lived
-//!    when we last saw the older nonce, and that is no longer ago than [`Timing::fresh`].
+//! 1. Another site announces if its entry says so and its nonce has changed since our last write
+//!    that was answered: that write proves that the older nonce still stood then, so the site
+//!    lived later, and that write is no longer ago than [`Timing::fresh`]. A read proves nothing of
+//!    the kind: a leader that has been cut off may show what is long outdated, and the first look at
+//!    an old write would pass for a sign of life.
 //! 2. Another site holds a permit until its nonce has not changed for TTL + margin since we first
 //!    saw it. By then it has announced again, if it runs at all: see 3.
 //! 3. Our permit holds until `t0 + TTL − margin`, with `t0` taken before the write was sent. At
@@ -149,8 +152,8 @@ pub struct Lease {
     nonce: u64,
     seen: BTreeMap<String, Seen>,
     revision: Revision,
-    /// When we last looked into a document that was not older than the one before.
-    looked: Option<Instant>,
+    /// When our last write that was answered was sent: what it was based on was current then.
+    proved: Option<Instant>,
     /// Since when the store shows older documents only.
     behind: Option<Instant>,
     flight: Flight,
@@ -171,7 +174,7 @@ impl Lease {
             nonce: 0,
             seen: BTreeMap::new(),
             revision: Revision(0),
-            looked: None,
+            proved: None,
             behind: None,
             flight: Flight::None,
             due: now,
@@ -276,14 +279,13 @@ impl Lease {
             return false;
         }
         self.seen.clear();
-        self.looked = None;
+        self.proved = None;
         self.behind = None;
         true
     }
 
-    /// Notes who has written since we last looked.
+    /// Notes who has written since our last write.
     fn look(&mut self, now: Instant, revision: Revision, document: &Document) {
-        let looked = self.looked.replace(now);
         self.revision = revision;
         let mut seen = BTreeMap::new();
         for entry in &document.sites {
@@ -294,7 +296,7 @@ impl Lease {
                 incarnation: entry.incarnation,
                 nonce: entry.nonce,
                 since: now,
-                alive: looked,
+                alive: self.proved,
             };
             seen.insert(entry.site.clone(), same.unwrap_or(new));
         }
@@ -396,6 +398,7 @@ impl Lease {
                 self.revision = self.revision.max(revision);
                 self.conflicts = 0;
                 self.written = Some(t0);
+                self.proved = Some(t0);
                 self.due = t0 + self.timing.renew;
                 self.held_until = None;
                 let until = t0 + self.timing.ttl.saturating_sub(self.timing.margin);
@@ -448,4 +451,67 @@ impl Lease {
 
 fn count<'a>(entries: impl Iterator<Item = &'a Entry>) -> u32 {
     u32::try_from(entries.count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the store holds when `b` wrote last with this nonce, beside our own entry.
+    fn told(revision: u64, nonce: u64, ours: u64) -> LeaseInput {
+        let entry = |site: &str, nonce| Entry {
+            site: site.to_owned(),
+            incarnation: 1,
+            nonce,
+            role: Role::Announcing,
+        };
+        let mut document = Document::new();
+        document.sites = vec![entry("a", ours), entry("b", nonce)];
+        LeaseInput::Read(Ok((Revision(revision), document.write())))
+    }
+
+    fn answers(actions: &[LeaseAction]) -> Vec<Permit> {
+        let answer = |action: &LeaseAction| match action {
+            LeaseAction::Answer { permit, .. } => Some(*permit),
+            _ => None,
+        };
+        actions.iter().filter_map(answer).collect()
+    }
+
+    #[test]
+    #[allow(clippy::disallowed_methods)] // any instant serves as the start of simulated time
+    fn rule_1_a_stale_read_and_then_a_newer_one_are_no_sign_of_life() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let identity = Identity {
+            site: "a".into(),
+            incarnation: 1,
+        };
+        let rules = Rules {
+            min_sites: 1,
+            max_concurrent: 1,
+        };
+        let mut lease = Lease::new(identity, rules, Timing::default(), start);
+        let mut claim = Claim {
+            announced: true,
+            withdraw: false,
+        };
+        lease.step(at(0), LeaseInput::Claim(claim));
+        lease.step(at(0), told(1, 1, 0));
+        lease.step(at(0), LeaseInput::Cas(Ok(Revision(2))));
+        // `b` lives and is seen to: a permit would be given.
+        lease.step(at(8), LeaseInput::Tick);
+        lease.step(at(8), told(3, 2, 1));
+        lease.step(at(8), LeaseInput::Cas(Ok(Revision(4))));
+        // Then it dies, and the store cannot be reached for a minute. What it wrote last is first shown
+        // by a replica that is behind, then by the leader.
+        claim.withdraw = true;
+        lease.step(at(68), LeaseInput::Claim(claim));
+        let behind = lease.step(at(68), told(5, 3, 2));
+        assert_eq!(answers(&behind), [Permit::Denied { others: 0 }]);
+        lease.step(at(68), LeaseInput::Cas(Err(CasError::Conflict)));
+        lease.step(at(70), LeaseInput::Tick);
+        let leader = lease.step(at(70), told(6, 4, 2));
+        assert_eq!(answers(&leader), [Permit::Denied { others: 0 }]);
+    }
 }
