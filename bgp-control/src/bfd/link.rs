@@ -47,7 +47,7 @@ pub struct Status {
     pub state: State,
     /// What it means for BGP.
     pub liveness: Liveness,
-    /// Why it last left Up.
+    /// Why it last left Up; empty while it is up.
     pub diagnostic: String,
     /// Silence that ends it, in seconds; `None` before the neighbour was heard.
     pub detection_seconds: Option<f64>,
@@ -140,9 +140,10 @@ impl Link {
             name: self.neighbor.name.clone(),
             state: self.session.state(),
             liveness: self.session.liveness(),
-            diagnostic: match self.session.diagnostic() {
-                Diagnostic::NONE => String::new(),
-                other => other.to_string(),
+            // It tells why the session last left Up: while it is up, that is history.
+            diagnostic: match (self.session.state(), self.session.diagnostic()) {
+                (State::Up, _) | (_, Diagnostic::NONE) => String::new(),
+                (_, other) => other.to_string(),
             },
             detection_seconds: self.session.detection_time().map(|time| time.as_secs_f64()),
             problem: self.problem.clone(),

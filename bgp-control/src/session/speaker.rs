@@ -5,7 +5,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use tokio::{
@@ -19,7 +19,7 @@ use super::{
     codec::Cease,
     settings::{PeerSettings, SpeakerSettings},
     socket,
-    task::{Command, Feeds, Report, Task},
+    task::{Command, Feeds, Report, Task, wall_clock},
 };
 use crate::{BfdState, Desired};
 
@@ -215,10 +215,11 @@ impl Speaker {
             let known = |name: &str| all.iter().find(|one| one.name == name).cloned();
             let statuses = settings.peers.iter().map(|peer| {
                 let same = known(&peer.name).filter(|one| one.address == peer.address);
-                let status = same.unwrap_or_else(|| unknown(settings, peer));
-                if let Some(text) = &status.last_error
-                    && status.since == SystemTime::UNIX_EPOCH
-                {
+                if let Some(same) = same {
+                    return same;
+                }
+                let status = unknown(settings, peer);
+                if let Some(text) = &status.last_error {
                     tracing::warn!(peer = %peer.name, "BGP: {text}");
                 }
                 status
@@ -417,7 +418,7 @@ fn unknown(settings: &SpeakerSettings, peer: &PeerSettings) -> PeerStatus {
         address: peer.address,
         remote_as: peer.remote_as,
         state: SessionState::Idle,
-        since: SystemTime::UNIX_EPOCH,
+        since: wall_clock(),
         last_error,
         agreed: None,
         routes: Vec::new(),

@@ -459,6 +459,6 @@ fn now() -> Instant {
 
 /// The time of a change of state, for people.
 #[allow(clippy::disallowed_methods)] // A runner.
-fn wall_clock() -> SystemTime {
+pub(super) fn wall_clock() -> SystemTime {
     SystemTime::now()
 }

@@ -1,14 +1,17 @@
 //! Asks our own sockets, as a client would: a new socket for each question.
+//!
+//! The questions come from the very address that they go to. So they never leave this host: from an
+//! anycast address that is not (or no longer) here, another site would answer for us.
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, UdpSocket},
+    net::{TcpSocket, UdpSocket},
     time::timeout,
 };
 
@@ -36,6 +39,9 @@ pub(super) enum AskError {
     /// Silence.
     #[error("no answer within {} ms", .0.as_millis())]
     Silent(Duration),
+    /// Nothing was asked.
+    #[error("{0} is no address of this host")]
+    Absent(IpAddr),
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -82,11 +88,9 @@ async fn one(
 }
 
 async fn udp(address: SocketAddr, expected: &Expected, id: u16) -> Result<(), AskError> {
-    let any: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let socket = UdpSocket::bind((address.ip(), 0))
+        .await
+        .map_err(|error| absent(address, error))?;
     socket.connect(address).await?;
     socket.send(&expected.query(id)).await?;
     let mut reply = [0; 4096];
@@ -101,7 +105,14 @@ async fn udp(address: SocketAddr, expected: &Expected, id: u16) -> Result<(), As
 }
 
 async fn tcp(address: SocketAddr, expected: &Expected, id: u16) -> Result<(), AskError> {
-    let mut stream = TcpStream::connect(address).await?;
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    socket
+        .bind(SocketAddr::new(address.ip(), 0))
+        .map_err(|error| absent(address, error))?;
+    let mut stream = socket.connect(address).await?;
     let query = expected.query(id);
     let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
     // RFC 7766 §8: length and message in one write, so that they leave in one segment.
@@ -112,6 +123,13 @@ async fn tcp(address: SocketAddr, expected: &Expected, id: u16) -> Result<(), As
     let mut reply = vec![0; usize::from(length)];
     stream.read_exact(&mut reply).await?;
     Ok(expected.judge(id, &reply)?)
+}
+
+fn absent(address: SocketAddr, error: io::Error) -> AskError {
+    match error.kind() {
+        io::ErrorKind::AddrNotAvailable => AskError::Absent(address.ip()),
+        _ => AskError::Io(error),
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +153,20 @@ mod tests {
         let error = both(address, &expected(), 1, limit).await.unwrap_err();
         assert!(error.starts_with(&format!("UDP {address}: ")), "{error}");
         assert!(error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nobody_else_is_asked_for_an_address_that_is_not_here() {
+        let address: SocketAddr = "192.0.2.53:53".parse().unwrap();
+        let limit = Duration::from_secs(60);
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let error = one(address, transport, &expected(), 1, limit).await;
+            let text = format!(
+                "{} {address}: 192.0.2.53 is no address of this host",
+                transport.as_str()
+            );
+            assert_eq!(error, Err(text));
+        }
     }
 
     #[tokio::test]
