@@ -17,7 +17,7 @@ use meridian_dns::{
     fast,
     listen::Fast,
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::{UnixTime, rtype},
     zone::{ServiceId, Zone, ZoneBuilder, ZoneSet},
 };
@@ -74,7 +74,11 @@ fn main() {
 fn snapshot(config: &Config, names: u32) -> Snapshot {
     let clients = ClientMap::open(&config.geo).unwrap_or_else(|error| panic!("{error}"));
     let built = build(config, Arc::new(clients)).unwrap_or_else(|error| panic!("{error}"));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     Snapshot {
         generation: 1,
         zones: Arc::new(ZoneSet::new([Arc::new(large(names))])),

@@ -19,7 +19,7 @@ use meridian_dns::{
     fast,
     listen::Fast,
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::{UnixTime, rtype},
     zone::{Change, Zone, ZoneBuilder, ZoneSet},
 };
@@ -98,7 +98,11 @@ fn snapshot(zones: ZoneSet) -> Snapshot {
     let config = meridian_config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     let clients = ClientMap::open(&config.geo).unwrap_or_else(|error| panic!("{error}"));
     let built = build(&config, Arc::new(clients)).unwrap_or_else(|error| panic!("{error}"));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     Snapshot {
         generation: 1,
         zones: Arc::new(zones),

@@ -18,7 +18,7 @@ use std::{
 use meridian_config::{Config, Family};
 use meridian_dns::{
     client::Client,
-    steer::{Steering, View, decide},
+    steer::{Standing, Steering, View, decide},
     types::ServiceId,
 };
 use meridian_geo_data::ClientMap;
@@ -63,9 +63,15 @@ fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
     let (steering, took) = timed(|| Steering::new(config, map));
     println!("  Steering::new          {took:>12.1?}");
     let up = Arc::new(health(config, 7));
-    let (view, _) = timed(|| View::new(&steering, up.clone()));
+    let (view, _) = timed(|| View::new(&steering, Arc::new(Standing::none(&steering)), up.clone()));
     let rounds = 20;
-    let again = || drop(black_box(View::new(&steering, up.clone())));
+    let again = || {
+        drop(black_box(View::new(
+            &steering,
+            Arc::new(Standing::none(&steering)),
+            up.clone(),
+        )))
+    };
     let (_, took) = timed(|| (0..rounds).for_each(|_| again()));
     println!("  View::new              {:>12.1?}", took / rounds);
     let locate = |address: &IpAddr| {
@@ -86,7 +92,13 @@ fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
     let (_, took) = timed(|| (0..rounds).for_each(|_| many(&steering, &view, clients)));
     per("decide, later rounds", took, rounds * clients.len());
     // Another PoP in fifty fails: a new view, and the orders kept.
-    let (next, _) = timed(|| View::new(&steering, Arc::new(health(config, 8))));
+    let (next, _) = timed(|| {
+        View::new(
+            &steering,
+            Arc::new(Standing::none(&steering)),
+            Arc::new(health(config, 8)),
+        )
+    });
     let (_, took) = timed(|| many(&steering, &next, clients));
     per("decide, after a flip", took, clients.len());
     drop(next);
@@ -126,7 +138,12 @@ fn view_of_nobody(steering: &Steering, config: &Config) -> View {
         .iter()
         .filter_map(|pop| config.pop_by_name(&pop.name))
         .collect();
-    View::with_down(steering, Arc::new(HealthSnapshot::default()), &all)
+    View::with_down(
+        steering,
+        Arc::new(Standing::none(steering)),
+        Arc::new(HealthSnapshot::default()),
+        &all,
+    )
 }
 
 /// The n-th operator network: a /24.

@@ -38,6 +38,7 @@ mod describe;
 pub mod distance;
 mod fields;
 mod fold;
+pub mod latency;
 mod map;
 mod mmdb;
 mod networks;

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use meridian_config::{Diagnostics, Family, Name};
 use meridian_dns::{
     client::{Client as Asker, Origin},
-    steer::{self, Steering, View},
+    steer::{self, Standing, Steering, View},
 };
 use meridian_health_prober::HealthSnapshot;
 
@@ -72,7 +72,11 @@ async fn online(args: &Explain) -> Result<serde_json::Value, Failure> {
 /// Works from the files; nothing is known of health, so every PoP counts as usable.
 fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value, Failure> {
     let (config, built) = check::read(path, |_| Diagnostics::default())?;
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     let family = match args.rtype {
         AddressType::A => Family::V4,
         AddressType::Aaaa => Family::V6,

@@ -18,7 +18,7 @@ use meridian_config::{PopId, Service};
 use meridian_dns::{
     abuse::Gate,
     snapshot::Snapshot,
-    steer::{Level, View},
+    steer::{Level, Standing, View},
     types::ServiceId,
 };
 use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
@@ -192,7 +192,11 @@ fn build(
 ) -> Snapshot {
     let built = &loaded.built;
     let health = excluded.map_or_else(|| health.clone(), |pop| without(health, pop));
-    let view = View::new(&built.steering, health);
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        health,
+    );
     Snapshot {
         generation,
         zones: built.zones.clone(),

@@ -8,7 +8,7 @@ use meridian_dns::{
     abuse::cookie::{Cookies, Secret, Secrets},
     build::build,
     snapshot::{Identity, Snapshot},
-    steer::View,
+    steer::{Standing, View},
 };
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::HealthSnapshot;
@@ -205,7 +205,12 @@ pub(crate) fn servers() -> Vec<(&'static str, Snapshot)> {
         let pops: Vec<PopId> = pops.iter().map(|pop| PopId(*pop)).collect();
         let health = Arc::new(HealthSnapshot::default());
         Snapshot {
-            view: Arc::new(View::with_down(&base.steering, health, &pops)),
+            view: Arc::new(View::with_down(
+                &base.steering,
+                Arc::new(Standing::none(&base.steering)),
+                health,
+                &pops,
+            )),
             ..with(Some(b"x"), false, cookies(false))
         }
     };
@@ -243,7 +248,11 @@ fn read(folder: &Path) -> Snapshot {
     let config = meridian_config::load(&path).unwrap_or_else(|error| panic!("{error}"));
     let clients = Arc::new(ClientMap::open(&config.geo).expect("the bundled database"));
     let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     Snapshot {
         generation: 1,
         zones: built.zones,

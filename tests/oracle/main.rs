@@ -28,7 +28,7 @@ use meridian_config::Coordinates;
 use meridian_dns::{
     answer::{Meta, Outcome, Transport, respond},
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::UnixTime,
 };
 use meridian_geo_data::{ClientMap, distance::haversine_km, fold};
@@ -118,7 +118,11 @@ impl Meridian {
         println!("{clients:?}");
         let built = meridian_dns::build::build(&config, Arc::new(clients))
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+        let view = View::new(
+            &built.steering,
+            Arc::new(Standing::none(&built.steering)),
+            Arc::new(HealthSnapshot::default()),
+        );
         Self(Snapshot {
             generation: 1,
             zones: built.zones,

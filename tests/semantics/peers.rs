@@ -15,7 +15,7 @@ use meridian_dns::{
     answer::{Meta, Outcome, Transport, respond},
     build::build,
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::UnixTime,
 };
 use meridian_geo_data::ClientMap;
@@ -77,7 +77,11 @@ pub(crate) fn snapshot(path: &Path) -> Snapshot {
     let config = meridian_config::load(path).unwrap_or_else(|error| panic!("{error}"));
     let clients = Arc::new(ClientMap::open(&config.geo).expect("the bundled database"));
     let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     Snapshot {
         generation: 1,
         zones: built.zones,

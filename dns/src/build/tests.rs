@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     answer::{Meta, Outcome, Transport, respond},
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::UnixTime,
 };
 
@@ -77,7 +77,11 @@ fn query(name: &str, qtype: u16) -> Vec<u8> {
 fn from_files_to_an_answer() {
     let built = build_with("mail MX 10 ns\n", "").unwrap();
     assert_eq!((built.zones.len(), built.files.len()), (2, 2));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     let snapshot = Snapshot {
         generation: 1,
         zones: built.zones,

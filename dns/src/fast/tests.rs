@@ -13,7 +13,7 @@ use crate::{
     answer::{Outcome, Transport, respond},
     build::build,
     snapshot::Identity,
-    steer::View,
+    steer::{Standing, View},
     types::{UnixTime, rtype},
     zone::{ZoneSet, testing::zone},
 };
@@ -31,7 +31,11 @@ fn snapshot() -> Snapshot {
     let config = meridian_config::load(&path).unwrap();
     let clients = ClientMap::open(&config.geo).unwrap();
     let built = build(&config, Arc::new(clients)).unwrap();
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     let lines = "www A 192.0.2.1\nalias CNAME www\n*.wild A 192.0.2.2\nsub NS ns.sub\n\
                  ns.sub A 192.0.2.3\nmail MX 10 www\nold DNAME www";
     Snapshot {

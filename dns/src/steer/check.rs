@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meridian_config::{Config, Diagnostic, Diagnostics, Family, Name, SteeringTest};
 use meridian_health_prober::HealthSnapshot;
 
-use super::{Steering, View, decide, explain::Explanation, explain::explain};
+use super::{Standing, Steering, View, decide, explain::Explanation, explain::explain};
 use crate::client::Client;
 
 /// Decides for every `[[test]]` with the PoPs it names taken as down and all others as up.
@@ -32,7 +32,12 @@ fn run(
     let Some(service) = steering.service_by_name(&test.name) else {
         return Some(unknown_service(steering, test));
     };
-    let view = View::with_down(steering, health.clone(), &test.down);
+    let view = View::with_down(
+        steering,
+        Arc::new(Standing::none(steering)),
+        health.clone(),
+        &test.down,
+    );
     let network = test.client.trunc();
     let client = Client::from_ecs(network.addr(), network.prefix_len(), network.addr());
     let decision = decide(steering, &view, service, &client, test.family);

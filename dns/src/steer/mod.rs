@@ -19,6 +19,7 @@
 //!
 //! Everything here is pure: no clock, no randomness, no I/O, no locks.
 
+pub mod balance;
 mod block;
 mod build;
 mod case;
@@ -29,6 +30,7 @@ mod explain;
 mod hash;
 mod order;
 mod ranking;
+mod standing;
 mod steering;
 mod types;
 mod view;
@@ -37,6 +39,7 @@ mod words;
 pub use check::run_tests;
 pub use decide::decide;
 pub use explain::{Candidate, Endpoint, Explanation, explain};
+pub use standing::{Inputs, Standing};
 pub use steering::{KM_PER_MS, Service, Steering};
 pub use types::{Decision, Level, MAX_ANSWERS, Reason, TermWeights, Terms};
 pub use view::View;

@@ -21,7 +21,7 @@ use meridian_health_prober::{
 };
 
 use super::{
-    Steering,
+    Standing, Steering,
     choice::Choices,
     steering::{Roster, Service, Tested},
     types::Level,
@@ -42,6 +42,7 @@ pub struct View {
     /// Two for each plan, A and AAAA: made when first asked for.
     choices: Box<[OnceLock<Option<Choices>>]>,
     health: Arc<HealthSnapshot>,
+    standing: Arc<Standing>,
 }
 
 /// The health of a roster by place in the pool's list, close together in memory.
@@ -113,12 +114,18 @@ pub(super) struct State {
 
 impl View {
     /// Lays `health` out for `steering`. Linear in the number of tested PoPs and endpoints.
-    pub fn new(steering: &Steering, health: Arc<HealthSnapshot>) -> Self {
-        Self::with_down(steering, health, &[])
+    /// `standing` must have been made for the same steering.
+    pub fn new(steering: &Steering, standing: Arc<Standing>, health: Arc<HealthSnapshot>) -> Self {
+        Self::with_down(steering, standing, health, &[])
     }
 
     /// The same with some PoPs taken as down: for the operator's steering tests.
-    pub fn with_down(steering: &Steering, health: Arc<HealthSnapshot>, down: &[PopId]) -> Self {
+    pub fn with_down(
+        steering: &Steering,
+        standing: Arc<Standing>,
+        health: Arc<HealthSnapshot>,
+        down: &[PopId],
+    ) -> Self {
         let mut states = vec![State::default(); steering.tested.len()];
         let mut endpoints = Bits::ones(steering.endpoint_bits());
         let drained = drained_pops(steering, &health);
@@ -154,6 +161,7 @@ impl View {
             down: down.into(),
             choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
             health,
+            standing,
         }
     }
 
@@ -173,6 +181,11 @@ impl View {
             Policy::Failover => Level::ConfiguredOrder,
             Policy::Score => Level::Geo,
         }
+    }
+
+    /// Who serves whom at the moment.
+    pub fn standing(&self) -> &Arc<Standing> {
+        &self.standing
     }
 
     /// The health that this view was made from.

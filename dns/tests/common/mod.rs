@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use meridian_config::Config;
-use meridian_dns::{build, snapshot::Snapshot, steer::View};
+use meridian_dns::{
+    build,
+    snapshot::Snapshot,
+    steer::{Standing, View},
+};
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::HealthSnapshot;
 
@@ -65,7 +69,11 @@ pub(crate) fn snapshot() -> (Config, Snapshot) {
     let config = meridian_config::load(&path).unwrap();
     let clients = Arc::new(ClientMap::open(&config.geo).unwrap());
     let built = build::build(&config, clients).unwrap();
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     let snapshot = Snapshot {
         generation: 1,
         zones: built.zones,

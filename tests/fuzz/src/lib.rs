@@ -11,7 +11,7 @@ use meridian_dns::{
     answer::{Meta, Outcome, Transport, respond},
     query::{self, Parsed},
     snapshot::Snapshot,
-    steer::View,
+    steer::{Standing, View},
     types::UnixTime,
 };
 use meridian_geo_data::ClientMap;
@@ -32,7 +32,11 @@ pub static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let clients = ClientMap::open(&config.geo).unwrap_or_else(|told| panic!("{told}"));
     let built = meridian_dns::build::build(&config, Arc::new(clients))
         .unwrap_or_else(|told| panic!("{told}"));
-    let view = View::new(&built.steering, Arc::new(HealthSnapshot::default()));
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        Arc::new(HealthSnapshot::default()),
+    );
     Snapshot {
         generation: 1,
         zones: built.zones,

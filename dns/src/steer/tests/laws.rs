@@ -4,7 +4,7 @@ use meridian_config::{Config, Family, Policy, PopId};
 use proptest::prelude::*;
 
 use super::{
-    super::{Decision, Steering, View, decide, explain, steering::Service},
+    super::{Decision, Standing, Steering, View, decide, explain, steering::Service},
     model,
     world::{FAMILIES, World, exactly, some_address, some_client, within, world},
 };
@@ -161,11 +161,11 @@ proptest! {
         world in world(), clients in clients(), gone: prop::sample::Index,
     ) {
         let at = PopId(u16::try_from(gone.index(world.config.pops.len())).unwrap());
-        let down = View::with_down(&world.steering, world.health.clone(), &[at]);
+        let down = View::with_down(&world.steering, Standing::none(&world.steering).into(), world.health.clone(), &[at]);
         let mut health = (*world.health).clone();
         let word = super::world::health(&world.config, &[], &[at.index()]).overrides;
         health.overrides.extend(word);
-        let drained = View::new(&world.steering, health.into());
+        let drained = View::new(&world.steering, Standing::none(&world.steering).into(), health.into());
         for (service, _) in services(&world) {
             for (client, _) in &clients {
                 for family in FAMILIES {
@@ -196,7 +196,7 @@ proptest! {
         }
         let gone = list.remove(gone.index(list.len()));
         let steering = Steering::new(&config, world.steering.clients.clone());
-        let view = View::new(&steering, world.health.clone());
+        let view = View::new(&steering, Standing::none(&steering).into(), world.health.clone());
         for (service, of) in services(&world) {
             let free = matches!(of.policy, Policy::Failover)
                 || of.tolerance_ms == 0.0

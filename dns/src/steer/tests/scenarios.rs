@@ -6,7 +6,7 @@ use meridian_config::{Config, Family, Fence, Policy, PopId, Ratio, SteeringTest,
 use meridian_health_prober::HealthSnapshot;
 
 use super::{
-    super::{Decision, Level, Reason, View, decide, explain, run_tests},
+    super::{Decision, Level, Reason, Standing, View, decide, explain, run_tests},
     model,
     world::{
         World, config, exactly, health, network, parameters, place, pool_of, pop, small_database,
@@ -517,6 +517,7 @@ fn the_level_of_a_service() {
     );
     let down = View::with_down(
         &world.steering,
+        Standing::none(&world.steering).into(),
         world.health.clone(),
         &[PopId(0), PopId(1), PopId(2)],
     );

@@ -13,7 +13,7 @@ use hickory_proto::{
 use proptest::prelude::*;
 
 use super::{
-    super::{View, decide},
+    super::{Standing, View, decide},
     laws::cases,
     model,
     world::{FAMILIES, World, exactly, some_address, some_client, within, world},
@@ -47,7 +47,11 @@ fn snapshot(world: &World) -> Snapshot {
     let mut config = world.config.clone();
     config.zones[0].file = file;
     let built = build(&config, world.steering.clients.clone()).unwrap();
-    let view = View::new(&built.steering, world.health.clone());
+    let view = View::new(
+        &built.steering,
+        Arc::new(Standing::none(&built.steering)),
+        world.health.clone(),
+    );
     Snapshot {
         generation: 1,
         zones: built.zones,

@@ -22,7 +22,7 @@ use proptest::{prelude::*, sample::Index};
 use tempfile::NamedTempFile;
 
 use super::{
-    super::{Steering, View},
+    super::{Standing, Steering, View},
     mmdb::{self, Record},
 };
 use crate::client::Client;
@@ -171,7 +171,11 @@ impl World {
         let clients = Arc::new(ClientMap::open(&config.geo).unwrap());
         let steering = Steering::new(&config, clients);
         let health = Arc::new(health);
-        let view = View::new(&steering, health.clone());
+        let view = View::new(
+            &steering,
+            Arc::new(Standing::none(&steering)),
+            health.clone(),
+        );
         Self {
             config,
             steering,
