@@ -197,7 +197,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let mut geo = read_geo(parts.geo);
     let networks = read_networks(parts.networks, &pops);
     let read = |(name, _, table): NamedTable<'_>| Some(read_check(name, table?));
-    let checks_read = parts.checks.into_iter().filter_map(read).collect();
+    let checks_read: Vec<_> = parts.checks.into_iter().filter_map(read).collect();
     let mut taken = HashMap::new();
     let pops_read: Vec<_> = parts
         .pops
@@ -207,7 +207,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let pools_read: Vec<_> = parts
         .pools
         .into_iter()
-        .map(|t| read_pool(t, &pops, &checks))
+        .map(|t| read_pool(t, &pops, &checks, (&checks_read, &pops_read)))
         .collect();
     let zone_folders = parts.zone_folders.as_ref().map(read_zone_folders);
     let zoneless = parts.zones.is_empty() && zone_folders.is_none();

@@ -54,8 +54,12 @@ pub fn load_below(path: &Path, root: &Path) -> Result<Config, Diagnostics> {
     let mut config = read(path, Some(root))?;
     let geo = config.geo.city.iter_mut().chain(&mut config.geo.asn);
     let roots = config.checks.iter_mut().filter_map(Check::ca_file_mut);
+    let pages = config.pops.iter_mut().filter_map(|pop| {
+        let page = pop.load.as_mut()?.kind.page_mut()?;
+        page.tls.as_mut()?.ca_file.as_mut()
+    });
     let named = config.named_files.iter_mut().map(|named| &mut named.path);
-    for file in geo.chain(roots).chain(named) {
+    for file in geo.chain(roots).chain(pages).chain(named) {
         *file = files::below(Some(root), file);
     }
     Ok(config)

@@ -12,9 +12,10 @@ use meridian_config::{
     Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
     CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics, DnsCheck,
     DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck, HttpMethod,
-    Log, LogFormat, Name, Policy, Pool, PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit,
-    RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, Server, ServiceInterface,
-    StatusRange, Steering, TcpLimits, TlsCheck, Ttl, Weight, load, load_below, parse,
+    LabelMatch, LoadKind, LoadPage, LoadSource, Log, LogFormat, Name, PassiveCheck, Policy, Pool,
+    PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit, RateLimitMode, RateLimitPrefix,
+    Ratio, ScopeMax, Secret, SecretFile, SeriesMatch, Server, ServiceInterface, StatusRange,
+    Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight, load, load_below, parse,
 };
 
 /// What git keeps of a file's mode says nothing of who may read it.
@@ -60,6 +61,8 @@ fn pop(name: &str, latitude: f64, longitude: f64, endpoints: [&str; 2]) -> Pop {
         bias_ms: 0.0,
         endpoints: endpoints.map(|e| e.parse().unwrap()).to_vec(),
         serves: Fence::default(),
+        capacity: None,
+        load: None,
     }
 }
 
@@ -168,8 +171,32 @@ fn the_places_of_the_contract() {
         hold_down: Duration::from_secs(60),
     };
     assert_eq!(config.checks, [check]);
+    let page = |host: &str, port, path: &str, tls| LoadPage {
+        host: host.into(),
+        port,
+        path: path.into(),
+        tls,
+    };
+    let load = LoadSource {
+        kind: LoadKind::Prometheus {
+            page: page("192.0.2.10", 9100, "/metrics", None),
+            series: SeriesMatch {
+                metric: "nginx_connections_active".into(),
+                labels: Vec::new(),
+            },
+            rate: None,
+            sum: false,
+        },
+        interval: seconds(5),
+        timeout: seconds(2),
+    };
+    let fra = Pop {
+        capacity: Some(10_000.0),
+        load: Some(load),
+        ..pop("fra", 50.03, 8.57, ["192.0.2.10", "2001:db8::10"])
+    };
     let pops = [
-        pop("fra", 50.03, 8.57, ["192.0.2.10", "2001:db8::10"]),
+        fra,
         pop("iad", 38.95, -77.45, ["192.0.2.20", "2001:db8::20"]),
         pop("nrt", 35.77, 140.39, ["192.0.2.30", "2001:db8::30"]),
     ];
@@ -313,6 +340,79 @@ fn every_steering_key_reaches_the_model() {
         (Family::V6, &[PopId(1)][..])
     );
     assert_eq!(config.tests[1].client, "198.51.100.7/32".parse().unwrap());
+}
+
+#[test]
+fn load_sources() {
+    let config = good("loads");
+    let matches = |name: &str, value: &str, prefix| LabelMatch {
+        name: name.into(),
+        value: value.into(),
+        prefix,
+    };
+    let series = |metric: &str, labels| SeriesMatch {
+        metric: metric.into(),
+        labels,
+    };
+    let sources: Vec<_> = config.pops.iter().map(|p| p.load.as_ref()).collect();
+    let urls: Vec<_> = sources
+        .iter()
+        .map(|s| s.and_then(|s| s.kind.page()).map(|page| page.url()))
+        .collect();
+    let expected = [
+        Some("https://[2001:db8::1]:8443/metrics?format=text"),
+        Some("http://edge.example.com/"),
+        None,
+        None,
+    ];
+    assert_eq!(urls, expected.map(|url| url.map(str::to_owned)));
+    let Some(LoadSource {
+        kind:
+            LoadKind::Prometheus {
+                page,
+                series: named,
+                rate,
+                sum,
+            },
+        interval,
+        timeout,
+    }) = sources[0]
+    else {
+        panic!("{:?}", sources[0]);
+    };
+    let code = vec![
+        matches("code", "2", true),
+        matches("server", "edge 1", false),
+    ];
+    assert_eq!(named, &series("http_requests_total", code));
+    assert_eq!((*rate, *sum), (Some(seconds(60)), true));
+    assert_eq!((*interval, *timeout), (seconds(10), seconds(1)));
+    assert!(named.labels[0].accepts("204") && !named.labels[0].accepts("500"));
+    assert!(named.labels[1].accepts("edge 1") && !named.labels[1].accepts("edge 12"));
+    let ca_file = page.ca_file().map(PathBuf::as_path);
+    assert_eq!(ca_file, Some(Path::new("testdata/good/ca.pem")));
+    let Some(LoadKind::StubStatus { field, .. }) = sources[1].map(|s| &s.kind) else {
+        panic!("{:?}", sources[1]);
+    };
+    assert_eq!(*field, StubField::Requests);
+    let push = LoadSource {
+        kind: LoadKind::Push,
+        interval: seconds(30),
+        timeout: seconds(30),
+    };
+    assert_eq!(sources[2], Some(&push));
+    assert_eq!(sources[3], None);
+    let CheckKind::Passive(passive) = &config.checks[0].kind else {
+        panic!("{:?}", config.checks[0]);
+    };
+    let code = vec![matches("code", "5", true)];
+    let expected = PassiveCheck {
+        errors: series("http_requests_total", code),
+        requests: series("http_requests_total", Vec::new()),
+        max_ratio: 0.1,
+        min_requests: 50,
+    };
+    assert_eq!(passive, &expected);
 }
 
 #[test]

@@ -369,7 +369,7 @@ mod tests {
         let snapshot = HealthSnapshot {
             generation: 1,
             groups: groups.into(),
-            overrides: BTreeMap::new(),
+            ..HealthSnapshot::default()
         };
         let (_sender, receiver) = watch::channel(Arc::new(snapshot));
         let registry = Registry::new();

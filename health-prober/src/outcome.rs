@@ -74,6 +74,13 @@ pub enum Reason {
         /// The first line that it wrote, shortened.
         text: String,
     },
+    /// Too many of the requests that the load source tells of went wrong.
+    Errors {
+        /// Errors since the reading before.
+        errors: u64,
+        /// Requests since then.
+        requests: u64,
+    },
     /// The gRPC call failed with this status.
     Grpc(u32),
     /// The gRPC health service says something else than SERVING.
@@ -140,6 +147,10 @@ pub enum LocalReason {
     Program(std::io::ErrorKind),
     /// The program of the check says that it cannot tell.
     ProgramUnknown(String),
+    /// The check sends nothing: readings of the load source are judged.
+    NotProbed,
+    /// The load source gave nothing to judge.
+    Source(String),
     /// The probe itself broke off.
     Aborted,
 }
@@ -168,12 +179,13 @@ impl Outcome {
                 Reason::Exit { .. } => "exit",
                 Reason::Grpc(_) => "grpc",
                 Reason::NotServing(_) => "not_serving",
+                Reason::Errors { .. } => "errors",
             },
         }
     }
 
     /// Every label there is; the cardinality of the metric is bounded by it.
-    pub const LABELS: [&'static str; 19] = [
+    pub const LABELS: [&'static str; 20] = [
         "pass",
         "inconclusive",
         "refused",
@@ -193,6 +205,7 @@ impl Outcome {
         "exit",
         "grpc",
         "not_serving",
+        "errors",
     ];
 }
 
@@ -250,6 +263,9 @@ impl fmt::Display for Reason {
                     write!(f, ": {text}")
                 }
             }
+            Self::Errors { errors, requests } => {
+                write!(f, "{errors} of {requests} requests failed")
+            }
             Self::Grpc(status) => write!(f, "grpc status {status}"),
             Self::NotServing(0) => f.write_str("grpc health: UNKNOWN"),
             Self::NotServing(2) => f.write_str("grpc health: NOT_SERVING"),
@@ -293,6 +309,8 @@ impl fmt::Display for LocalReason {
             Self::Request => f.write_str("path or host is not valid in a request"),
             Self::Program(kind) => write!(f, "the program cannot be run: {kind}"),
             Self::ProgramUnknown(text) => write!(f, "the program cannot tell: {text}"),
+            Self::NotProbed => f.write_str("the check waits for its load source"),
+            Self::Source(text) => write!(f, "load source: {text}"),
             Self::Aborted => f.write_str("the probe broke off"),
         }
     }
@@ -335,6 +353,10 @@ mod tests {
             }),
             fail(Reason::Grpc(14)),
             fail(Reason::NotServing(2)),
+            fail(Reason::Errors {
+                errors: 3,
+                requests: 40,
+            }),
         ];
         let labels: Vec<_> = all.iter().map(Outcome::label).collect();
         assert_eq!(labels, Outcome::LABELS);

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     net::IpAddr,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -87,7 +88,7 @@ pub struct GroupKey {
 }
 
 /// Everything known about health at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct HealthSnapshot {
     /// Rises with every publication.
     pub generation: u64,
@@ -95,4 +96,46 @@ pub struct HealthSnapshot {
     pub groups: BTreeMap<GroupKey, PopHealth>,
     /// Operator overrides by PoP name.
     pub overrides: BTreeMap<String, Override>,
+    /// The load of every PoP that has a source, as it was at this publication. A change of load
+    /// alone publishes no snapshot: [`crate::Prober::loads`] has the newest.
+    pub loads: Arc<Loads>,
+}
+
+/// Loads by PoP name: every PoP with a load source is in it.
+pub type Loads = BTreeMap<String, PopLoad>;
+
+/// The load of one PoP at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PopLoad {
+    /// How trustworthy it is.
+    pub state: LoadState,
+    /// `value` ÷ `capacity`, or the ratio that was pushed; 0 without a capacity (never full).
+    /// `None` exactly while the state is [`LoadState::Unknown`].
+    pub ratio: Option<f64>,
+    /// The last value read, in the unit of the source; kept while stale.
+    pub value: Option<f64>,
+    /// What the endpoints that are not down can carry, in the same unit; `None`: never full.
+    pub capacity: Option<f64>,
+    /// What is measured: metric and labels, or the field of `stub_status`.
+    pub what: String,
+    /// The source: a URL, `push`, or `push by NAME` once somebody has pushed.
+    pub source: String,
+    /// When the value was read.
+    pub at: Option<SystemTime>,
+    /// Its age at this publication.
+    pub age: Option<Duration>,
+    /// Why the last reading failed; `None` when it succeeded.
+    pub problem: Option<String>,
+}
+
+/// How much a load says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadState {
+    /// Read within three intervals.
+    Fresh,
+    /// Silent for more than three intervals: the last value is kept.
+    Stale,
+    /// Never read, or silent for more than ten intervals: the load is not known.
+    Unknown,
 }

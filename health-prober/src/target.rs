@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use meridian_config::{Check, Config};
+use meridian_config::{Check, CheckKind, Config};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::GroupKey;
@@ -38,6 +38,11 @@ impl Target {
     pub(crate) fn seed(&self) -> u64 {
         let GroupKey { pop, check } = &self.group;
         xxh3_64(format!("{pop}/{check}/{}", self.address).as_bytes())
+    }
+
+    /// Whether nothing is sent to it.
+    pub(crate) fn is_passive(&self) -> bool {
+        matches!(self.check.kind, CheckKind::Passive(_))
     }
 
     /// Whether a probe of one says the same as a probe of the other.

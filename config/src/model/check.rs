@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use crate::Name;
+use crate::{Name, PassiveCheck};
 
 /// `[check.NAME]`
 #[derive(Clone, Debug, PartialEq)]
@@ -12,9 +12,9 @@ pub struct Check {
     /// What is tested.
     pub kind: CheckKind,
     /// Port of the target. Default 80 for http, 443 for https and tls, 53 for dns; required for tcp
-    /// and grpc; without meaning for icmp.
+    /// and grpc; without meaning for icmp and passive.
     pub port: u16,
-    /// Time between probes of one target. Default 5 s.
+    /// Time between probes of one target. Default 5 s. A passive check follows the load source's.
     pub interval: Duration,
     /// A probe that takes longer fails. Default 2 s.
     pub timeout: Duration,
@@ -63,6 +63,9 @@ pub enum CheckKind {
     Exec(ExecCheck),
     /// The gRPC health checking protocol says SERVING.
     Grpc(GrpcCheck),
+    /// Few errors among the requests that the PoP's load source tells of; nothing is sent to its
+    /// endpoints.
+    Passive(PassiveCheck),
 }
 
 impl CheckKind {

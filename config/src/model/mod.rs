@@ -4,11 +4,13 @@
 mod abuse;
 mod bgp;
 mod check;
+mod load;
 mod server;
 
 pub use abuse::*;
 pub use bgp::*;
 pub use check::*;
+pub use load::*;
 pub use server::*;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
@@ -240,6 +242,10 @@ pub struct Pop {
     pub endpoints: Vec<IpAddr>,
     /// Which clients it may serve.
     pub serves: Fence,
+    /// What it can carry, in the unit of its load source, above 0; `None`: never full.
+    pub capacity: Option<f64>,
+    /// Where its load is read.
+    pub load: Option<LoadSource>,
 }
 
 /// `serves = { continents, countries, exclude_countries }`. Empty lists fence nothing.

@@ -5,6 +5,7 @@ mod admin;
 mod bgp;
 mod check;
 mod geo;
+mod load;
 mod pool;
 mod pop;
 mod server;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::{
-    CheckId, Pool, PopId,
+    Check, CheckId, CheckKind, LoadKind, Pool, Pop, PopId,
     names::Names,
     text::quote,
     walk::{Table, Value},
@@ -12,15 +12,21 @@ use crate::{
 /// Addresses of a fallback: all of them go into one answer.
 const FALLBACK_LIMIT: usize = 16;
 
-/// Reads one pool.
-pub(crate) fn read_pool<'a>(table: Table<'a>, pops: &Names<'a>, checks: &Names<'a>) -> Pool {
+/// Reads one pool. `read` holds the checks and the PoPs.
+pub(crate) fn read_pool<'a>(
+    table: Table<'a>,
+    pops: &Names<'a>,
+    checks: &Names<'a>,
+    read: (&[Check], &[Pop]),
+) -> Pool {
     let name = table.required("name", "\"edge\"").and_then(|v| v.name());
-    let check = table
-        .get("check", "\"edge\"")
-        .and_then(|v| checks.find(&v))
-        .map(CheckId);
+    let tested = table.get("check", "\"edge\"");
+    let check = tested.as_ref().and_then(|v| checks.find(v)).map(CheckId);
     let members = table.required("pops", "[\"fra\", \"iad\"]");
     let members = members.map(|v| read_members(&v, pops)).unwrap_or_default();
+    if let (Some(value), Some(check)) = (&tested, check) {
+        judge_passive(value, check, &members, read);
+    }
     let fallback = table.get("fallback", "[\"192.0.2.250\"]");
     let fallback = fallback.map(|v| read_fallback(&v)).unwrap_or_default();
     table.close();
@@ -29,6 +35,30 @@ pub(crate) fn read_pool<'a>(table: Table<'a>, pops: &Names<'a>, checks: &Names<'
         check,
         pops: members,
         fallback,
+    }
+}
+
+/// A passive check reads the page of the PoP's load source: without one it would never say anything.
+fn judge_passive(value: &Value<'_>, check: CheckId, members: &[PopId], read: (&[Check], &[Pop])) {
+    let (checks, pops) = read;
+    let passive = |check: &Check| matches!(check.kind, CheckKind::Passive(_));
+    let Some(check) = checks.get(check.index()).filter(|c| passive(c)) else {
+        return;
+    };
+    let has_page = |pop: &Pop| {
+        let kind = pop.load.as_ref().map(|load| &load.kind);
+        matches!(kind, Some(LoadKind::Prometheus { .. }))
+    };
+    let mut members = members.iter().filter_map(|id| pops.get(id.index()));
+    if let Some(pop) = members.find(|pop| !has_page(pop)) {
+        value.mistake(
+            format!(
+                "the check {} is passive, but {} has no page to read",
+                quote(&check.name),
+                quote(&pop.name)
+            ),
+            "give each PoP of the pool `load = { prometheus = … }`, or name another check",
+        );
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr, time::Duration};
 
+use super::load::{read_capacity, read_load};
 use crate::{
     Coordinates, Fence, Pop, Weight,
     text::quote,
@@ -46,8 +47,8 @@ pub(crate) fn read_pop<'a>(table: Table<'a>, taken: &mut HashMap<IpAddr, At<'a>>
         .and_then(|v| v.table())
         .map(read_fence)
         .unwrap_or_default();
-    table.later("load", "read the load of a PoP");
-    table.later("capacity", "steer by load");
+    let load = read_load(&table);
+    let capacity = read_capacity(&table);
     table.later("ramp", "let a PoP grow slowly to its full share");
     table.close();
     Pop {
@@ -57,6 +58,8 @@ pub(crate) fn read_pop<'a>(table: Table<'a>, taken: &mut HashMap<IpAddr, At<'a>>
         bias_ms: bias.unwrap_or(0.0),
         endpoints,
         serves,
+        capacity,
+        load,
     }
 }
 

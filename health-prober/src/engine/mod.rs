@@ -25,7 +25,7 @@ use meridian_config::Ratio;
 
 use self::groups::Groups;
 use crate::{
-    HealthEvent, HealthSnapshot, Outcome, Override, Target, TargetId, Verdict,
+    HealthEvent, HealthSnapshot, Loads, Outcome, Override, Target, TargetId, Verdict,
     flap::Flap,
     overrides,
     schedule::{Pace, Situation},
@@ -74,6 +74,7 @@ pub(crate) struct Engine {
     queue: BinaryHeap<Reverse<(Instant, TargetId)>>,
     groups: Groups,
     overrides: BTreeMap<String, Override>,
+    loads: Arc<Loads>,
     next_id: u64,
     in_flight: usize,
     max_in_flight: usize,
@@ -119,6 +120,7 @@ impl Engine {
             queue: BinaryHeap::new(),
             groups: Groups::new(Ratio(0.5)),
             overrides: BTreeMap::new(),
+            loads: Arc::default(),
             next_id: 0,
             in_flight: 0,
             max_in_flight: max_in_flight.max(1),
@@ -216,6 +218,7 @@ impl Engine {
             generation: self.generation,
             groups: self.groups.all().clone(),
             overrides: self.overrides.clone(),
+            loads: self.loads.clone(),
         })
     }
 

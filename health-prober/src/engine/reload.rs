@@ -57,6 +57,7 @@ impl Engine {
         self.queue = self
             .targets
             .iter()
+            .filter(|(_, t)| !t.target.is_passive())
             .map(|(&id, t)| Reverse((t.due, id)))
             .collect();
         self.news = News::Order;

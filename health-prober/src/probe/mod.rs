@@ -104,6 +104,8 @@ impl Probe for NetworkProbe {
             CheckKind::Icmp => icmp::probe(job.target.address, clock).await,
             CheckKind::Exec(exec) => exec::probe(&job.target, exec, clock).await,
             CheckKind::Grpc(grpc) => self.grpc(job, grpc, clock).await,
+            // The engine starts none: `Engine::observe` brings the outcomes.
+            CheckKind::Passive(_) => Err(Trouble::Local(LocalReason::NotProbed)),
         };
         judge(result, start.elapsed(), job.target.check.max_latency)
     }

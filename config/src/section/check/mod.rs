@@ -4,6 +4,7 @@ mod dns;
 mod exec;
 mod grpc;
 mod http;
+mod passive;
 mod tls;
 
 use std::time::Duration;
@@ -20,10 +21,11 @@ enum Type {
     Icmp,
     Exec,
     Grpc,
+    Passive,
 }
 
 /// Keys that belong to some types of check, and who has them, in words.
-const GROUPS: [(&[&str], &[Type], &str); 6] = [
+const GROUPS: [(&[&str], &[Type], &str); 7] = [
     (
         &["host"],
         &[Type::Http, Type::Https, Type::Grpc],
@@ -38,9 +40,10 @@ const GROUPS: [(&[&str], &[Type], &str); 6] = [
     (&dns::KEYS, &[Type::Dns], "`dns`"),
     (&exec::KEYS, &[Type::Exec], "`exec`"),
     (&grpc::KEYS, &[Type::Grpc], "`grpc`"),
+    (&passive::KEYS, &[Type::Passive], "`passive`"),
 ];
 
-const TYPES: [(&str, Type); 8] = [
+const TYPES: [(&str, Type); 9] = [
     ("http", Type::Http),
     ("https", Type::Https),
     ("tcp", Type::Tcp),
@@ -49,6 +52,7 @@ const TYPES: [(&str, Type); 8] = [
     ("icmp", Type::Icmp),
     ("exec", Type::Exec),
     ("grpc", Type::Grpc),
+    ("passive", Type::Passive),
 ];
 
 /// Reads one check.
@@ -63,7 +67,13 @@ pub(crate) fn read_check(name: &str, table: Table<'_>) -> Check {
         }
     }
     let port = read_port(&table, kind);
-    let (interval, timeout, max_latency) = read_times(&table);
+    let (interval, timeout, max_latency) = match kind {
+        Some(kind @ Type::Passive) => {
+            refuse_for(&table, kind, &["interval", "timeout", "max_latency"]);
+            (Duration::from_secs(5), Duration::from_secs(2), None)
+        }
+        _ => read_times(&table),
+    };
     let count = |key, example, default| {
         let value = table.get(key, example).and_then(|v| v.integer(1..=100));
         value.unwrap_or(default)
@@ -101,6 +111,7 @@ fn read_kind(table: &Table<'_>, kind: Type) -> CheckKind {
         Type::Icmp => CheckKind::Icmp,
         Type::Exec => CheckKind::Exec(exec::read_exec(table)),
         Type::Grpc => CheckKind::Grpc(grpc::read_grpc(table)),
+        Type::Passive => CheckKind::Passive(passive::read_passive(table)),
     }
 }
 
@@ -113,9 +124,8 @@ fn read_port(table: &Table<'_>, kind: Option<Type>) -> u16 {
     let value = match kind {
         Some(Type::Tcp) => table.required("port", "5432"),
         Some(Type::Grpc) => table.required("port", "50051"),
-        Some(Type::Icmp) => {
-            let reason = "`port` does nothing for checks of type `icmp`";
-            table.refuse("port", reason, "remove the key, or change `type`");
+        Some(kind @ (Type::Icmp | Type::Passive)) => {
+            refuse_for(table, kind, &["port"]);
             None
         }
         _ => table.get("port", "80"),
@@ -164,6 +174,16 @@ fn read_hold_down(table: &Table<'_>) -> Duration {
     value
         .and_then(|v| v.duration(range))
         .unwrap_or(Duration::from_secs(60))
+}
+
+/// Keys that most types have, but not this one.
+fn refuse_for(table: &Table<'_>, kind: Type, keys: &[&'static str]) {
+    let word = TYPES.iter().find(|(_, known)| *known == kind);
+    let word = word.map_or("", |(word, _)| word);
+    for key in keys {
+        let reason = format!("`{key}` does nothing for checks of type `{word}`");
+        table.refuse(key, &reason, "remove the key, or change `type`");
+    }
 }
 
 /// Keys of another type would silently do nothing.

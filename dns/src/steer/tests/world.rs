@@ -77,6 +77,8 @@ pub(super) fn pop(name: &str, latitude: f64, longitude: f64, endpoints: &[&str])
         bias_ms: 0.0,
         endpoints: endpoints.iter().map(|text| text.parse().unwrap()).collect(),
         serves: Fence::default(),
+        capacity: None,
+        load: None,
     }
 }
 
@@ -256,6 +258,7 @@ pub(super) fn health(
         generation: 1,
         groups: down.iter().map(group).collect::<BTreeMap<_, _>>(),
         overrides: drained.iter().map(drain).collect(),
+        ..HealthSnapshot::default()
     }
 }
 
@@ -346,6 +349,8 @@ fn some_pop() -> impl Strategy<Value = Pop> {
                 .map(|(v6, number)| address(v6, number))
                 .collect(),
             serves,
+            capacity: None,
+            load: None,
         },
     )
 }
