@@ -1,36 +1,29 @@
-//! What load costs: prices in milliseconds that rise above the target and fall below it.
+//! Balance: how the clients of a cell are shared among PoPs, and what a PoP's load costs.
+//!
+//! ```text
+//! scores ─► share ─► parts of 255 for each PoP of a cell        (share.rs, quantize.rs)
+//! loads  ─► Balance::step ─► a price, free capacity and ramp    (control.rs)
+//!                │  ▲
+//!         prices ▼  │ demand for each PoP under those prices
+//!               model: share over all cells, with the scores that these prices give
+//! ```
+//!
+//! Nothing here knows zones, services or cells: it is pure, in simulated time, and can be tried
+//! alone. `docs/congestion.md` tells the same with formulas and measurements.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
-/// What a PoP's load costs at the moment, by [`PopId`](meridian_config::PopId).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Price {
-    /// The load term of its score, milliseconds.
-    pub price_ms: f32,
-    /// Share of its capacity that is free, 0 to 1.
-    pub free: f32,
-    /// How far it has grown to its full share, 0 to 1.
-    pub ramp: f32,
-    /// Whether its load is known.
-    pub known: bool,
-}
+mod control;
+mod quantize;
+mod share;
 
-/// A PoP that may serve a cell.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Offer {
-    /// Its place in the pool's list.
-    pub member: u16,
-    /// Milliseconds; lower is better.
-    pub score_ms: f32,
-    /// Weight × free capacity × ramp.
-    pub weight: f32,
-    /// Whether it can be handed out now.
-    pub usable: bool,
-}
+pub use control::{Balance, Price, Prices, Reading};
+pub use quantize::{MAX_PARTS, Part, Parts, WHOLE};
+pub use share::{Offer, Rules, share};
 
-/// A PoP with its share of the clients of a cell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    /// Its place in the pool's list.
-    pub member: u16,
-    /// Of 255.
-    pub parts: u8,
-}
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! How the clients of one cell are shared among the PoPs offered to them.
+//!
+//! * *Law.* The PoPs within `tolerance` of the best share by weight. From three quarters of the
+//!   tolerance on a PoP's weight fades, and is 0 at its edge: so a score that moves a little moves
+//!   the shares a little, which is what lets a price split a cell of any size.
+//! * *Ramp.* A PoP at ramp r gets r times what it would get in full; the rest is shared as if it
+//!   were not there, among PoPs beyond the tolerance too, if need be.
+//! * *Hysteresis.* Where the margin (3 ms or 10 %) is larger than the tolerance, a PoP's share
+//!   stays as it is as long as it lies between what it would be if the PoP were by some
+//!   milliseconds better, and what it would be if it were as much worse; past that it moves as far
+//!   as it must, no further. With a tolerance of 0 a cell leaves its PoP only for one that is
+//!   better by more than the margin.
+
+use arrayvec::ArrayVec;
+
+use super::quantize::{Part, Parts, Real, WHOLE, parts};
+
+/// Offers looked at: the best ones, and those that have a share already.
+const FIELD: usize = 32;
+/// Least width, in ms, in which a share goes from all to nothing, whatever the tolerance.
+const NARROWEST_MS: f32 = 1.0;
+
+/// A PoP that may serve the cell.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Offer {
+    /// Its place in the pool's list.
+    pub member: u16,
+    /// Milliseconds, lower is better, load included.
+    pub score_ms: f32,
+    /// Weight × free capacity. Where all are 0, they count as equal.
+    pub weight: f32,
+    /// Share of its full part that it may have while it grows, 0 to 1.
+    pub ramp: f32,
+    /// Up, not drained, with an address of the family.
+    pub usable: bool,
+}
+
+/// What the shares of a service obey.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rules {
+    /// PoPs this close to the best share by weight, ms.
+    pub tolerance_ms: f32,
+    /// A gain below this part of the best score is none.
+    pub margin_ratio: f32,
+    /// A gain below this is none, ms.
+    pub margin_ms: f32,
+}
+
+impl Rules {
+    /// The usual margin of 10 % or 3 ms, whichever is more.
+    pub const fn new(tolerance_ms: f32) -> Self {
+        Self {
+            tolerance_ms,
+            margin_ratio: 0.1,
+            margin_ms: 3.0,
+        }
+    }
+
+    /// By how much another's score must be better for a change of the home, ms.
+    pub fn margin(&self, best_ms: f32) -> f32 {
+        (best_ms.abs() * self.margin_ratio).max(self.margin_ms)
+    }
+
+    fn width(&self) -> f32 {
+        self.tolerance_ms.max(NARROWEST_MS)
+    }
+
+    /// By how many ms better or worse a PoP is thought before its share moves.
+    fn play(&self, best_ms: f32) -> f32 {
+        (self.margin(best_ms) + self.width() - 2.0 * self.tolerance_ms).max(0.0)
+    }
+}
+
+/// Shares one cell among `offers`, best first, given what it was shared like before.
+///
+/// The first part is the cell's *home*: the previous one, unless it is not usable, has no share
+/// any more, or another's score is better by more than the margin. Empty only if no offer is usable.
+pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
+    let field = Field::new(offers, previous);
+    let Some(best) = field.best() else {
+        return Parts::new();
+    };
+    let play = rules.play(best);
+    let held = field.entries.iter().any(|entry| entry.before > 0.0);
+    let shares = if held && play > 0.0 {
+        field.held(rules.width(), play)
+    } else if held {
+        field.ideal(rules.width(), None)
+    } else {
+        field.ideal(rules.tolerance_ms, None)
+    };
+    let mut real: ArrayVec<Real, FIELD> = field
+        .entries
+        .iter()
+        .zip(&shares)
+        .map(|(entry, share)| Real {
+            member: entry.member,
+            share: *share,
+        })
+        .collect();
+    let mut parts = parts(&mut real, previous);
+    field.home_first(&mut parts, previous, rules.margin(best));
+    parts
+}
+
+/// A usable offer.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    member: u16,
+    score: f32,
+    weight: f32,
+    ramp: f32,
+    /// Its share until now.
+    before: f32,
+}
+
+struct Field {
+    entries: ArrayVec<Entry, FIELD>,
+}
+
+type Shares = ArrayVec<f32, FIELD>;
+
+impl Field {
+    fn new(offers: &[Offer], previous: &[Part]) -> Self {
+        let entry = |offer: &Offer| Entry {
+            member: offer.member,
+            score: offer.score_ms,
+            weight: sane(offer.weight),
+            ramp: sane(offer.ramp).min(1.0),
+            before: before(previous, offer.member),
+        };
+        let usable = |offer: &&Offer| offer.usable && offer.score_ms.is_finite();
+        let mut entries: ArrayVec<Entry, FIELD> = ArrayVec::new();
+        let late = FIELD - super::MAX_PARTS;
+        for one in offers.iter().filter(usable).map(entry) {
+            if entries.len() < late || (one.before > 0.0 && !entries.is_full()) {
+                entries.push(one);
+            }
+        }
+        if entries.is_empty() {
+            // Scores that are no numbers are worth nothing, but somebody must answer.
+            let first = offers.iter().find(|offer| offer.usable).map(entry);
+            entries.extend(first.map(|one| Entry { score: 0.0, ..one }));
+        }
+        Self { entries }
+    }
+
+    fn best(&self) -> Option<f32> {
+        self.entries
+            .iter()
+            .map(|entry| entry.score)
+            .reduce(f32::min)
+    }
+
+    /// Shares by the law, with one entry's score shifted.
+    fn ideal(&self, width: f32, shift: Option<(usize, f32)>) -> Shares {
+        let scores: Shares = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| match shift {
+                Some((shifted, by)) if shifted == at => entry.score + by,
+                _ => entry.score,
+            })
+            .collect();
+        let mut shares: Shares = self.entries.iter().map(|_| 0.0).collect();
+        let top = self.entries.iter().map(|entry| entry.ramp);
+        let top = top.fold(0.0, f32::max);
+        // At each level those take part whose ramp has reached it: a mixture of worlds with more
+        // and more PoPs. All at 0: as if all were at 1.
+        let mut below = 0.0;
+        while below < top || top == 0.0 {
+            let above = self.entries.iter().map(|entry| entry.ramp);
+            let level = above.filter(|ramp| *ramp > below).fold(top, f32::min);
+            let part = if top > 0.0 {
+                (level - below) / top
+            } else {
+                1.0
+            };
+            self.add_level(&scores, width, level, part, &mut shares);
+            below = level;
+            if top == 0.0 {
+                break;
+            }
+        }
+        shares
+    }
+
+    /// Adds `part` of the world in which those take part whose ramp is at least `level`.
+    fn add_level(&self, scores: &[f32], width: f32, level: f32, part: f32, shares: &mut Shares) {
+        let present = || {
+            let both = self.entries.iter().zip(scores);
+            both.map(move |(entry, score)| (entry, *score, entry.ramp >= level))
+        };
+        let here = present().filter(|(_, _, is_here)| *is_here);
+        let best = here
+            .map(|(_, score, _)| score)
+            .fold(f32::INFINITY, f32::min);
+        let fades = |score: f32, is_here: bool| {
+            if is_here {
+                fade(score - best, width)
+            } else {
+                0.0
+            }
+        };
+        let weighed: f32 = present().map(|(e, s, h)| e.weight * fades(s, h)).sum();
+        let counted: f32 = present().map(|(_, s, h)| fades(s, h)).sum();
+        for ((entry, score, is_here), share) in present().zip(shares.iter_mut()) {
+            let fade = fades(score, is_here);
+            *share += part
+                * if weighed > 0.0 {
+                    entry.weight * fade / weighed
+                } else {
+                    fade / counted.max(f32::MIN_POSITIVE)
+                };
+        }
+    }
+
+    /// The shares until now, moved as far as they must.
+    fn held(&self, width: f32, play: f32) -> Shares {
+        let ideal = self.ideal(width, None);
+        let mut shares: Shares = ArrayVec::new();
+        for (at, entry) in self.entries.iter().enumerate() {
+            let shifted = |by| {
+                let shares = self.ideal(width, Some((at, by)));
+                shares.get(at).copied().unwrap_or(0.0)
+            };
+            let (least, most) = (shifted(play), shifted(-play));
+            shares.push(entry.before.max(least).min(most));
+        }
+        // What is missing or too much goes toward the ideal; there is always enough of it, since
+        // the ideal sums to 1.
+        let missing = 1.0 - shares.iter().sum::<f32>();
+        let toward = |share: f32, ideal: f32| (missing.signum() * (ideal - share)).max(0.0);
+        let both = || shares.iter().zip(&ideal);
+        let room: f32 = both().map(|(s, i)| toward(*s, *i)).sum();
+        if room > 0.0 {
+            let by = missing / room;
+            return both().map(|(s, i)| s + by * toward(*s, *i)).collect();
+        }
+        shares
+    }
+
+    /// Moves the home to the front.
+    fn home_first(&self, parts: &mut Parts, previous: &[Part], margin: f32) {
+        let score = |member: u16| {
+            let entry = self.entries.iter().find(|entry| entry.member == member);
+            entry.map_or(f32::INFINITY, |entry| entry.score)
+        };
+        let position = |member: u16| parts.iter().position(|part| part.member == member);
+        let best = parts.iter().map(|part| score(part.member));
+        let best = best.fold(f32::INFINITY, f32::min);
+        let stays = |part: &&Part| score(part.member) <= best + margin;
+        let incumbent = previous.first().filter(stays);
+        let home = incumbent.and_then(|part| position(part.member));
+        let nearest = || parts.iter().position(|part| score(part.member) <= best);
+        if let Some(found) = home.or_else(nearest)
+            && let Some(front) = parts.get_mut(..=found)
+        {
+            front.rotate_right(1);
+        }
+    }
+}
+
+/// 1 up to three quarters of `width`, then falling to 0 at its end.
+fn fade(gap: f32, width: f32) -> f32 {
+    let band = (width / 4.0).max(width.min(NARROWEST_MS));
+    if gap <= width - band {
+        1.0
+    } else {
+        ((width - gap) / band.max(f32::MIN_POSITIVE)).clamp(0.0, 1.0)
+    }
+}
+
+fn before(previous: &[Part], member: u16) -> f32 {
+    let part = previous.iter().find(|part| part.member == member);
+    part.map_or(0.0, |part| f32::from(part.parts) / f32::from(WHOLE))
+}
+
+/// What is not a number, or negative, counts as 0.
+fn sane(value: f32) -> f32 {
+    if value.is_finite() {
+        value.max(0.0)
+    } else {
+        0.0
+    }
+}
