@@ -9,8 +9,8 @@ use crate::{
     names::Names,
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
-        read_cookies, read_geo, read_log, read_networks, read_pool, read_pop, read_rate_limit,
-        read_server, read_steering, read_test, read_zone, read_zone_folders,
+        read_cookies, read_geo, read_latency, read_log, read_networks, read_pool, read_pop,
+        read_rate_limit, read_server, read_steering, read_test, read_zone, read_zone_folders,
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 9] = [
+const MAIN_ONLY: [&str; 10] = [
     "include",
     "zone_folders",
     "server",
@@ -26,6 +26,7 @@ const MAIN_ONLY: [&str; 9] = [
     "log",
     "cookies",
     "rate_limit",
+    "latency",
     "steering",
     "bgp",
 ];
@@ -82,6 +83,7 @@ struct Parts<'a> {
     log: Option<Table<'a>>,
     cookies: Option<Table<'a>>,
     rate_limit: Option<Table<'a>>,
+    latency: Option<Table<'a>>,
     steering: Option<Table<'a>>,
     bgp: Option<Table<'a>>,
     geo: Option<Table<'a>>,
@@ -111,6 +113,7 @@ impl<'a> Parts<'a> {
             self.log = section("log", "{ level = \"info\" }");
             self.cookies = section("cookies", "{ secret_file = \"cookie.secrets\" }");
             self.rate_limit = section("rate_limit", "{ mode = \"dry-run\" }");
+            self.latency = section("latency", "{ window = \"1h\" }");
             self.steering = section("steering", "{ ttl = \"30s\" }");
             self.bgp = section("bgp", "{ site = \"fra\" }");
         } else {
@@ -196,19 +199,17 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let steering = parts.steering.map_or_else(default_steering, whole_steering);
     let mut geo = read_geo(parts.geo);
     let networks = read_networks(parts.networks, &pops);
-    let read = |(name, _, table): NamedTable<'_>| Some(read_check(name, table?));
-    let checks_read: Vec<_> = parts.checks.into_iter().filter_map(read).collect();
+    let checks_read = parts.checks.into_iter();
+    let read = checks_read.filter_map(|(name, _, table)| Some(read_check(name, table?)));
+    let checks_read: Vec<_> = read.collect();
     let mut taken = HashMap::new();
     let pops_read: Vec<_> = parts
         .pops
         .into_iter()
         .map(|t| read_pop(t, &mut taken))
         .collect();
-    let pools_read: Vec<_> = parts
-        .pools
-        .into_iter()
-        .map(|t| read_pool(t, &pops, &checks, (&checks_read, &pops_read)))
-        .collect();
+    let read = |t| read_pool(t, &pops, &checks, (&checks_read, &pops_read));
+    let pools_read: Vec<_> = parts.pools.into_iter().map(read).collect();
     let zone_folders = parts.zone_folders.as_ref().map(read_zone_folders);
     let zoneless = parts.zones.is_empty() && zone_folders.is_none();
     if zoneless && !sink.incomplete.get() {
@@ -216,6 +217,12 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     }
     let zones = read_zones(parts.zones, &pools, &steering);
     let bgp = read_bgp(parts.bgp, &pops, &server);
+    let latency = read_latency(
+        parts.latency,
+        (&pops, &pools),
+        (&server, &admin),
+        bgp.as_ref(),
+    );
 
     let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
     judge_scopes(&networks, steering.scope_max, &services);
@@ -230,8 +237,8 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         services: &services,
         uncertain: sink.incomplete.get() || (unread && !sink.is_empty()),
     };
-    let read = |table| read_test(table, &world);
-    let tests = parts.tests.into_iter().map(read).collect();
+    let tests = parts.tests.into_iter();
+    let tests = tests.map(|table| read_test(table, &world)).collect();
     Config {
         files: Vec::new(),
         include_patterns: Vec::new(),
@@ -242,6 +249,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         cookies,
         rate_limit: read_rate_limit(parts.rate_limit),
         geo,
+        latency,
         steering,
         checks: checks_read,
         pops: pops_read,

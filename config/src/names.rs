@@ -58,7 +58,11 @@ impl<'a> Names<'a> {
 
     /// Resolves a reference; a dangling one is a mistake.
     pub(crate) fn find(&self, value: &Value<'a>) -> Option<u16> {
-        let name = value.text()?;
+        self.find_text(value, value.text()?)
+    }
+
+    /// The same for a name that is part of what stands there.
+    pub(crate) fn find_text(&self, value: &Value<'a>, name: &str) -> Option<u16> {
         if let Some((index, _)) = self.index.get(name) {
             return Some(*index);
         }

@@ -6,14 +6,16 @@ use meridian_config::parse;
 
 const PAGE: &str = "../docs/configuration.md";
 
-/// Keys of every table, names of checks left out.
+/// Keys of every table, names that operators choose left out.
 fn keys(table: &toml::Table, named: bool, into: &mut BTreeSet<String>) {
     for (key, value) in table {
         if !named {
             into.insert(key.clone());
         }
         match value {
-            toml::Value::Table(inner) => keys(inner, key == "check", into),
+            toml::Value::Table(inner) => {
+                keys(inner, ["check", "urls"].contains(&key.as_str()), into)
+            }
             toml::Value::Array(list) => {
                 for inner in list.iter().filter_map(toml::Value::as_table) {
                     keys(inner, false, into);

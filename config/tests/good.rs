@@ -12,10 +12,12 @@ use meridian_config::{
     Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
     CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics, DnsCheck,
     DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck, HttpMethod,
-    LabelMatch, LoadKind, LoadPage, LoadSource, Log, LogFormat, Name, PassiveCheck, Policy, Pool,
-    PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit, RateLimitMode, RateLimitPrefix,
-    Ratio, ScopeMax, Secret, SecretFile, SeriesMatch, Server, ServiceInterface, StatusRange,
-    Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight, load, load_below, parse,
+    LabelMatch, LatencyBeacon, LatencyColumn, LatencyFormat, LatencyLog, LatencyResolvers,
+    LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource, Log, LogFormat,
+    Name, PassiveCheck, Policy, Pool, PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit,
+    RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, SeriesMatch, Server,
+    ServiceInterface, StatusRange, Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight, load,
+    load_below, parse,
 };
 
 /// What git keeps of a file's mode says nothing of who may read it.
@@ -859,6 +861,58 @@ fn the_last_good_state_does_without_its_secrets() {
     fs::write(copy.join("m.toml"), text).unwrap();
     let config = load_below(Path::new("/etc/m.toml"), &dir.path().join("copy")).unwrap();
     assert_eq!(config.cookies.secrets.unwrap().secrets, []);
+}
+
+#[test]
+fn latency_of_everything() {
+    use LatencyColumn::{Anycast, Pop};
+    let config = good("everything");
+    let log = |file: PathBuf, pop, format| LatencyLog { file, pop, format };
+    let edge = Anycast(PoolId(0));
+    assert_eq!(edge.name(&config), "anycast:edge");
+    let expected = LatencySection {
+        window: Duration::from_secs(1800),
+        min_samples: 50,
+        rows: 200_000,
+        rate: 500,
+        reporters: 1000,
+        logs: vec![
+            log(
+                "testdata/good/log/latency.log".into(),
+                Pop(PopId(0)),
+                LatencyFormat::Nginx,
+            ),
+            log("/var/log/haproxy.log".into(), edge, LatencyFormat::Haproxy),
+        ],
+        syslog: Some(LatencySyslog {
+            listen: "127.0.0.1:5514".parse().unwrap(),
+            senders: vec![LatencySender {
+                address: "192.0.2.0/28".parse().unwrap(),
+                pop: Pop(PopId(1)),
+                format: LatencyFormat::Haproxy,
+            }],
+        }),
+        beacon: Some(LatencyBeacon {
+            listen: "127.0.0.1:9154".parse().unwrap(),
+            origins: vec![
+                "https://www.example.com".to_owned(),
+                "http://localhost:8080".to_owned(),
+            ],
+            share: 0.5,
+            per_client: 5,
+            proxies: vec!["127.0.0.1/32".parse().unwrap()],
+            urls: vec![
+                (Pop(PopId(0)), "https://fra.example.com/tiny".to_owned()),
+                (edge, "https://any.example.com/tiny".to_owned()),
+            ],
+        }),
+        resolvers: Some(LatencyResolvers {
+            pop: Pop(PopId(1)),
+            every: 4,
+        }),
+    };
+    assert_eq!(config.latency, expected);
+    assert_eq!(good("contract").latency, LatencySection::default());
 }
 
 #[test]

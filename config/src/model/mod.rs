@@ -4,12 +4,14 @@
 mod abuse;
 mod bgp;
 mod check;
+mod latency;
 mod load;
 mod server;
 
 pub use abuse::*;
 pub use bgp::*;
 pub use check::*;
+pub use latency::*;
 pub use load::*;
 pub use server::*;
 
@@ -95,6 +97,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// `[geo]`
     pub geo: Geo,
+    /// `[latency]`
+    pub latency: LatencySection,
     /// `[steering]`: the defaults that every service starts from.
     pub steering: Steering,
     /// `[check.NAME]`, sorted by name.
