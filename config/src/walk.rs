@@ -320,12 +320,6 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Refuses a key whose feature comes later.
-    pub(crate) fn later(&self, key: &'static str, what: &str) {
-        let reason = format!("`{key}`: this version does not {what} yet");
-        self.refuse(key, &reason, "remove the key");
-    }
-
     /// All entries, for tables whose keys are names.
     pub(crate) fn entries(&self, example: &'static str) -> Vec<(&'a str, At<'a>, Value<'a>)> {
         let entry = |(key, value): (&'a toml::Spanned<_>, &'a toml::Spanned<DeValue<'a>>)| {

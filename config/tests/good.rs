@@ -65,6 +65,7 @@ fn pop(name: &str, latitude: f64, longitude: f64, endpoints: [&str; 2]) -> Pop {
         serves: Fence::default(),
         capacity: None,
         load: None,
+        ramp: Duration::ZERO,
     }
 }
 
@@ -77,6 +78,7 @@ fn defaults() -> Steering {
         answers: 1,
         ttl: Ttl(30),
         min_health: Ratio(0.5),
+        target_load: Ratio(0.7),
         policy: Policy::Score,
         scope_max: ScopeMax { ipv4: 24, ipv6: 56 },
     }
@@ -195,6 +197,7 @@ fn the_places_of_the_contract() {
     let fra = Pop {
         capacity: Some(10_000.0),
         load: Some(load),
+        ramp: seconds(60),
         ..pop("fra", 50.03, 8.57, ["192.0.2.10", "2001:db8::10"])
     };
     let pops = [
@@ -309,6 +312,7 @@ fn every_steering_key_reaches_the_model() {
         answers: 2,
         ttl: Ttl(60),
         min_health: Ratio(1.0),
+        target_load: Ratio(0.8),
         policy: Policy::Failover,
         scope_max: ScopeMax { ipv4: 28, ipv6: 64 },
     };
@@ -322,6 +326,7 @@ fn every_steering_key_reaches_the_model() {
         answers: 16,
         ttl: Ttl(0),
         min_health: Ratio(0.25),
+        target_load: Ratio(0.5),
         policy: Policy::Score,
         scope_max: ScopeMax { ipv4: 32, ipv6: 64 },
     };

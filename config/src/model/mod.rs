@@ -206,6 +206,8 @@ pub struct Steering {
     pub ttl: Ttl,
     /// Share of a PoP's endpoints that must be up. Default 0.5.
     pub min_health: Ratio,
+    /// Soft limit of a PoP's load ÷ capacity: above it clients move. Default 0.7.
+    pub target_load: Ratio,
     /// How PoPs are ordered.
     pub policy: Policy,
     /// Longest scope prefix given out.
@@ -250,6 +252,8 @@ pub struct Pop {
     pub capacity: Option<f64>,
     /// Where its load is read.
     pub load: Option<LoadSource>,
+    /// Time in which it grows to its full share after recovery or first use. Default 0.
+    pub ramp: Duration,
 }
 
 /// `serves = { continents, countries, exclude_countries }`. Empty lists fence nothing.

@@ -11,6 +11,8 @@ use crate::{
 
 /// Endpoints of one PoP.
 const ENDPOINTS_LIMIT: usize = 64;
+/// Longest `ramp`.
+const RAMP_LIMIT: Duration = Duration::from_hours(24);
 
 const CONTINENTS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 
@@ -49,7 +51,8 @@ pub(crate) fn read_pop<'a>(table: Table<'a>, taken: &mut HashMap<IpAddr, At<'a>>
         .unwrap_or_default();
     let load = read_load(&table);
     let capacity = read_capacity(&table);
-    table.later("ramp", "let a PoP grow slowly to its full share");
+    let ramp = table.get("ramp", "\"60s\"");
+    let ramp = ramp.and_then(|v| v.duration(Duration::ZERO..=RAMP_LIMIT));
     table.close();
     Pop {
         name: name.unwrap_or_default().to_owned(),
@@ -60,6 +63,7 @@ pub(crate) fn read_pop<'a>(table: Table<'a>, taken: &mut HashMap<IpAddr, At<'a>>
         serves,
         capacity,
         load,
+        ramp: ramp.unwrap_or_default(),
     }
 }
 

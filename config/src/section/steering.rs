@@ -17,6 +17,7 @@ pub(crate) fn default_steering() -> Steering {
         answers: 1,
         ttl: Ttl(30),
         min_health: Ratio(0.5),
+        target_load: Ratio(0.7),
         policy: Policy::Score,
         scope_max: ScopeMax { ipv4: 24, ipv6: 56 },
     }
@@ -50,7 +51,10 @@ pub(crate) fn read_steering(table: &Table<'_>, mut steering: Steering) -> Steeri
     if let Some(inner) = scope_max.and_then(|v| v.table()) {
         read_scope_max(inner, &mut steering.scope_max);
     }
-    table.later("target_load", "steer by load");
+    let target = table.get("target_load", "0.7");
+    if let Some(target) = target.and_then(|v| v.number(0.05..=1.0)) {
+        steering.target_load = Ratio(target);
+    }
     steering
 }
 

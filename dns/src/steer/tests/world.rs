@@ -47,6 +47,7 @@ pub(super) fn parameters() -> Parameters {
         answers: 1,
         ttl: Ttl(30),
         min_health: Ratio(0.5),
+        target_load: Ratio(0.7),
         policy: Policy::Score,
         scope_max: ScopeMax { ipv4: 24, ipv6: 56 },
     }
@@ -79,6 +80,7 @@ pub(super) fn pop(name: &str, latitude: f64, longitude: f64, endpoints: &[&str])
         serves: Fence::default(),
         capacity: None,
         load: None,
+        ramp: Duration::ZERO,
     }
 }
 
@@ -351,6 +353,7 @@ fn some_pop() -> impl Strategy<Value = Pop> {
             serves,
             capacity: None,
             load: None,
+            ramp: Duration::ZERO,
         },
     )
 }
