@@ -9,15 +9,15 @@ use std::{
 };
 
 use meridian_config::{
-    Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, Config,
-    CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics, DnsCheck,
-    DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck, HttpMethod,
-    LabelMatch, LatencyBeacon, LatencyColumn, LatencyFormat, LatencyLog, LatencyResolvers,
-    LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource, Log, LogFormat,
-    Name, PassiveCheck, Policy, Pool, PoolId, Pop, PopId, ProbeTransport, QueryType, RateLimit,
-    RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, SeriesMatch, Server,
-    ServiceInterface, StatusRange, Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight, load,
-    load_below, parse,
+    Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, CheckRule,
+    Config, CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics,
+    DnsCheck, DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck,
+    HttpMethod, LabelMatch, LatencyBeacon, LatencyColumn, LatencyFormat, LatencyLog,
+    LatencyResolvers, LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource,
+    Log, LogFormat, Name, PassiveCheck, Policy, Pool, PoolCheck, PoolId, Pop, PopId,
+    ProbeTransport, QueryType, RateLimit, RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret,
+    SecretFile, SeriesMatch, Server, ServiceInterface, StatusRange, Steering, StubField, TcpLimits,
+    TlsCheck, Ttl, Weight, load, load_below, parse,
 };
 
 /// What git keeps of a file's mode says nothing of who may read it.
@@ -77,6 +77,7 @@ fn defaults() -> Steering {
         tolerance: Duration::from_millis(5),
         answers: 1,
         ttl: Ttl(30),
+        ttl_min: None,
         min_health: Ratio(0.5),
         target_load: Ratio(0.7),
         policy: Policy::Score,
@@ -208,7 +209,7 @@ fn the_places_of_the_contract() {
     assert_eq!(config.pops, pops);
     let pool = Pool {
         name: "edge".to_owned(),
-        check: Some(CheckId(0)),
+        check: Some(PoolCheck::one(CheckId(0))),
         pops: vec![PopId(0), PopId(1), PopId(2)],
         fallback: vec!["192.0.2.250".parse().unwrap()],
     };
@@ -251,7 +252,10 @@ fn a_file_with_nothing_but_what_must_be_there() {
     let config = good("smallest");
     assert_eq!(config.server, default_server());
     assert_eq!(config.steering, defaults());
-    assert_eq!((config.checks.len(), config.pools[0].check), (0, None));
+    assert_eq!(
+        (config.checks.len(), config.pools[0].check.clone()),
+        (0, None)
+    );
     assert_eq!(config.zones[0].services[0].steering, defaults());
 }
 
@@ -311,6 +315,7 @@ fn every_steering_key_reaches_the_model() {
         tolerance: Duration::from_micros(2500),
         answers: 2,
         ttl: Ttl(60),
+        ttl_min: Some(Ttl(20)),
         min_health: Ratio(1.0),
         target_load: Ratio(0.8),
         policy: Policy::Failover,
@@ -325,6 +330,7 @@ fn every_steering_key_reaches_the_model() {
         tolerance: Duration::ZERO,
         answers: 16,
         ttl: Ttl(0),
+        ttl_min: Some(Ttl(0)),
         min_health: Ratio(0.25),
         target_load: Ratio(0.5),
         policy: Policy::Score,
@@ -545,7 +551,63 @@ fn every_kind_of_check_and_pop() {
         (Weight(0), 1000.0)
     );
     assert_eq!(config.pools[0].pops, [PopId(1), PopId(0)]);
-    assert_eq!(config.pools[0].check, Some(CheckId(3)));
+    let one = Some(PoolCheck::one(CheckId(3)));
+    assert_eq!(config.pools[0].check, one);
+}
+
+/// However it is written: sorted, each once, and one alone is just that one.
+#[test]
+fn a_pool_combines_checks() {
+    let config = |check: &str| {
+        let text = format!(
+            "[check.b]\ntype = \"icmp\"\n[check.a]\ntype = \"icmp\"\n{POP}[[pool]]\n\
+             name = \"p\"\ncheck = {check}\npops = [\"NAME\"]\n[[zone]]\nname = \"example.com\"\n\
+             file = \"z\"\n"
+        );
+        let text = text.replace("ADDRESS", "192.0.2.1").replace("NAME", "fra");
+        parse(&text, Path::new("m.toml")).unwrap()
+    };
+    let both = |rule| PoolCheck {
+        rule,
+        checks: vec![CheckId(0), CheckId(1)],
+    };
+    for (written, check, name) in [
+        ("\"b\"", PoolCheck::one(CheckId(1)), "b"),
+        ("{ any = [\"b\"] }", PoolCheck::one(CheckId(1)), "b"),
+        (
+            "{ all = [\"b\", \"a\"] }",
+            both(CheckRule::All),
+            "all(a, b)",
+        ),
+        (
+            "{ any = [\"a\", \"b\"] }",
+            both(CheckRule::Any),
+            "any(a, b)",
+        ),
+    ] {
+        let config = config(written);
+        assert_eq!(config.pools[0].check, Some(check.clone()), "{written}");
+        assert_eq!(config.check_name(&check), name);
+    }
+}
+
+/// Half of the TTL that a service ends up with, unless it says otherwise.
+#[test]
+fn the_least_ttl_follows_the_ttl() {
+    let steering = |ttl, ttl_min| Steering {
+        ttl: Ttl(ttl),
+        ttl_min,
+        ..defaults()
+    };
+    for (ttl, ttl_min, least) in [
+        (30, None, 15),
+        (1, None, 0),
+        (0, None, 0),
+        (30, Some(Ttl(5)), 5),
+        (30, Some(Ttl(30)), 30),
+    ] {
+        assert_eq!(steering(ttl, ttl_min).ttl_min(), Ttl(least));
+    }
 }
 
 const MAIN: &str = "include = [\"conf.d/*.toml\", \"more/zones.toml\", \"conf.d/b.toml\"]\n";

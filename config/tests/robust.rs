@@ -39,7 +39,9 @@ fn assert_sound(config: &Config) {
             "{pool:?}"
         );
         assert!(
-            pool.check.is_none_or(|c| c.index() < config.checks.len()),
+            pool.check
+                .as_ref()
+                .is_none_or(|c| c.checks.iter().all(|c| c.index() < config.checks.len())),
             "{pool:?}"
         );
     }

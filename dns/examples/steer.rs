@@ -230,6 +230,8 @@ fn health(config: &Config, down: usize) -> HealthSnapshot {
                 reason: String::new(),
                 since: None,
                 rtt: None,
+                flips_in: None,
+                checks: Vec::new(),
             };
             let endpoints = pop.endpoints.iter().map(endpoint).collect();
             let key = GroupKey {
@@ -243,6 +245,7 @@ fn health(config: &Config, down: usize) -> HealthSnapshot {
                     verdict,
                     reason,
                     since: None,
+                    flips_in: None,
                     endpoints,
                 },
             );

@@ -54,6 +54,13 @@ impl Flap {
             .map(|(_, time)| time)
     }
 
+    /// How long it is still held, while it is.
+    pub(crate) fn remaining(&self, now: Instant) -> Option<Duration> {
+        self.held
+            .filter(|(until, _)| now < *until)
+            .map(|(until, _)| until.saturating_duration_since(now))
+    }
+
     fn penalty(&self, now: Instant) -> f64 {
         let Some(fell) = self.fell else { return 0.0 };
         let quiet = now.saturating_duration_since(fell).as_secs_f64();

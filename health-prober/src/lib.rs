@@ -10,6 +10,7 @@
 //! target and puts them together, still without a clock; `runner` is the task around it, `probe`
 //! the network, and [`Prober`] what others hold.
 
+mod combine;
 mod engine;
 mod event;
 mod flap;
@@ -29,10 +30,11 @@ mod testing;
 mod validate;
 mod verdict;
 
+pub use combine::combine;
 pub use event::HealthEvent;
 pub use outcome::{CertificateFault, LocalReason, Outcome, Phase, ProtocolFault, Reason};
 pub use prober::Prober;
-pub use quorum::judge as pop_verdict;
+pub use quorum::{flips_in, judge as pop_verdict};
 pub use schedule::detection_bound;
 pub use snapshot::*;
 pub(crate) use target::{Target, TargetId};

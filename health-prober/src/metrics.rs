@@ -105,6 +105,11 @@ const ENDPOINT_UP: Family = (
     "1 when the endpoint is up, 0 when it is down; absent while nothing is known.",
     &["pop", "endpoint"],
 );
+const CHECK_UP: Family = (
+    "meridian_check_up",
+    "1 when the endpoint is up under this check alone, 0 when it is down; absent while nothing is known.",
+    &["pop", "endpoint", "check"],
+);
 const POP_UP: Family = (
     "meridian_pop_up",
     "1 when the PoP is up, 0 when it is down; absent while nothing is known.",
@@ -135,6 +140,7 @@ impl HealthCollector {
             PROBES,
             DURATION,
             ENDPOINT_UP,
+            CHECK_UP,
             POP_UP,
             POP_RATIO,
             DELAYED,
@@ -193,10 +199,11 @@ fn probes(endpoints: &BTreeMap<EndpointKey, Arc<EndpointStats>>) -> Vec<MetricFa
     vec![family(PROBES, totals), family(DURATION, durations)]
 }
 
-/// Where a PoP is under several checks, the worst one shows.
+/// Where pools rest on a PoP under several checks, the worst one shows.
 fn health(snapshot: &HealthSnapshot) -> Vec<MetricFamily> {
     let mut endpoints: BTreeMap<(&str, IpAddr), Verdict> = BTreeMap::new();
     let mut pops: BTreeMap<&str, (Verdict, f64)> = BTreeMap::new();
+    let mut checks: BTreeMap<(&str, IpAddr, &str), Verdict> = BTreeMap::new();
     for (
         key,
         PopHealth {
@@ -211,6 +218,12 @@ fn health(snapshot: &HealthSnapshot) -> Vec<MetricFamily> {
                 .entry((&key.pop, endpoint.address))
                 .or_insert(Verdict::Up);
             *worst = worse(*worst, endpoint.verdict);
+            if endpoint.checks.is_empty() {
+                checks.insert((&key.pop, endpoint.address, &key.check), endpoint.verdict);
+            }
+            for one in &endpoint.checks {
+                checks.insert((&key.pop, endpoint.address, &one.check), one.verdict);
+            }
         }
         let (worst, ratio) = pops.entry(&key.pop).or_insert((Verdict::Up, 1.0));
         *worst = worse(*worst, *verdict);
@@ -228,6 +241,12 @@ fn health(snapshot: &HealthSnapshot) -> Vec<MetricFamily> {
             up(verdict)?,
         ))
     });
+    let of_checks = checks
+        .iter()
+        .filter_map(|((pop, address, check), &verdict)| {
+            let address = address.to_string();
+            Some(gauge(&[pop, &address, check], CHECK_UP, up(verdict)?))
+        });
     let of_pops = pops
         .iter()
         .filter_map(|(pop, (verdict, _))| Some(gauge(&[pop], POP_UP, up(*verdict)?)));
@@ -236,6 +255,7 @@ fn health(snapshot: &HealthSnapshot) -> Vec<MetricFamily> {
         .map(|(pop, (_, ratio))| gauge(&[pop], POP_RATIO, *ratio));
     vec![
         family(ENDPOINT_UP, of_endpoints.collect()),
+        family(CHECK_UP, of_checks.collect()),
         family(POP_UP, of_pops.collect()),
         family(POP_RATIO, ratios.collect()),
     ]
@@ -307,6 +327,8 @@ mod tests {
             reason: String::new(),
             since: None,
             rtt: None,
+            flips_in: None,
+            checks: Vec::new(),
         }
     }
 
@@ -315,6 +337,7 @@ mod tests {
             verdict,
             reason: String::new(),
             since: None,
+            flips_in: None,
             endpoints,
         }
     }
@@ -378,6 +401,10 @@ mod tests {
         assert_eq!(
             text(&registry),
             [
+                "meridian_check_up{pop=\"fra\",endpoint=\"192.0.2.1\",check=\"a\"} 1",
+                "meridian_check_up{pop=\"fra\",endpoint=\"192.0.2.1\",check=\"b\"} 1",
+                "meridian_check_up{pop=\"fra\",endpoint=\"192.0.2.2\",check=\"a\"} 0",
+                "meridian_check_up{pop=\"iad\",endpoint=\"192.0.2.9\",check=\"a\"} 0",
                 "meridian_endpoint_up{pop=\"fra\",endpoint=\"192.0.2.1\"} 1",
                 "meridian_endpoint_up{pop=\"fra\",endpoint=\"192.0.2.2\"} 0",
                 "meridian_endpoint_up{pop=\"iad\",endpoint=\"192.0.2.9\"} 0",

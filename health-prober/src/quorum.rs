@@ -10,6 +10,8 @@
 //!
 //! This is the quorum of one vantage point, this server.
 
+use std::time::Duration;
+
 use meridian_config::Ratio;
 
 use crate::{EndpointHealth, Verdict};
@@ -17,6 +19,34 @@ use crate::{EndpointHealth, Verdict};
 /// The verdict over a PoP whose endpoints have these verdicts.
 pub fn judge(endpoints: impl IntoIterator<Item = Verdict>, min_health: Ratio) -> Verdict {
     Count::of(endpoints).verdict(min_health)
+}
+
+/// The earliest time at which a PoP may have flipped, from the verdicts of its endpoints and when
+/// each of them could: `None` while too few are contradicted.
+pub fn flips_in(
+    endpoints: impl Iterator<Item = (Verdict, Option<Duration>)> + Clone,
+    min_health: Ratio,
+) -> Option<Duration> {
+    let count = Count::of(endpoints.clone().map(|(verdict, _)| verdict));
+    let is_usable = count.verdict(min_health).is_usable();
+    let mut times: Vec<Duration> = endpoints
+        .filter(|(verdict, _)| verdict.is_usable() == is_usable)
+        .filter_map(|(_, time)| time)
+        .collect();
+    times.sort_unstable();
+    (1..).zip(times).find_map(|(flipped, time)| {
+        let down = match is_usable {
+            true => count.down + flipped,
+            false => count.down.saturating_sub(flipped),
+        };
+        // Of those usable, none need be more than Unknown.
+        let then = Count {
+            all: count.all,
+            up: 0,
+            down,
+        };
+        (then.verdict(min_health).is_usable() != is_usable).then_some(time)
+    })
 }
 
 /// The verdict together with the sentence that explains it.
@@ -148,6 +178,8 @@ mod tests {
             reason: reason.into(),
             since: None,
             rtt: None,
+            flips_in: None,
+            checks: Vec::new(),
         };
         let endpoints = [
             endpoint(1, Up, "pass"),
@@ -171,6 +203,36 @@ mod tests {
             explain(&unknown, Ratio(0.5)).1,
             "0 of 1 endpoints up, 1 not yet known"
         );
+    }
+
+    #[test]
+    fn a_pop_flips_when_enough_endpoints_may() {
+        type Endpoint = (Verdict, Option<u64>);
+        let table: [(&[Endpoint], f64, Option<u64>); 8] = [
+            (&[(Up, None)], 0.5, None),
+            (&[(Up, Some(2))], 0.5, Some(2)),
+            (&[(Down, Some(9))], 0.5, Some(9)),
+            (&[(Up, Some(2)), (Up, None)], 0.5, None),
+            (&[(Up, Some(2)), (Down, None)], 0.5, Some(2)),
+            (&[(Up, Some(2)), (Down, Some(1))], 0.5, Some(2)),
+            (
+                &[(Up, Some(2)), (Unknown, Some(5)), (Up, None)],
+                0.5,
+                Some(5),
+            ),
+            (
+                &[(Down, Some(4)), (Down, Some(9)), (Down, None)],
+                0.6,
+                Some(9),
+            ),
+        ];
+        for (endpoints, min_health, expect) in table {
+            let all = endpoints
+                .iter()
+                .map(|(v, t)| (*v, t.map(Duration::from_secs)));
+            let got = flips_in(all, Ratio(min_health));
+            assert_eq!(got, expect.map(Duration::from_secs), "{endpoints:?}");
+        }
     }
 
     proptest! {

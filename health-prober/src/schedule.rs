@@ -93,6 +93,17 @@ impl Pace {
         after_first.saturating_add(self.interval + self.deadline)
     }
 
+    /// Shortest time in which this many more failures can come in.
+    pub(crate) fn fall_in(&self, missing: u32) -> Duration {
+        self.fast.saturating_mul(missing)
+    }
+
+    /// Shortest time in which this many more passes can come in: regular probes come up to a tenth
+    /// early.
+    pub(crate) fn rise_in(&self, missing: u32) -> Duration {
+        self.interval.mul_f64(0.9).saturating_mul(missing)
+    }
+
     /// When a new target is probed for the first time.
     pub(crate) fn first(&self, now: Instant, seed: u64) -> Instant {
         now + FIRST_WITHIN.min(self.interval).mul_f64(unit(seed, 0))

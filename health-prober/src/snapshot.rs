@@ -49,7 +49,7 @@ pub enum OverrideKind {
     Drain,
 }
 
-/// State of one endpoint under one check.
+/// State of one endpoint under the check, or the checks, of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointHealth {
     /// The service address.
@@ -62,9 +62,28 @@ pub struct EndpointHealth {
     pub since: Option<SystemTime>,
     /// Duration of the last passed probe.
     pub rtt: Option<Duration>,
+    /// Shortest time in which the verdict could flip; `None` while nothing contradicts it.
+    pub flips_in: Option<Duration>,
+    /// Each of its checks, where there are several; empty for a single one.
+    pub checks: Vec<CheckHealth>,
 }
 
-/// State of one PoP under one check.
+/// State of one endpoint under one of several checks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CheckHealth {
+    /// Name of the check.
+    pub check: String,
+    /// After rise and fall.
+    pub verdict: Verdict,
+    /// Text of the last outcome.
+    pub reason: String,
+    /// When the verdict last changed.
+    pub since: Option<SystemTime>,
+    /// Duration of the last passed probe.
+    pub rtt: Option<Duration>,
+}
+
+/// State of one PoP under the check, or the checks, of a pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PopHealth {
     /// From the endpoints, by `min_health`.
@@ -73,6 +92,8 @@ pub struct PopHealth {
     pub reason: String,
     /// When the verdict last changed.
     pub since: Option<SystemTime>,
+    /// Shortest time in which the verdict could flip; `None` while too little contradicts it.
+    pub flips_in: Option<Duration>,
     /// In the order of the PoP's `endpoints`.
     pub endpoints: Vec<EndpointHealth>,
 }
@@ -83,7 +104,7 @@ pub struct PopHealth {
 pub struct GroupKey {
     /// Name of the PoP.
     pub pop: String,
-    /// Name of the check.
+    /// Name of the check, or `all(a, b)`, `any(a, b)`: [`meridian_config::Config::check_name`].
     pub check: String,
 }
 

@@ -1,11 +1,12 @@
 //! What is tested: an address and port under a check.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
-use meridian_config::{Check, CheckKind, Config};
+use meridian_config::{Check, CheckKind, CheckRule, Config};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::GroupKey;
@@ -51,14 +52,62 @@ impl Target {
     }
 }
 
+/// What a published group rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) rule: CheckRule,
+    /// Names of the checks, at least one.
+    checks: Vec<String>,
+}
+
+impl Use {
+    /// Whether one check decides alone.
+    pub(crate) fn is_single(&self) -> bool {
+        self.checks.len() == 1
+    }
+
+    /// The same PoP under each of the checks.
+    pub(crate) fn parts(&self, group: &GroupKey) -> impl Iterator<Item = GroupKey> {
+        self.checks.iter().map(|check| GroupKey {
+            pop: group.pop.clone(),
+            check: check.clone(),
+        })
+    }
+}
+
+/// Every group that a pool rests on: each PoP under the check, or the checks, of the pool.
+pub(crate) fn uses(config: &Config) -> BTreeMap<GroupKey, Use> {
+    let mut all = BTreeMap::new();
+    for pool in &config.pools {
+        let Some(check) = &pool.check else { continue };
+        let name = config.check_name(check);
+        let names = check.checks.iter().map(|id| config.check(*id).name.clone());
+        let one = Use {
+            rule: check.rule,
+            checks: names.collect(),
+        };
+        for pop in &pool.pops {
+            let group = GroupKey {
+                pop: config.pop(*pop).name.clone(),
+                check: name.clone(),
+            };
+            all.entry(group).or_insert_with(|| one.clone());
+        }
+    }
+    all
+}
+
 /// Every target of a configuration, each once: pools that share a check share its targets.
 pub(crate) fn targets(config: &Config) -> Vec<Target> {
     let checks: Vec<Arc<Check>> = config.checks.iter().cloned().map(Arc::new).collect();
     let mut pairs: Vec<_> = config
         .pools
         .iter()
-        .filter_map(|pool| pool.check.map(|check| (check, &pool.pops)))
-        .flat_map(|(check, pops)| pops.iter().map(move |&pop| (check, pop)))
+        .filter_map(|pool| Some((pool.check.as_ref()?, &pool.pops)))
+        .flat_map(|(check, pops)| {
+            let each = check.checks.iter();
+            each.flat_map(move |check| pops.iter().map(move |pop| (*check, *pop)))
+        })
         .collect();
     pairs.sort_unstable();
     pairs.dedup();

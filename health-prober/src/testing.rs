@@ -19,6 +19,21 @@ pub(crate) fn config(pops: &[(&str, u8)]) -> Config {
     read(&text)
 }
 
+/// One PoP with one endpoint, in one pool for each of these values of `check`; the checks `page` and
+/// `ping` have the default times.
+pub(crate) fn pools(checks: &[&str]) -> Config {
+    let mut text = String::from(
+        "[check.page]\ntype = \"tcp\"\nport = 80\n[check.ping]\ntype = \"icmp\"\n\
+         [[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\nendpoints = [\"127.0.0.1\"]\n",
+    );
+    for (n, check) in checks.iter().enumerate() {
+        text.push_str(&format!(
+            "[[pool]]\nname = \"p{n}\"\ncheck = {check}\npops = [\"fra\"]\n"
+        ));
+    }
+    read(&text)
+}
+
 /// The one check of this text, the inside of a `[check.edge]`.
 pub(crate) fn check(keys: &str) -> Check {
     read(&format!("[check.edge]\n{keys}")).checks.remove(0)

@@ -57,6 +57,15 @@ impl Machine {
         }
     }
 
+    /// Passes in a row that have not yet led to Up.
+    pub(crate) fn passes(self) -> u32 {
+        if self.verdict == Verdict::Down {
+            self.against
+        } else {
+            0
+        }
+    }
+
     /// The machine after one more outcome. A verdict change is a difference between the two.
     #[must_use]
     pub(crate) fn after(self, passed: bool, thresholds: Thresholds) -> Self {

@@ -142,7 +142,11 @@ fn unused(config: &Config) -> Vec<String> {
         }
     }
     for (number, check) in config.checks.iter().enumerate() {
-        let used = |pool: &Pool| pool.check.is_some_and(|check| check.index() == number);
+        let used = |pool: &Pool| {
+            pool.check
+                .as_ref()
+                .is_some_and(|one| one.checks.iter().any(|id| id.index() == number))
+        };
         if !config.pools.iter().any(used) {
             lines.push(format!("check {} tests no pool", check.name));
         }

@@ -1,12 +1,14 @@
 //! Pure descriptions of the state: what each PoP counts as, and the status document.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use meridian_config::{Config, Pool, Pop, PopId};
-use meridian_health_prober::{EndpointHealth, GroupKey, HealthSnapshot, PopHealth, Verdict};
+use meridian_health_prober::{
+    CheckHealth, EndpointHealth, GroupKey, HealthSnapshot, PopHealth, Verdict,
+};
 
-use super::status::{EndpointStatus, OverrideStatus, PopState, PopStatus};
+use super::status::{CheckStatus, EndpointStatus, OverrideStatus, PopState, PopStatus};
 
 /// Every PoP as `status` shows it, in the order of the configuration.
 pub fn pops(config: &Config, health: &HealthSnapshot) -> Vec<PopStatus> {
@@ -60,10 +62,10 @@ fn pools_of(config: &Config, id: PopId) -> impl Iterator<Item = &Pool> {
 }
 
 /// Names of the checks under which the PoP is tested, each once, in the order of the pools.
-fn checks_of(config: &Config, id: PopId) -> Vec<&str> {
+fn checks_of(config: &Config, id: PopId) -> Vec<String> {
     let mut names = Vec::new();
-    for check in pools_of(config, id).filter_map(|pool| pool.check) {
-        let name = config.check(check).name.as_str();
+    for check in pools_of(config, id).filter_map(|pool| pool.check.as_ref()) {
+        let name = config.check_name(check);
         if !names.contains(&name) {
             names.push(name);
         }
@@ -79,8 +81,8 @@ pub fn groups(config: &Config) -> Vec<GroupKey> {
     };
     let pools = config.pools.iter();
     pools
-        .filter_map(|pool| Some((pool, &config.check(pool.check?).name)))
-        .flat_map(|(pool, check)| pool.pops.iter().map(move |id| key(*id, check)))
+        .filter_map(|pool| Some((pool, config.check_name(pool.check.as_ref()?))))
+        .flat_map(|(pool, check)| pool.pops.iter().map(move |id| key(*id, &check)))
         .collect()
 }
 
@@ -132,7 +134,7 @@ fn endpoints(
             .collect();
     }
     let mut all = Vec::new();
-    for check in checks {
+    for check in &checks {
         match group(health, &pop.name, check) {
             Some(group) => all.extend(group.endpoints.iter().map(|e| probed(e, check))),
             None => all.extend(
@@ -152,8 +154,23 @@ fn probed(endpoint: &EndpointHealth, check: &str) -> EndpointStatus {
         verdict: verdict_name(endpoint.verdict).to_owned(),
         reason: endpoint.reason.clone(),
         since: endpoint.since.and_then(timestamp),
-        rtt_ms: endpoint.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+        rtt_ms: endpoint.rtt.map(milliseconds),
+        checks: endpoint.checks.iter().map(one_check).collect(),
     }
+}
+
+fn one_check(one: &CheckHealth) -> CheckStatus {
+    CheckStatus {
+        check: one.check.clone(),
+        verdict: verdict_name(one.verdict).to_owned(),
+        reason: one.reason.clone(),
+        since: one.since.and_then(timestamp),
+        rtt_ms: one.rtt.map(milliseconds),
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 fn unprobed(address: std::net::IpAddr, check: Option<&str>, reason: &str) -> EndpointStatus {
@@ -164,6 +181,7 @@ fn unprobed(address: std::net::IpAddr, check: Option<&str>, reason: &str) -> End
         reason: reason.to_owned(),
         since: None,
         rtt_ms: None,
+        checks: Vec::new(),
     }
 }
 

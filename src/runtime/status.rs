@@ -138,6 +138,26 @@ pub struct EndpointStatus {
     /// Duration of the last passed probe in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// Each check by itself, where the pool combines several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckStatus>,
+}
+
+/// One endpoint under one of several checks.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// Its name.
+    pub check: String,
+    /// `up`, `down` or `unknown`.
+    pub verdict: String,
+    /// Last outcome.
+    pub reason: String,
+    /// Since when the verdict holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Duration of the last passed probe in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rtt_ms: Option<f64>,
 }
 
 /// One service.

@@ -133,6 +133,21 @@ impl Config {
         &self.checks[id.index()]
     }
 
+    /// How a pool's checks are called together: `edge`, or `all(a, b)`. The name of one check holds
+    /// neither brackets nor commas.
+    pub fn check_name(&self, check: &PoolCheck) -> String {
+        let names: Vec<&str> = check
+            .checks
+            .iter()
+            .map(|id| self.check(*id).name.as_str())
+            .collect();
+        match (names.as_slice(), check.rule) {
+            ([one], _) => (*one).to_owned(),
+            (_, CheckRule::All) => format!("all({})", names.join(", ")),
+            (_, CheckRule::Any) => format!("any({})", names.join(", ")),
+        }
+    }
+
     /// Points mistakes about a file as a whole (missing, unreadable, of the wrong kind) at the
     /// key that names the file. Other mistakes stay as they are.
     pub fn blame(&self, mut found: Diagnostics) -> Diagnostics {
@@ -204,6 +219,8 @@ pub struct Steering {
     pub answers: usize,
     /// TTL of steered answers. Default 30 s.
     pub ttl: Ttl,
+    /// How far the TTL is lowered while a verdict may flip; at most `ttl`. Default half of it.
+    pub ttl_min: Option<Ttl>,
     /// Share of a PoP's endpoints that must be up. Default 0.5.
     pub min_health: Ratio,
     /// Soft limit of a PoP's load ÷ capacity: above it clients move. Default 0.7.
@@ -212,6 +229,13 @@ pub struct Steering {
     pub policy: Policy,
     /// Longest scope prefix given out.
     pub scope_max: ScopeMax,
+}
+
+impl Steering {
+    /// How far the TTL is lowered while a verdict may flip.
+    pub fn ttl_min(&self) -> Ttl {
+        self.ttl_min.unwrap_or(Ttl(self.ttl.0 / 2)).min(self.ttl)
+    }
 }
 
 /// How the PoPs of a pool are ordered for a client.
@@ -280,11 +304,41 @@ pub struct Pool {
     /// Unique name.
     pub name: String,
     /// How its endpoints are tested; `None`: never tested, always usable.
-    pub check: Option<CheckId>,
+    pub check: Option<PoolCheck>,
     /// Its PoPs, in the operator's order, each once.
     pub pops: Vec<PopId>,
     /// Last resort when every PoP is down; may be empty.
     pub fallback: Vec<IpAddr>,
+}
+
+/// `check = "edge"`, `check = { all = ["a", "b"] }` or `check = { any = ["a", "b"] }`: under which
+/// checks an endpoint is tested, and how their verdicts are combined.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PoolCheck {
+    /// How. Without meaning for a single check.
+    pub rule: CheckRule,
+    /// At least one, ascending, each once.
+    pub checks: Vec<CheckId>,
+}
+
+/// How the verdicts of several checks are combined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckRule {
+    /// Every check must hold.
+    All,
+    /// One check that holds is enough.
+    Any,
+}
+
+impl PoolCheck {
+    /// One check alone.
+    pub fn one(check: CheckId) -> Self {
+        Self {
+            rule: CheckRule::All,
+            checks: vec![check],
+        }
+    }
 }
 
 /// `[[zone]]`

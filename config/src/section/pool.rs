@@ -2,13 +2,17 @@
 
 use std::net::IpAddr;
 
+use toml::de::DeValue;
+
 use crate::{
-    Check, CheckId, CheckKind, LoadKind, Pool, Pop, PopId,
+    Check, CheckId, CheckKind, CheckRule, LoadKind, Pool, PoolCheck, Pop, PopId,
     names::Names,
     text::quote,
     walk::{Table, Value},
 };
 
+/// Checks of one pool.
+const CHECK_LIMIT: usize = 8;
 /// Addresses of a fallback: all of them go into one answer.
 const FALLBACK_LIMIT: usize = 16;
 
@@ -21,11 +25,13 @@ pub(crate) fn read_pool<'a>(
 ) -> Pool {
     let name = table.required("name", "\"edge\"").and_then(|v| v.name());
     let tested = table.get("check", "\"edge\"");
-    let check = tested.as_ref().and_then(|v| checks.find(v)).map(CheckId);
+    let check = tested.as_ref().and_then(|v| read_check_of(v, checks));
     let members = table.required("pops", "[\"fra\", \"iad\"]");
     let members = members.map(|v| read_members(&v, pops)).unwrap_or_default();
-    if let (Some(value), Some(check)) = (&tested, check) {
-        judge_passive(value, check, &members, read);
+    for id in check.iter().flat_map(|check| &check.checks) {
+        if let Some(value) = &tested {
+            judge_passive(value, *id, &members, read);
+        }
     }
     let fallback = table.get("fallback", "[\"192.0.2.250\"]");
     let fallback = fallback.map(|v| read_fallback(&v)).unwrap_or_default();
@@ -60,6 +66,81 @@ fn judge_passive(value: &Value<'_>, check: CheckId, members: &[PopId], read: (&[
             "give each PoP of the pool `load = { prometheus = … }`, or name another check",
         );
     }
+}
+
+/// A name, or `{ all = [NAMES] }`, or `{ any = [NAMES] }`.
+fn read_check_of<'a>(value: &Value<'a>, checks: &Names<'a>) -> Option<PoolCheck> {
+    match value.inner {
+        DeValue::String(_) => checks.find(value).map(CheckId).map(PoolCheck::one),
+        DeValue::Table(_) => {
+            let table = value.table()?;
+            let all = table.get("all", "[\"web\", \"ping\"]");
+            let any = table.get("any", "[\"web\", \"ping\"]");
+            let table_is_empty = table.inner.is_empty();
+            table.close();
+            let (rule, list) = match (all, any) {
+                (Some(_), Some(any)) => {
+                    any.mistake(
+                        "`all` and `any` stand beside each other",
+                        "remove one of them",
+                    );
+                    return None;
+                }
+                (Some(all), None) => (CheckRule::All, all),
+                (None, Some(any)) => (CheckRule::Any, any),
+                // A key that is unknown is reported already.
+                (None, None) if !table_is_empty => return None,
+                (None, None) => {
+                    value.mistake(
+                        "neither `all` nor `any` stands here",
+                        "write for example `check = { all = [\"web\", \"ping\"] }`",
+                    );
+                    return None;
+                }
+            };
+            read_combined(rule, &list, checks)
+        }
+        _ => {
+            value.wrong_type("the name of a check, or `{ all = [...] }`, or `{ any = [...] }`");
+            None
+        }
+    }
+}
+
+fn read_combined<'a>(rule: CheckRule, list: &Value<'a>, checks: &Names<'a>) -> Option<PoolCheck> {
+    let entries = list.list()?;
+    if entries.is_empty() {
+        let message = format!("`{}` is empty: nothing would be tested", list.name);
+        list.mistake(message, list.remedy());
+    }
+    if entries.len() > CHECK_LIMIT {
+        let message = format!("a pool has at most {CHECK_LIMIT} checks");
+        list.mistake(message, "remove some");
+        return None;
+    }
+    let mut found: Vec<CheckId> = Vec::new();
+    for entry in &entries {
+        let Some(check) = checks.find(entry).map(CheckId) else {
+            continue;
+        };
+        if found.contains(&check) {
+            let name = quote(entry.text().unwrap_or_default());
+            let message = format!("{name} stands twice in `{}`", list.name);
+            entry.mistake(message, "remove one of them");
+            continue;
+        }
+        found.push(check);
+    }
+    found.sort_unstable();
+    let rule = if found.len() < 2 {
+        CheckRule::All
+    } else {
+        rule
+    };
+    (!found.is_empty()).then_some(PoolCheck {
+        rule,
+        checks: found,
+    })
 }
 
 fn read_members<'a>(value: &Value<'a>, pops: &Names<'a>) -> Vec<PopId> {

@@ -16,6 +16,7 @@ pub(crate) fn default_steering() -> Steering {
         tolerance: Duration::from_millis(5),
         answers: 1,
         ttl: Ttl(30),
+        ttl_min: None,
         min_health: Ratio(0.5),
         target_load: Ratio(0.7),
         policy: Policy::Score,
@@ -34,9 +35,7 @@ pub(crate) fn read_steering(table: &Table<'_>, mut steering: Steering) -> Steeri
     if let Some(answers) = table.get("answers", "1").and_then(|v| v.integer(1..=16)) {
         steering.answers = answers as usize;
     }
-    if let Some(ttl) = table.get("ttl", "\"30s\"").and_then(|v| v.ttl()) {
-        steering.ttl = ttl;
-    }
+    read_ttls(table, &mut steering);
     if let Some(ratio) = table.get("min_health", "0.5").and_then(|v| min_health(&v)) {
         steering.min_health = ratio;
     }
@@ -56,6 +55,30 @@ pub(crate) fn read_steering(table: &Table<'_>, mut steering: Steering) -> Steeri
         steering.target_load = Ratio(target);
     }
     steering
+}
+
+fn read_ttls(table: &Table<'_>, steering: &mut Steering) {
+    let given = table.get("ttl", "\"30s\"");
+    if let Some(ttl) = given.as_ref().and_then(Value::ttl) {
+        steering.ttl = ttl;
+    }
+    let least = table.get("ttl_min", "\"10s\"");
+    if let Some(ttl) = least.as_ref().and_then(Value::ttl) {
+        steering.ttl_min = Some(ttl);
+    }
+    let (Some(value), Some(min)) = (least.or(given), steering.ttl_min) else {
+        return;
+    };
+    if min > steering.ttl {
+        value.mistake(
+            format!(
+                "`ttl_min` of {}s is above `ttl` of {}s",
+                min.0, steering.ttl.0
+            ),
+            "answers live for `ttl`, and shorter only while a verdict may flip: lower `ttl_min`, \
+             or raise `ttl`",
+        );
+    }
 }
 
 fn read_weights(table: &Table<'_>, steering: &mut Steering) {

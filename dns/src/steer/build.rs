@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use meridian_config::{CheckId, Config, Family, Name, Policy, PoolId, PopId, Ratio};
+use meridian_config::{Config, Family, Name, Policy, PoolCheck, PoolId, PopId, Ratio};
 
 use super::{
     ranking::{Class, Ranked, Ranking, Share, Slots},
@@ -71,7 +71,8 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
         name: pool.name.as_str().into(),
         check: pool
             .check
-            .map(|check| config.check(check).name.as_str().into()),
+            .as_ref()
+            .map(|check| config.check_name(check).into()),
         members: pool.pops.as_slice().into(),
         lots: pool
             .pops
@@ -127,7 +128,7 @@ struct PlanKey {
 }
 
 type RosterKey = (PoolId, u64);
-type TestedKey = (PopId, Option<CheckId>, u64);
+type TestedKey = (PopId, Option<PoolCheck>, u64);
 
 struct Builder<'a> {
     config: &'a Config,
@@ -247,22 +248,22 @@ impl<'a> Builder<'a> {
         let tested = pool
             .pops
             .iter()
-            .map(|pop| self.tested(*pop, pool.check, min_health));
+            .map(|pop| self.tested(*pop, pool.check.as_ref(), min_health));
         let tested = tested.collect();
         self.rosters.push(Roster { tested });
         self.roster_of.insert(key, self.rosters.len() - 1);
         self.rosters.len() - 1
     }
 
-    fn tested(&mut self, pop: PopId, check: Option<CheckId>, min_health: Ratio) -> u32 {
-        let key = (pop, check, min_health.0.to_bits());
+    fn tested(&mut self, pop: PopId, check: Option<&PoolCheck>, min_health: Ratio) -> u32 {
+        let key = (pop, check.cloned(), min_health.0.to_bits());
         if let Some(at) = self.tested_of.get(&key) {
             return *at;
         }
         let at = u32::try_from(self.tested.len()).unwrap_or(u32::MAX);
         self.tested.push(Tested {
             pop,
-            check: check.map(|check| self.config.check(check).name.as_str().into()),
+            check: check.map(|check| self.config.check_name(check).into()),
             min_health,
             first_bit: self.bits,
         });

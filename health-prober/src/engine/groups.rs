@@ -1,27 +1,83 @@
-//! The published state of every PoP under every check, kept up to date in place.
+//! The published state of every PoP under the check, or the checks, of its pools, kept up to date
+//! in place.
+//!
+//! ```text
+//! outcome → endpoint under one check ─┬─→ group of that check alone
+//!                                     └─→ group of all(…) or any(…) → verdict by min_health
+//! ```
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-use meridian_config::Ratio;
+use meridian_config::{Config, Ratio};
 
-use crate::{EndpointHealth, GroupKey, HealthEvent, Outcome, PopHealth, Target, Verdict, quorum};
+use crate::{
+    EndpointHealth, GroupKey, HealthEvent, Outcome, PopHealth, Target, Verdict,
+    combine::combined,
+    quorum,
+    target::{Use, uses},
+};
 
 /// Text of an endpoint that has not been probed.
 const NOT_PROBED: &str = "not yet probed";
 
 pub(super) struct Groups {
+    /// Endpoints under each check alone, by their place.
+    tested: BTreeMap<GroupKey, Vec<EndpointHealth>>,
+    /// What each published group rests on.
+    uses: BTreeMap<GroupKey, Use>,
+    /// The published groups that rest on a check of a PoP.
+    used_by: BTreeMap<GroupKey, Vec<GroupKey>>,
+    /// What is published.
     all: BTreeMap<GroupKey, PopHealth>,
     min_health: Ratio,
 }
 
+/// What an outcome says of its target.
+pub(super) struct Finding<'a> {
+    pub(super) outcome: &'a Outcome,
+    pub(super) verdict: Verdict,
+    /// How long it is held down, while it is.
+    pub(super) held: Option<Duration>,
+    pub(super) flips_in: Option<Duration>,
+}
+
+/// What an outcome changed.
+#[derive(Default)]
+pub(super) struct Recorded {
+    pub(super) events: Vec<HealthEvent>,
+    /// Something began or ceased to contradict the verdict.
+    pub(super) contradiction: bool,
+}
+
 impl Groups {
-    pub(super) fn new(min_health: Ratio) -> Self {
+    /// No groups at all.
+    pub(super) fn none() -> Self {
         Self {
+            tested: BTreeMap::new(),
+            uses: BTreeMap::new(),
+            used_by: BTreeMap::new(),
             all: BTreeMap::new(),
-            min_health,
+            min_health: Ratio(0.5),
+        }
+    }
+
+    /// The groups of a configuration, still without endpoints.
+    pub(super) fn new(config: &Config) -> Self {
+        let uses = uses(config);
+        let mut used_by: BTreeMap<GroupKey, Vec<GroupKey>> = BTreeMap::new();
+        for (group, one) in &uses {
+            for part in one.parts(group) {
+                used_by.entry(part).or_default().push(group.clone());
+            }
+        }
+        Self {
+            uses,
+            used_by,
+            min_health: config.steering.min_health,
+            ..Self::none()
         }
     }
 
@@ -30,7 +86,7 @@ impl Groups {
     }
 
     pub(super) fn endpoint(&self, target: &Target) -> Option<&EndpointHealth> {
-        self.all.get(&target.group)?.endpoints.get(target.place)
+        self.tested.get(&target.group)?.get(target.place)
     }
 
     /// Adds the endpoint of a target. Targets come in the order of their places.
@@ -41,27 +97,36 @@ impl Groups {
             reason: NOT_PROBED.into(),
             since: None,
             rtt: None,
+            flips_in: None,
+            checks: Vec::new(),
         });
-        self.all
+        self.tested
             .entry(target.group.clone())
-            .or_insert_with(|| PopHealth {
-                verdict: Verdict::Unknown,
-                reason: NOT_PROBED.into(),
-                since: None,
-                endpoints: Vec::new(),
-            })
-            .endpoints
+            .or_default()
             .push(endpoint);
     }
 
-    /// Judges every PoP anew, taking `since` over from the groups before where nothing changed.
+    /// Puts the published groups together after the last [`Groups::add`], taking `since` over from
+    /// the groups before where nothing changed.
     pub(super) fn judge_after(&mut self, before: &Self, wall: SystemTime) -> Vec<HealthEvent> {
         let mut events = Vec::new();
-        for (key, pop) in &mut self.all {
-            if let Some(old) = before.all.get(key) {
-                (pop.verdict, pop.since) = (old.verdict, old.since);
-            }
-            events.extend(judge(key, pop, self.min_health, wall));
+        for (key, one) in &self.uses {
+            let old = before.all.get(key);
+            let parts: Vec<_> = one.parts(key).collect();
+            let places = parts.first().and_then(|part| self.tested.get(part));
+            let known = |place: usize| old.and_then(|old| old.endpoints.get(place));
+            let endpoints = (0..places.map_or(0, Vec::len))
+                .filter_map(|place| self.endpoint_of(key, one, place, known(place), wall))
+                .collect();
+            let mut pop = PopHealth {
+                verdict: old.map_or(Verdict::Unknown, |old| old.verdict),
+                reason: NOT_PROBED.into(),
+                since: old.and_then(|old| old.since),
+                flips_in: None,
+                endpoints,
+            };
+            events.extend(judge(key, &mut pop, self.min_health, wall));
+            self.all.insert(key.clone(), pop);
         }
         events
     }
@@ -70,50 +135,99 @@ impl Groups {
     pub(super) fn record(
         &mut self,
         target: &Target,
-        outcome: &Outcome,
-        verdict: Verdict,
-        held: Option<Duration>,
+        finding: &Finding<'_>,
         wall: SystemTime,
-    ) -> Vec<HealthEvent> {
-        let mut events = Vec::new();
-        let Some(pop) = self.all.get_mut(&target.group) else {
-            return events;
+    ) -> Recorded {
+        let mut recorded = Recorded::default();
+        let endpoint = self
+            .tested
+            .get_mut(&target.group)
+            .and_then(|endpoints| endpoints.get_mut(target.place));
+        let Some(endpoint) = endpoint else {
+            return recorded;
         };
-        let Some(endpoint) = pop.endpoints.get_mut(target.place) else {
-            return events;
-        };
-        let reason = match held {
-            Some(time) => format!(
-                "{outcome}; held down for {} s, it fell too often",
-                time.as_secs()
-            ),
-            None => outcome.to_string(),
-        };
-        let changed_text = endpoint.reason != reason;
-        if changed_text {
-            endpoint.reason = reason;
-        }
-        if let Outcome::Pass { rtt } = outcome {
-            endpoint.rtt = Some(round(*rtt));
-        }
-        if endpoint.verdict != verdict {
-            events.push(HealthEvent::Endpoint {
+        let from = endpoint.verdict;
+        let changed = note(endpoint, finding, wall);
+        if from != finding.verdict {
+            recorded.events.push(HealthEvent::Endpoint {
                 pop: target.group.pop.clone(),
                 check: target.group.check.clone(),
                 address: target.address,
-                from: endpoint.verdict,
-                to: verdict,
+                from,
+                to: finding.verdict,
                 reason: endpoint.reason.clone(),
                 at: wall,
             });
-            endpoint.verdict = verdict;
-            endpoint.since = Some(wall);
         }
-        if changed_text || !events.is_empty() {
-            events.extend(judge(&target.group, pop, self.min_health, wall));
+        for key in self.used_by.get(&target.group).into_iter().flatten() {
+            let Some(one) = self.uses.get(key) else {
+                continue;
+            };
+            let known = self
+                .all
+                .get(key)
+                .and_then(|pop| pop.endpoints.get(target.place));
+            let next = self.endpoint_of(key, one, target.place, known, wall);
+            let Some(pop) = self.all.get_mut(key) else {
+                continue;
+            };
+            if let (Some(next), Some(slot)) = (next, pop.endpoints.get_mut(target.place)) {
+                recorded.contradiction |= slot.flips_in.is_some() != next.flips_in.is_some();
+                *slot = next;
+            }
+            if changed {
+                recorded
+                    .events
+                    .extend(judge(key, pop, self.min_health, wall));
+            }
         }
-        events
+        recorded
     }
+
+    /// An endpoint as a published group shows it. `known`: as it was shown before.
+    fn endpoint_of(
+        &self,
+        key: &GroupKey,
+        one: &Use,
+        place: usize,
+        known: Option<&EndpointHealth>,
+        wall: SystemTime,
+    ) -> Option<EndpointHealth> {
+        let tested = |part: &GroupKey| self.tested.get(part)?.get(place);
+        if one.is_single() {
+            return tested(key).cloned();
+        }
+        let parts: Vec<_> = one
+            .parts(key)
+            .filter_map(|part| Some((tested(&part)?.clone(), part.check)))
+            .collect();
+        combined(one.rule, &parts, known, wall)
+    }
+}
+
+/// Lays a finding over an endpoint; whether that can change a verdict or its reason.
+fn note(endpoint: &mut EndpointHealth, finding: &Finding<'_>, wall: SystemTime) -> bool {
+    let outcome = finding.outcome;
+    let reason = match finding.held {
+        Some(time) => format!(
+            "{outcome}; held down for {} s, it fell too often",
+            time.as_secs()
+        ),
+        None => outcome.to_string(),
+    };
+    if let Outcome::Pass { rtt } = outcome {
+        endpoint.rtt = Some(round(*rtt));
+    }
+    let changed = endpoint.reason != reason
+        || endpoint.verdict != finding.verdict
+        || endpoint.flips_in != finding.flips_in;
+    if endpoint.verdict != finding.verdict {
+        endpoint.verdict = finding.verdict;
+        endpoint.since = Some(wall);
+    }
+    endpoint.reason = reason;
+    endpoint.flips_in = finding.flips_in;
+    changed
 }
 
 fn judge(
@@ -124,6 +238,10 @@ fn judge(
 ) -> Option<HealthEvent> {
     let (verdict, reason) = quorum::explain(&pop.endpoints, min_health);
     pop.reason = reason;
+    pop.flips_in = quorum::flips_in(
+        pop.endpoints.iter().map(|one| (one.verdict, one.flips_in)),
+        min_health,
+    );
     if pop.verdict == verdict {
         return None;
     }

@@ -21,9 +21,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use meridian_config::Ratio;
-
-use self::groups::Groups;
+use self::groups::{Finding, Groups};
 use crate::{
     HealthEvent, HealthSnapshot, Loads, Outcome, Override, Target, TargetId, Verdict,
     flap::Flap,
@@ -35,6 +33,9 @@ use crate::{
 /// A verdict is published at once, but never sooner than this after the last publication, so
 /// that a storm of verdicts costs a bounded number of snapshots.
 const VERDICT_GAP: Duration = Duration::from_millis(20);
+/// That outcomes begin to contradict a verdict is published at most this often: one lost packet does
+/// so too, and TTLs have whole seconds.
+const DOUBT_GAP: Duration = Duration::from_millis(200);
 /// Reasons and round trip times alone are published at most this often.
 const DETAIL_GAP: Duration = Duration::from_secs(1);
 /// With an override that ends, the wall clock is looked at this often: it may be set.
@@ -90,6 +91,8 @@ pub(crate) struct Engine {
 enum News {
     None,
     Details,
+    /// Outcomes began, or ceased, to contradict a verdict.
+    Doubt,
     Verdicts,
     /// An operator's act: it never waits.
     Order,
@@ -118,7 +121,7 @@ impl Engine {
         Self {
             targets: HashMap::new(),
             queue: BinaryHeap::new(),
-            groups: Groups::new(Ratio(0.5)),
+            groups: Groups::none(),
             overrides: BTreeMap::new(),
             loads: Arc::default(),
             next_id: 0,
@@ -152,17 +155,21 @@ impl Engine {
             let before = tracked.machine.verdict();
             tracked.learn(job.started, outcome, now.instant);
             let after = tracked.machine.verdict();
-            let held = tracked.flap.held(now.instant);
-            let events = self
-                .groups
-                .record(&tracked.target, outcome, after, held, now.wall);
-            let news = if before == after {
-                News::Details
-            } else {
-                News::Verdicts
+            let finding = Finding {
+                outcome,
+                verdict: after,
+                held: tracked.flap.held(now.instant),
+                flips_in: tracked.flips_in(now.instant),
+            };
+            let recorded = self.groups.record(&tracked.target, &finding, now.wall);
+            let news = match before == after {
+                true if recorded.contradiction => News::Doubt,
+                true => News::Details,
+                false => News::Verdicts,
             };
             self.news = self.news.max(news);
-            self.actions.extend(events.into_iter().map(Action::Tell));
+            let events = recorded.events.into_iter();
+            self.actions.extend(events.map(Action::Tell));
         }
         tracked.due = tracked.next().max(now.instant);
         self.queue.push(Reverse((tracked.due, job.id)));
@@ -226,6 +233,7 @@ impl Engine {
         let gap = match self.news {
             News::None => return None,
             News::Details => DETAIL_GAP,
+            News::Doubt => DOUBT_GAP,
             News::Verdicts => VERDICT_GAP,
             News::Order => Duration::ZERO,
         };
@@ -304,6 +312,24 @@ impl Tracked {
             _ => {}
         }
         self.machine = next;
+    }
+
+    /// Shortest time in which the verdict could flip, by the thresholds and by how often it is
+    /// probed; `None` while nothing contradicts it.
+    fn flips_in(&self, now: Instant) -> Option<Duration> {
+        let (failures, passes) = (self.machine.failures(), self.machine.passes());
+        match self.machine.verdict() {
+            Verdict::Down if passes > 0 => {
+                let missing = self.thresholds.rise.saturating_sub(passes);
+                let held = self.flap.remaining(now).unwrap_or_default();
+                Some(self.pace.rise_in(missing).max(held))
+            }
+            Verdict::Up | Verdict::Unknown if failures > 0 => {
+                let missing = self.thresholds.fall.saturating_sub(failures);
+                Some(self.pace.fall_in(missing))
+            }
+            _ => None,
+        }
     }
 
     fn next(&self) -> Instant {

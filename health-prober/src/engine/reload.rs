@@ -33,7 +33,7 @@ impl Engine {
     /// Takes over a configuration, the first one too.
     pub(crate) fn reload(&mut self, config: &Config, now: Now) {
         let mut known = Known::of(self);
-        let mut groups = Groups::new(config.steering.min_health);
+        let mut groups = Groups::new(config);
         let mut kept = HashMap::new();
         for target in targets(config) {
             let (id, tracked, health) = match known.take(&target) {
@@ -66,10 +66,14 @@ impl Engine {
     fn track(
         &mut self,
         target: Target,
-        health: Option<EndpointHealth>,
+        mut health: Option<EndpointHealth>,
         now: Now,
     ) -> (TargetId, Tracked, Option<EndpointHealth>) {
         self.next_id += 1;
+        // Its counters start at zero.
+        if let Some(health) = &mut health {
+            health.flips_in = None;
+        }
         let pace = Pace::of(&target.check);
         let seed = target.seed();
         let thresholds = Thresholds {

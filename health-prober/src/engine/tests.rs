@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // any instant serves as the start of simulated time
 
 use meridian_config::Config;
+use meridian_config::Ratio;
 use proptest::prelude::*;
 
 use super::*;
@@ -645,4 +646,113 @@ fn a_target_that_goes_up_and_down_is_held_down_and_comes_back_when_it_is_quiet()
     let mut free = Simulation::new(&config, 10);
     free.run_until(secs(1200), &flapping);
     assert_eq!(ups(&free), 20, "it can be turned off");
+}
+
+/// Pools that combine checks differently over the same two, each of which is probed once.
+#[test]
+fn several_checks_make_one_verdict_for_each_pool() {
+    let config = testing::pools(&[
+        "{ all = [\"page\", \"ping\"] }",
+        "{ any = [\"ping\", \"page\"] }",
+        "\"ping\"",
+    ]);
+    let mut sim = Simulation::new(&config, 100);
+    let broken = |target: &Target, at: Duration| match target.check.name.as_str() {
+        "page" if at > secs(30) => refuse(),
+        _ => pass(),
+    };
+    let verdict = |sim: &Simulation, check: &str| {
+        let key = GroupKey {
+            pop: "fra".into(),
+            check: check.into(),
+        };
+        sim.engine.groups.all()[&key].clone()
+    };
+    sim.run_until(secs(20), &broken);
+    assert_eq!(sim.engine.targets().count(), 2, "each check once");
+    assert_eq!(sim.engine.groups.all().len(), 3, "what pools rest on");
+    for check in ["all(page, ping)", "any(page, ping)", "ping"] {
+        assert_eq!(verdict(&sim, check).verdict, Verdict::Up, "{check}");
+    }
+    sim.run_until(secs(60), &broken);
+    let all = verdict(&sim, "all(page, ping)");
+    assert_eq!(all.verdict, Verdict::Down);
+    assert!(
+        all.reason.contains("page: connection refused"),
+        "{}",
+        all.reason
+    );
+    assert_eq!(all.endpoints[0].checks.len(), 2);
+    for check in ["any(page, ping)", "ping"] {
+        assert_eq!(verdict(&sim, check).verdict, Verdict::Up, "{check}");
+    }
+    let mut told = Vec::new();
+    for (_, event) in &sim.events {
+        match event {
+            HealthEvent::Endpoint { check, to, .. } if *to == Verdict::Down => {
+                told.push(format!("endpoint {check}"));
+            }
+            HealthEvent::Pop { check, to, .. } if *to == Verdict::Down => {
+                told.push(format!("pop {check}"));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["endpoint page", "pop all(page, ping)"]);
+
+    // A reload that only turns the rule around keeps what is known of each check.
+    sim.reload(&testing::pools(&["{ any = [\"page\", \"ping\"] }"]));
+    assert_eq!(verdict(&sim, "any(page, ping)").verdict, Verdict::Up);
+    sim.reload(&testing::pools(&["{ all = [\"page\", \"ping\"] }"]));
+    assert_eq!(verdict(&sim, "all(page, ping)").verdict, Verdict::Down);
+}
+
+/// From the first failure on it is known how soon the verdict could flip, and published before it
+/// does; a pass takes it back.
+#[test]
+fn a_contradicted_verdict_says_how_soon_it_could_flip() {
+    let config = testing::config(&[("fra", 1)]);
+    let mut sim = Simulation::new(&config, 100);
+    sim.run_until(secs(20), &|_, _| pass());
+    assert_eq!(sim.pop("fra").flips_in, None);
+    let known = |sim: &Simulation| -> Vec<Option<Duration>> {
+        let mut all: Vec<_> = sim
+            .published
+            .iter()
+            .map(|(_, snapshot)| snapshot.groups.values().next().unwrap().flips_in)
+            .collect();
+        all.dedup();
+        all
+    };
+    sim.published.clear();
+    let first = std::cell::Cell::new(None);
+    sim.run_until(secs(40), &|_, at| {
+        if first.get().is_none_or(|first| first == at) {
+            first.set(Some(at));
+            refuse()
+        } else {
+            pass()
+        }
+    });
+    assert_eq!(
+        known(&sim),
+        [Some(secs(2)), None],
+        "two more, each after a second"
+    );
+    assert_eq!(sim.pop("fra").verdict, Verdict::Up);
+
+    sim.published.clear();
+    sim.run_until(secs(60), &|_, _| refuse());
+    assert_eq!(sim.pop("fra").verdict, Verdict::Down);
+    assert_eq!(
+        known(&sim).first(),
+        Some(&Some(secs(2))),
+        "before it is down"
+    );
+    assert_eq!(known(&sim).last(), Some(&None));
+
+    sim.published.clear();
+    sim.run_until(secs(80), &|_, _| pass());
+    assert_eq!(sim.pop("fra").verdict, Verdict::Up);
+    assert_eq!(known(&sim), [Some(millis(4500)), None], "one more pass");
 }

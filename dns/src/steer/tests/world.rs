@@ -12,7 +12,8 @@ use std::{
 use ipnet::IpNet;
 use meridian_config::{
     Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, GeoNetwork, Place, Policy, Pool,
-    PoolId, Pop, PopId, Ratio, ScopeMax, Service, Steering as Parameters, Ttl, Weight, Zone,
+    PoolCheck, PoolId, Pop, PopId, Ratio, ScopeMax, Service, Steering as Parameters, Ttl, Weight,
+    Zone,
 };
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::{
@@ -46,6 +47,7 @@ pub(super) fn parameters() -> Parameters {
         tolerance: Duration::from_millis(5),
         answers: 1,
         ttl: Ttl(30),
+        ttl_min: None,
         min_health: Ratio(0.5),
         target_load: Ratio(0.7),
         policy: Policy::Score,
@@ -151,7 +153,7 @@ pool = "edge"
 pub(super) fn pool_of(pops: usize) -> Pool {
     Pool {
         name: "edge".into(),
-        check: Some(CheckId(0)),
+        check: Some(PoolCheck::one(CheckId(0))),
         pops: (0..pops)
             .map(|at| PopId(u16::try_from(at).unwrap()))
             .collect(),
@@ -225,6 +227,8 @@ pub(super) fn health(
                 },
                 since: None,
                 rtt: None,
+                flips_in: None,
+                checks: Vec::new(),
             })
             .collect();
         let usable = endpoints
@@ -243,6 +247,7 @@ pub(super) fn health(
                 verdict,
                 reason: "tested".into(),
                 since: None,
+                flips_in: None,
                 endpoints,
             },
         )
@@ -509,7 +514,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 let mut pool = pool_of(count);
                 pool.pops.rotate_left(rotate.index(count));
                 pool.pops.truncate(count.max(2) - 1 + rotate.index(2));
-                pool.check = checked.then_some(CheckId(0));
+                pool.check = checked.then_some(PoolCheck::one(CheckId(0)));
                 pool.fallback = fallback.into_iter().map(|(v6, n)| address(v6, n)).collect();
                 let mut config = config(pops, vec![pool], services);
                 config.geo.networks = networks;
