@@ -28,7 +28,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use meridian_config::{Family, PopId};
 
@@ -114,6 +114,8 @@ pub struct Steered {
     pub reason: Reason,
     /// What the choice rests on.
     pub level: Level,
+    /// Whom it was taken for: what demand is counted by.
+    pub client: IpAddr,
 }
 
 /// Answers one query. `out` is cleared first; after [`Outcome::Reply`] it holds the reply, without

@@ -10,7 +10,7 @@
 //!   below itself: the reply holds the chain so far with NOERROR, and the resolver, which has
 //!   limits of its own, goes on from there.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
 
 use arrayvec::ArrayVec;
 
@@ -81,6 +81,7 @@ pub(super) struct Plan<'z> {
 pub(super) struct Choice {
     pub(super) service: ServiceId,
     pub(super) family: Family,
+    pub(super) client: IpAddr,
     pub(super) decision: Decision,
 }
 
@@ -209,6 +210,7 @@ impl<'z, S: Steer> Ask<'z, S> {
         plan.steered = Some(Choice {
             service,
             family,
+            client: self.client.address,
             decision,
         });
     }

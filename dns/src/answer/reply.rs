@@ -318,6 +318,7 @@ impl<'a, 'o> Frame<'a, 'o> {
                 pop: choice.decision.pop,
                 reason: choice.decision.reason,
                 level: choice.decision.level,
+                client: choice.client,
             }),
             kind: kind(plan),
             imputed: plan.imputed,

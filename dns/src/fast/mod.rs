@@ -117,6 +117,7 @@ fn prepared(
             pop: decision.pop,
             reason: decision.reason,
             level: decision.level,
+            client: client.address,
         });
         let addresses = (decision.addresses.as_slice(), decision.ttl);
         let body = Body::new(&found, Some(addresses))?;

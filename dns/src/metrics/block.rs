@@ -20,6 +20,7 @@ use arc_swap::{ArcSwap, Guard};
 
 use super::{
     Dropped, Labels,
+    demand::Samples,
     tables::{BOUNDS_NS, QTYPES, RCODES, bucket_index, qtype_index, rcode_index},
 };
 use crate::{
@@ -52,6 +53,7 @@ pub struct Block {
     limited: [[AtomicU64; 2]; Kind::ALL.len()],
     table: ArcSwap<Table>,
     answers: Mutex<BTreeMap<AnswerKey, Arc<Reasons>>>,
+    samples: Samples,
 }
 
 /// Counters of steered answers by the indices of one configuration. A cell is looked up by name
@@ -74,6 +76,7 @@ impl Default for Block {
             limited: Default::default(),
             table: ArcSwap::default(),
             answers: Mutex::default(),
+            samples: Samples::default(),
         }
     }
 }
@@ -134,6 +137,10 @@ impl Block {
         })
     }
 
+    pub(super) fn samples(&self) -> &Samples {
+        &self.samples
+    }
+
     pub(super) fn answers(&self) -> Vec<(AnswerKey, Arc<Reasons>)> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers
@@ -172,10 +179,11 @@ impl Block {
         {
             add(counter, 1);
         }
-        if let Some(steered) = &summary.steered
-            && let Some(counter) = self.steered(table, steered)
-        {
-            add(counter, 1);
+        if let Some(steered) = &summary.steered {
+            if let Some(counter) = self.steered(table, steered) {
+                add(counter, 1);
+            }
+            self.samples.record(steered.service, steered.client, add);
         }
     }
 

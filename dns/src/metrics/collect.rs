@@ -369,6 +369,7 @@ mod tests {
                 pop: pop.map(PopId),
                 reason: Reason::ALL[0],
                 level: Level::Geo,
+                client: [192, 0, 2, 1].into(),
             }),
             truncated: false,
             kind: Kind::Answer,

@@ -17,12 +17,14 @@
 
 mod block;
 mod collect;
+mod demand;
 mod tables;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use block::{Batch, Block, Tally};
 pub use collect::Collector;
+pub use demand::Asked;
 pub use tables::Dropped;
 
 /// Names of the services and PoPs of one configuration, by [`ServiceId`](crate::types::ServiceId)
@@ -60,6 +62,15 @@ impl Metrics {
     /// A new block with its only writer, which begins with the configuration named by `labels`.
     pub fn tally(&self, labels: &Arc<Labels>) -> Tally {
         Tally::new(self.block(), labels)
+    }
+
+    /// A sample of the clients of all steered answers since the last call. For one reader.
+    pub fn demand(&self) -> Vec<Asked> {
+        let mut all = Vec::new();
+        for block in self.blocks() {
+            block.samples().take(&mut all);
+        }
+        all
     }
 
     pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
