@@ -58,21 +58,17 @@ pub enum Refused {
     /// This reporter has been heard in this half of the window.
     #[error("this reporter has been counted already")]
     Repeated,
-    /// Older than what is kept.
-    #[error("the time lies before what has been recorded")]
-    Late,
 }
 
 impl Refused {
     /// Every reason, for registering label values before they occur.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 6] = [
         Self::UnknownPop,
         Self::TooWide,
         Self::OutOfRange,
         Self::FasterThanLight,
         Self::Unroutable,
         Self::Repeated,
-        Self::Late,
     ];
 
     /// Stable snake_case name.
@@ -84,7 +80,6 @@ impl Refused {
             Self::FasterThanLight => "faster_than_light",
             Self::Unroutable => "unroutable",
             Self::Repeated => "repeated",
-            Self::Late => "late",
         }
     }
 }

@@ -1,0 +1,311 @@
+//! Histories of samples, and what comes of them.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
+
+use ipnet::IpNet;
+use meridian_config::{Coordinates, Geo, GeoNetwork};
+use proptest::prelude::*;
+
+use super::*;
+use crate::ClientMap;
+
+const NOW: u64 = 1_800_000_000;
+
+fn at(latitude: f64, longitude: f64) -> Coordinates {
+    Coordinates {
+        latitude,
+        longitude,
+    }
+}
+
+fn sites() -> Vec<Site> {
+    let site = |name: &str, at| Site {
+        name: name.into(),
+        at,
+    };
+    vec![
+        site("fra", Some(at(50.03, 8.57))),
+        site("iad", Some(at(38.94, -77.46))),
+        site("anycast:edge", None),
+    ]
+}
+
+/// Paris is 203.0.113.0/24 and 198.51.0.0/16, New York 198.18.0.0/16, a private network in Berlin.
+fn clients() -> Arc<ClientMap> {
+    static KEPT: LazyLock<Arc<ClientMap>> = LazyLock::new(located);
+    KEPT.clone()
+}
+
+fn located() -> Arc<ClientMap> {
+    let network = |prefix: &str, place| GeoNetwork {
+        prefix: prefix.parse().unwrap(),
+        location: Some(place),
+        pop: None,
+    };
+    let networks = vec![
+        network("203.0.113.0/24", at(48.86, 2.35)),
+        network("198.51.0.0/16", at(48.86, 2.35)),
+        network("2001:db8::/32", at(48.86, 2.35)),
+        network("198.18.0.0/16", at(40.71, -74.01)),
+        network("10.9.0.0/16", at(52.5, 13.4)),
+    ];
+    Arc::new(
+        ClientMap::open(&Geo {
+            city: Vec::new(),
+            asn: Vec::new(),
+            networks,
+        })
+        .unwrap(),
+    )
+}
+
+fn matrix() -> Matrix {
+    Matrix::new(Rules::default(), clients(), &sites(), 1)
+}
+
+fn sample(prefix: &str, pop: &str, rtt_ms: f32) -> Sample {
+    Sample {
+        prefix: prefix.parse().unwrap(),
+        pop: pop.into(),
+        rtt_ms,
+        reporter: Reporter::Own,
+    }
+}
+
+fn feed(matrix: &mut Matrix, now: u64, count: usize, one: &Sample) {
+    for _ in 0..count {
+        matrix.record(now, one).unwrap();
+    }
+}
+
+fn cell_of(matrix: &Matrix, address: &str) -> crate::CellId {
+    let address: IpAddr = address.parse().unwrap();
+    matrix.clients.locate(address).cell.unwrap()
+}
+
+fn cell_ms(matrix: &Matrix, latency: &Latency, address: &str, pop: &str) -> Option<Measured> {
+    let column = latency.column(pop)?;
+    let row = latency.of_cell(cell_of(matrix, address)).iter();
+    row.copied().find(|one| one.column == column)
+}
+
+fn exception(latency: &Latency, prefix: &str) -> Option<Vec<Measured>> {
+    let prefix: IpNet = prefix.parse().unwrap();
+    let found = latency.exceptions().iter().find(|(net, _)| *net == prefix);
+    found.map(|(_, row)| latency.of_row(*row).to_vec())
+}
+
+#[test]
+fn twenty_samples_of_a_prefix_measure_its_cell() {
+    let mut matrix = matrix();
+    feed(&mut matrix, NOW, 19, &sample("203.0.113.9/32", "fra", 12.5));
+    assert!(matrix.publish(NOW).is_empty());
+    feed(&mut matrix, NOW, 1, &sample("203.0.113.0/24", "fra", 12.5));
+    let latency = matrix.publish(NOW);
+    let got = cell_ms(&matrix, &latency, "203.0.113.1", "fra").unwrap();
+    assert!((got.ms - 12.5).abs() < 0.01 && (got.p25_ms - 12.5).abs() < 0.01);
+    assert_eq!((got.samples, got.age_s, got.basis), (20, 0, Basis::Cell));
+    assert_eq!(cell_ms(&matrix, &latency, "203.0.113.1", "iad"), None);
+    assert_eq!((latency.line().pairs, latency.generation()), (1, 2));
+    assert!(latency.exceptions().is_empty());
+}
+
+#[test]
+fn what_is_refused() {
+    let mut matrix = matrix();
+    let table = [
+        ("203.0.113.0/24", "ams", 10.0, Refused::UnknownPop),
+        ("203.0.112.0/23", "fra", 10.0, Refused::TooWide),
+        ("2001:db8::/47", "fra", 10.0, Refused::TooWide),
+        ("203.0.113.0/24", "fra", 0.0, Refused::OutOfRange),
+        ("203.0.113.0/24", "fra", f32::NAN, Refused::OutOfRange),
+        ("203.0.113.0/24", "fra", 10_001.0, Refused::OutOfRange),
+        ("203.0.113.0/24", "iad", 30.0, Refused::FasterThanLight),
+        ("10.0.0.0/24", "fra", 10.0, Refused::Unroutable),
+        ("fd00::/48", "fra", 10.0, Refused::Unroutable),
+    ];
+    for (prefix, pop, ms, why) in table {
+        let got = matrix.record(NOW, &sample(prefix, pop, ms));
+        assert_eq!(got, Err(why), "{prefix} {pop} {ms}");
+    }
+    assert_eq!(matrix.rows(), (0, 0));
+    for (prefix, pop, ms) in [
+        ("203.0.113.0/24", "iad", 60.0),
+        // Nobody knows where anycast ends.
+        ("203.0.113.0/24", "anycast:edge", 0.5),
+        // Placed by the operator.
+        ("10.9.1.0/24", "fra", 10.0),
+    ] {
+        assert_eq!(matrix.record(NOW, &sample(prefix, pop, ms)), Ok(()));
+    }
+    let other = Sample {
+        reporter: Reporter::Other(3),
+        ..sample("203.0.113.0/24", "fra", 10.0)
+    };
+    assert_eq!(matrix.record(NOW, &other), Ok(()));
+    assert_eq!(matrix.record(NOW, &other), Err(Refused::Repeated));
+}
+
+#[test]
+fn a_prefix_off_its_cell_is_named() {
+    let mut matrix = matrix();
+    for third in 0..20 {
+        let prefix = format!("198.51.{third}.0/24");
+        feed(&mut matrix, NOW, 20, &sample(&prefix, "fra", 10.0));
+        feed(&mut matrix, NOW, 20, &sample(&prefix, "iad", 90.0));
+    }
+    feed(&mut matrix, NOW, 30, &sample("198.51.77.0/24", "fra", 40.0));
+    feed(&mut matrix, NOW, 30, &sample("198.51.78.0/24", "fra", 12.0));
+    let latency = matrix.publish(NOW);
+    let named: Vec<_> = latency.exceptions().iter().map(|one| one.0).collect();
+    assert_eq!(named, ["198.51.77.0/24".parse().unwrap()]);
+    let row = exception(&latency, "198.51.77.0/24").unwrap();
+    let figures: Vec<_> = row
+        .iter()
+        .map(|one| (one.basis, one.ms.round() as i32, one.samples))
+        .collect();
+    assert_eq!(figures, [(Basis::Prefix, 40, 30), (Basis::Cell, 90, 400)]);
+    let cell = cell_ms(&matrix, &latency, "198.51.0.1", "fra").unwrap();
+    assert!((cell.ms - 10.0).abs() < 0.1, "{cell:?}");
+}
+
+#[test]
+fn thin_prefixes_speak_together() {
+    let mut matrix = matrix();
+    for third in 0..120 {
+        let prefix = format!("198.51.{third}.0/24");
+        feed(&mut matrix, NOW, 20, &sample(&prefix, "fra", 10.0));
+    }
+    // 198.51.240.0/20 is one place: 8 × 5 samples.
+    for third in 240..248 {
+        let prefix = format!("198.51.{third}.0/24");
+        feed(&mut matrix, NOW, 5, &sample(&prefix, "fra", 50.0));
+    }
+    let latency = matrix.publish(NOW);
+    assert_eq!(latency.exceptions().len(), 8);
+    let row = exception(&latency, "198.51.240.0/24").unwrap();
+    assert_eq!((row[0].basis, row[0].samples), (Basis::Wider, 40));
+}
+
+#[test]
+fn what_ages_goes_to_the_estimate() {
+    let mut matrix = matrix();
+    feed(&mut matrix, NOW, 20, &sample("203.0.113.0/24", "fra", 80.0));
+    let ms = |matrix: &mut Matrix, hours: u64| {
+        let latency = matrix.publish(NOW + hours * 3600);
+        cell_ms(matrix, &latency, "203.0.113.1", "fra").map(|one| one.ms)
+    };
+    let fresh = ms(&mut matrix, 0).unwrap();
+    let (half, old) = (ms(&mut matrix, 7).unwrap(), ms(&mut matrix, 20).unwrap());
+    assert!((fresh - 80.0).abs() < 0.1 && half < 60.0 && old < 25.0);
+    assert!(fresh > half && half > old, "{fresh} {half} {old}");
+    assert_eq!(ms(&mut matrix, 48), None);
+}
+
+#[test]
+fn a_column_that_is_gone_rests() {
+    let mut matrix = matrix();
+    feed(&mut matrix, NOW, 30, &sample("203.0.113.0/24", "fra", 40.0));
+    let clients = matrix.clients.clone();
+    matrix.rebase(clients.clone(), &sites()[1..]);
+    let latency = matrix.publish(NOW);
+    assert_eq!(cell_ms(&matrix, &latency, "203.0.113.1", "fra"), None);
+    let refused = matrix.record(NOW, &sample("203.0.113.0/24", "fra", 40.0));
+    assert_eq!(refused, Err(Refused::UnknownPop));
+    matrix.rebase(clients, &sites());
+    let latency = matrix.publish(NOW);
+    assert!(cell_ms(&matrix, &latency, "203.0.113.1", "fra").is_some());
+}
+
+#[test]
+fn new_geo_data_keeps_what_was_measured() {
+    let mut matrix = matrix();
+    feed(&mut matrix, NOW, 30, &sample("203.0.113.0/24", "fra", 40.0));
+    feed(&mut matrix, NOW, 30, &sample("198.18.0.0/24", "iad", 40.0));
+    let network = GeoNetwork {
+        prefix: "198.0.0.0/8".parse().unwrap(),
+        location: Some(at(40.71, -74.01)),
+        pop: None,
+    };
+    let other = Geo {
+        city: Vec::new(),
+        asn: Vec::new(),
+        networks: vec![network],
+    };
+    matrix.rebase(Arc::new(ClientMap::open(&other).unwrap()), &sites());
+    let latency = matrix.publish(NOW);
+    assert!(cell_ms(&matrix, &latency, "198.18.0.1", "iad").is_some());
+    // Its cell is gone, and nothing is known of where it is now; what it measured still stands.
+    assert!(exception(&latency, "203.0.113.0/24").is_some());
+}
+
+/// A world of prefixes of Paris with honest reporters: (prefix, who, ms).
+fn honest() -> impl Strategy<Value = Vec<(u8, u64, f32)>> {
+    proptest::collection::vec((0..12_u8, 0..60_u64, 8.0..60.0f32), 0..400)
+}
+
+fn told(matrix: &mut Matrix, now: u64, third: u8, reporter: Reporter, rtt_ms: f32) {
+    let one = Sample {
+        reporter,
+        ..sample(&format!("198.51.{third}.0/24"), "fra", rtt_ms)
+    };
+    let _ = matrix.record(now, &one);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// However often and through however many prefixes one reporter lies, a cell stays between two
+    /// percentiles of what the others said of it.
+    #[test]
+    fn one_reporter_moves_a_cell_within_bounds(
+        honest in honest(), lie in prop_oneof![Just(0.06f32), Just(9_999.0), 1.0..300.0f32], first: bool,
+    ) {
+        let mut matrix = matrix();
+        let liar = |matrix: &mut Matrix| {
+            for third in 0..=255 {
+                told(matrix, NOW, third, Reporter::Other(u64::MAX), lie);
+            }
+        };
+        if first { liar(&mut matrix); }
+        for (third, who, ms) in &honest {
+            told(&mut matrix, NOW, *third, Reporter::Other(*who), *ms);
+        }
+        if !first { liar(&mut matrix); }
+        let latency = matrix.publish(NOW);
+        let Some(got) = cell_ms(&matrix, &latency, "198.51.0.1", "fra") else {
+            return Ok(());
+        };
+        let mut others: Vec<f32> = honest.iter().map(|(_, _, ms)| *ms).collect();
+        others.sort_by(f32::total_cmp);
+        prop_assert!(got.p25_ms >= others[0] * 0.999 && got.p25_ms <= others[others.len() - 1] * 1.001);
+        // The liar alone names no prefix: 19 others were heard in it, or in the /20 around it.
+        for (net, _) in latency.exceptions() {
+            let third = |addr: IpAddr| match addr {
+                IpAddr::V4(v4) => v4.octets()[2],
+                IpAddr::V6(_) => 255,
+            };
+            let around = third(net.addr()) >> 4;
+            prop_assert!(honest.iter().filter(|(one, ..)| one >> 4 == around).count() >= 19);
+        }
+    }
+
+    /// The same history gives the same table, whatever the seed of the index.
+    #[test]
+    fn the_same_history_gives_the_same(honest in honest(), seeds: [u64; 2]) {
+        let publish = |seed| {
+            let mut matrix = Matrix::new(Rules::default(), clients(), &sites(), seed);
+            for (step, (third, who, ms)) in (0..).zip(&honest) {
+                let reporter = if who % 3 == 0 { Reporter::Own } else { Reporter::Other(*who) };
+                told(&mut matrix, NOW + step * 30, *third, reporter, *ms);
+            }
+            let latency = matrix.publish(NOW + 12_000);
+            let rows: Vec<_> = latency.exceptions().iter().map(|(net, row)| (*net, latency.of_row(*row).to_vec())).collect();
+            (latency.of_cell(cell_of(&matrix, "198.51.0.1")).to_vec(), rows, latency.line())
+        };
+        prop_assert_eq!(publish(seeds[0]), publish(seeds[1]));
+    }
+}
