@@ -26,6 +26,7 @@ mod mmsg;
 pub mod packet;
 mod pulse;
 mod responder;
+mod round_trips;
 mod sockets;
 mod stream;
 mod tcp;
@@ -50,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 pub use bind::{ListenError, ListenProblem};
 pub use destinations::Destinations;
 pub use pulse::Pulse;
+pub use round_trips::HearRoundTrips;
 pub use sockets::{Bound, Handle, Kind};
 
 use crate::{
@@ -160,6 +162,7 @@ impl Bound {
                 shutdown,
                 hand_over: self.hand_over,
             },
+            self.round_trips,
         );
         let udp = udp::serve(shared, state, &metrics, &gate, old);
         tokio::join!(tcp, udp);

@@ -11,7 +11,10 @@ use std::{
 use meridian_config::TcpLimits;
 use tokio_util::sync::CancellationToken;
 
-use super::{Destinations, Pulse};
+use super::{
+    Destinations, Pulse,
+    round_trips::{HearRoundTrips, RoundTrips},
+};
 
 /// Open sockets that nobody reads yet.
 #[derive(Debug)]
@@ -21,6 +24,7 @@ pub struct Bound {
     pub(super) pulse: Pulse,
     pub(super) destinations: Destinations,
     pub(super) hand_over: CancellationToken,
+    pub(super) round_trips: RoundTrips,
     addresses: Vec<SocketAddr>,
 }
 
@@ -58,8 +62,16 @@ impl Bound {
             limits,
             destinations: Destinations::default(),
             hand_over: CancellationToken::new(),
+            round_trips: RoundTrips::default(),
             addresses,
         }
+    }
+
+    /// Tells of the round trips of TCP connections.
+    #[must_use]
+    pub fn telling_round_trips(mut self, hear: Arc<dyn HearRoundTrips>) -> Self {
+        self.round_trips = RoundTrips(Some(hear));
+        self
     }
 
     /// The addresses in the order of the configuration, with the ports that were chosen where the

@@ -35,6 +35,7 @@ use tracing::{error, warn};
 use super::{
     DRAIN, Fast, Respond,
     connections::{Connections, Place},
+    round_trips::RoundTrips,
     sockets::Sockets,
     stream::{Expiry, Limits, Stream},
 };
@@ -60,6 +61,7 @@ struct Context<S> {
     limits: Limits,
     connections: Arc<Connections>,
     stop: Stop,
+    round_trips: RoundTrips,
     /// Nothing is accepted any more.
     ending: CancellationToken,
     tasks: TaskTracker,
@@ -88,6 +90,7 @@ pub(super) async fn serve<S: Respond>(
     limits: TcpLimits,
     state: State<S>,
     stop: Stop,
+    round_trips: RoundTrips,
 ) {
     let context = Arc::new(Context {
         state,
@@ -98,6 +101,7 @@ pub(super) async fn serve<S: Respond>(
         connections: Connections::new(limits.connections, limits.per_client, now()),
         ending: CancellationToken::new(),
         stop,
+        round_trips,
         tasks: TaskTracker::new(),
     });
     let mut loops = JoinSet::new();
@@ -168,7 +172,11 @@ async fn admit<S: Respond>(socket: TcpStream, peer: SocketAddr, context: &Arc<Co
         // An answer is written whole; waiting for more to fill a segment only delays it.
         let _ = socket.set_nodelay(true);
         // An error of the socket is the client's end of the conversation.
-        let _ = converse(&socket, peer, &place, &context).await;
+        let mut asked = false;
+        let _ = converse(&socket, peer, &place, &context, &mut asked).await;
+        if asked {
+            context.round_trips.ends(&socket, peer.ip());
+        }
     });
 }
 
@@ -178,6 +186,7 @@ async fn converse<S: Respond>(
     peer: SocketAddr,
     place: &Place,
     context: &Context<S>,
+    asked: &mut bool,
 ) -> io::Result<()> {
     let mut stream = Stream::new(context.limits, now());
     let mut scratch = Scratch::default();
@@ -188,6 +197,7 @@ async fn converse<S: Respond>(
     let mut timer = pin!(sleep_until(stream.deadline().0.into()));
     loop {
         let taken = answer_ready(&mut stream, peer, &mut scratch, context);
+        *asked |= taken > 0;
         write(socket, &mut stream)?;
         place.note(taken > 0, !stream.unsent().is_empty(), now());
         if stream.is_done() {

@@ -1,6 +1,11 @@
 //! The sockets, over loopback, with a stand-in for the snapshot.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use nix::sys::socket::{setsockopt, sockopt::UdpGsoSegment};
 use tokio::{
@@ -10,7 +15,7 @@ use tokio::{
 };
 
 use super::{
-    Listeners, is_answerable,
+    HearRoundTrips, Listeners, is_answerable,
     testing::{Running, config, query, reply},
 };
 use crate::metrics::Dropped;
@@ -555,4 +560,39 @@ async fn shutdown_does_not_wait_for_those_who_do_not_read() {
     let _ = timeout(Duration::from_millis(500), flood).await;
     server.shutdown.cancel();
     timeout(PATIENCE, server.task).await.unwrap().unwrap();
+}
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<(IpAddr, Duration)>>);
+
+impl HearRoundTrips for Heard {
+    fn wants(&self) -> bool {
+        true
+    }
+
+    fn hear(&self, client: IpAddr, round_trip: Duration) {
+        self.0.lock().unwrap().push((client, round_trip));
+    }
+}
+
+#[tokio::test]
+async fn the_round_trip_of_a_connection_that_asked_is_told_at_its_end() {
+    let heard = Arc::new(Heard::default());
+    let bound = Listeners::bind(&config(&["127.0.0.1:0"], 1)).unwrap();
+    let server = Running::run(bound.telling_round_trips(heard.clone()));
+    let at = server.addresses[0];
+    // One that never asks, and one that does.
+    drop(TcpStream::connect(at).await.unwrap());
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    stream.write_all(&frame(&query(7))).await.unwrap();
+    assert_eq!(read_frame(&mut stream).await.unwrap(), reply(7));
+    drop(stream);
+    eventually("the round trip is told", || {
+        !heard.0.lock().unwrap().is_empty()
+    })
+    .await;
+    let heard = heard.0.lock().unwrap().clone();
+    assert_eq!(heard.len(), 1);
+    assert_eq!(heard[0].0, IpAddr::from([127, 0, 0, 1]));
+    assert!(!heard[0].1.is_zero());
 }
