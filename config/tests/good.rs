@@ -12,12 +12,12 @@ use meridian_config::{
     Admin, AdminTls, AnnounceHealth, BgpAuth, BgpBfd, Chaos, Check, CheckId, CheckKind, CheckRule,
     Config, CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics,
     DnsCheck, DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck,
-    HttpMethod, LabelMatch, LatencyBeacon, LatencyColumn, LatencyFormat, LatencyLog,
-    LatencyResolvers, LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource,
-    Log, LogFormat, Name, PassiveCheck, Policy, Pool, PoolCheck, PoolId, Pop, PopId,
-    ProbeTransport, QueryType, RateLimit, RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret,
-    SecretFile, SeriesMatch, Server, ServiceInterface, StatusRange, Steering, StubField, TcpLimits,
-    TlsCheck, Ttl, Weight, load, load_below, parse,
+    HttpMethod, LabelMatch, LatencyBeacon, LatencyColumn, LatencyLog, LatencyResolvers,
+    LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource, Log, LogFormat,
+    Name, PassiveCheck, Policy, Pool, PoolCheck, PoolId, Pop, PopId, ProbeTransport, QueryType,
+    RateLimit, RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, SeriesMatch,
+    Server, ServiceInterface, StatusRange, Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight,
+    load, load_below, parse,
 };
 
 /// What git keeps of a file's mode says nothing of who may read it.
@@ -934,7 +934,7 @@ fn the_last_good_state_does_without_its_secrets() {
 fn latency_of_everything() {
     use LatencyColumn::{Anycast, Pop};
     let config = good("everything");
-    let log = |file: PathBuf, pop, format| LatencyLog { file, pop, format };
+    let log = |file: PathBuf, pop| LatencyLog { file, pop };
     let edge = Anycast(PoolId(0));
     assert_eq!(edge.name(&config), "anycast:edge");
     let expected = LatencySection {
@@ -944,19 +944,14 @@ fn latency_of_everything() {
         rate: 500,
         reporters: 1000,
         logs: vec![
-            log(
-                "testdata/good/log/latency.log".into(),
-                Pop(PopId(0)),
-                LatencyFormat::Nginx,
-            ),
-            log("/var/log/haproxy.log".into(), edge, LatencyFormat::Haproxy),
+            log("testdata/good/log/latency.log".into(), Pop(PopId(0))),
+            log("/var/log/haproxy.log".into(), edge),
         ],
         syslog: Some(LatencySyslog {
             listen: "127.0.0.1:5514".parse().unwrap(),
             senders: vec![LatencySender {
                 address: "192.0.2.0/28".parse().unwrap(),
                 pop: Pop(PopId(1)),
-                format: LatencyFormat::Haproxy,
             }],
         }),
         beacon: Some(LatencyBeacon {

@@ -76,17 +76,6 @@ pub struct LatencyLog {
     pub file: PathBuf,
     /// What its clients were connected to.
     pub pop: LatencyColumn,
-    /// What a line looks like.
-    pub format: LatencyFormat,
-}
-
-/// What a line of a proxy's log looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LatencyFormat {
-    /// nginx: address and `$tcpinfo_rtt` in microseconds.
-    Nginx,
-    /// HAProxy: address and `fc_rtt`.
-    Haproxy,
 }
 
 /// `[latency.syslog]`
@@ -105,8 +94,6 @@ pub struct LatencySender {
     pub address: IpNet,
     /// What its clients were connected to.
     pub pop: LatencyColumn,
-    /// What a line looks like.
-    pub format: LatencyFormat,
 }
 
 /// `[latency.beacon]`

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::server::overlap;
 use crate::{
-    ANYCAST_COLUMN, Admin, Bgp, LatencyBeacon, LatencyColumn, LatencyFormat, LatencyLog,
-    LatencyResolvers, LatencySection, LatencySender, LatencySyslog, PoolId, PopId, Server,
+    ANYCAST_COLUMN, Admin, Bgp, LatencyBeacon, LatencyColumn, LatencyLog, LatencyResolvers,
+    LatencySection, LatencySender, LatencySyslog, PoolId, PopId, Server,
     names::Names,
     text::quote,
     walk::{Table, Value},
@@ -101,19 +101,9 @@ fn column<'a>(value: &Value<'a>, text: &'a str, world: &World<'a, '_>) -> Option
     }
 }
 
-fn read_source<'a>(
-    table: &Table<'a>,
-    world: &World<'a, '_>,
-) -> Option<(LatencyColumn, LatencyFormat)> {
+fn read_pop<'a>(table: &Table<'a>, world: &World<'a, '_>) -> Option<LatencyColumn> {
     let pop = table.required("pop", "\"fra\"");
-    let pop = pop.and_then(|v| read_column(&v, world));
-    let words = [
-        ("nginx", LatencyFormat::Nginx),
-        ("haproxy", LatencyFormat::Haproxy),
-    ];
-    let format = table.required("format", "\"nginx\"");
-    let format = format.and_then(|v| v.choice(&words));
-    Some((pop?, format?))
+    pop.and_then(|v| read_column(&v, world))
 }
 
 fn read_logs<'a>(tables: Vec<Table<'a>>, world: &World<'a, '_>) -> Vec<LatencyLog> {
@@ -123,7 +113,7 @@ fn read_logs<'a>(tables: Vec<Table<'a>>, world: &World<'a, '_>) -> Vec<LatencyLo
     for table in tables {
         let value = table.required("file", "\"/var/log/nginx/latency.log\"");
         let file = value.as_ref().and_then(Value::path);
-        let source = read_source(&table, world);
+        let pop = read_pop(&table, world);
         if let (Some(value), Some(file)) = (value, &file)
             && let Some(first) = named.insert(file.clone(), value.at.line())
         {
@@ -134,8 +124,8 @@ fn read_logs<'a>(tables: Vec<Table<'a>>, world: &World<'a, '_>) -> Vec<LatencyLo
             );
         }
         table.close();
-        if let (Some(file), Some((pop, format))) = (file, source) {
-            logs.push(LatencyLog { file, pop, format });
+        if let (Some(file), Some(pop)) = (file, pop) {
+            logs.push(LatencyLog { file, pop });
         }
     }
     logs
@@ -164,7 +154,7 @@ fn read_syslog<'a>(table: Table<'a>, world: &World<'a, '_>) -> Option<LatencySys
     if tables.is_empty() && !table.at.sink.incomplete.get() {
         table.at.mistake(
             "no `[[latency.syslog.sender]]` is named: every datagram would be refused",
-            "add one with `address`, `pop` and `format`",
+            "add one with `address` and `pop`",
         );
     }
     let mut named: BTreeMap<IpNet, String> = BTreeMap::new();
@@ -179,13 +169,11 @@ fn read_syslog<'a>(table: Table<'a>, world: &World<'a, '_>) -> Option<LatencySys
                 format!("remove one of them; the first stands at {first}"),
             );
         }
-        let source = read_source(&table, world);
+        let pop = read_pop(&table, world);
         table.close();
-        let (pop, format) = source?;
         Some(LatencySender {
             address: address?,
-            pop,
-            format,
+            pop: pop?,
         })
     };
     let senders = tables.into_iter().filter_map(read).collect();
