@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! logs, API, beacon, own TCP → Sample ─→ Matrix::record ─→ rows ─→ Matrix::publish ─→ Latency → steering
-//!                                        (prefix, matrix)  (window, rows)  (publish, line)
+//!       parse                            prefix, matrix      window, rows, file       publish, line
 //! ```
 //!
 //! Everything here is pure: times are arguments, in seconds since the epoch.
 
+mod file;
 mod line;
 mod matrix;
+pub mod parse;
 mod prefix;
 mod publish;
 mod published;
@@ -18,6 +20,7 @@ mod tests;
 mod types;
 mod window;
 
+pub use file::LoadError;
 pub use matrix::Matrix;
 pub use published::{Latency, Parts};
 pub use types::*;

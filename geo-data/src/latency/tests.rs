@@ -242,6 +242,114 @@ fn new_geo_data_keeps_what_was_measured() {
     assert!(exception(&latency, "203.0.113.0/24").is_some());
 }
 
+fn saved(matrix: &Matrix, now: u64) -> Vec<u8> {
+    let mut file = Vec::new();
+    matrix.save(&mut file, now).unwrap();
+    file
+}
+
+fn loaded(file: &[u8], now: u64) -> Result<Matrix, LoadError> {
+    Matrix::load(Rules::default(), clients(), &sites()[..2], 9, file, now)
+}
+
+fn filled() -> Matrix {
+    let mut matrix = matrix();
+    for third in 0..6_u8 {
+        let prefix = format!("198.51.{third}.0/24");
+        feed(
+            &mut matrix,
+            NOW,
+            12,
+            &sample(&prefix, "fra", 10.0 + f32::from(third)),
+        );
+        feed(&mut matrix, NOW + 1900, 12, &sample(&prefix, "fra", 11.0));
+    }
+    feed(
+        &mut matrix,
+        NOW,
+        70,
+        &sample("2001:db8:7::/48", "iad", 140.0),
+    );
+    feed(
+        &mut matrix,
+        NOW,
+        30,
+        &sample("203.0.113.0/24", "anycast:edge", 30.0),
+    );
+    matrix
+}
+
+#[test]
+fn what_is_saved_is_loaded() {
+    let mut matrix = filled();
+    let file = saved(&matrix, NOW + 1900);
+    let mut again = loaded(&file, NOW + 1900).unwrap();
+    assert_eq!(again.rows(), matrix.rows());
+    assert_eq!(saved(&again, NOW + 1900), file);
+    let clients = matrix.clients.clone();
+    again.rebase(clients, &sites());
+    let (one, other) = (matrix.publish(NOW + 2000), again.publish(NOW + 2000));
+    let cell = cell_of(&matrix, "203.0.113.1");
+    assert_eq!(one.of_cell(cell), other.of_cell(cell));
+    assert_eq!(one.exceptions(), other.exceptions());
+    assert_eq!(
+        (one.line(), one.generation()),
+        (other.line(), other.generation())
+    );
+}
+
+#[test]
+fn columns_and_cells_find_their_place() {
+    let file = saved(&filled(), NOW + 1900);
+    let mut other = sites();
+    other.reverse();
+    let rules = Rules::default();
+    let mut again = Matrix::load(rules, clients(), &other, 9, &file[..], NOW + 1900).unwrap();
+    let latency = again.publish(NOW + 1900);
+    let got = cell_ms(&again, &latency, "203.0.113.1", "anycast:edge").unwrap();
+    assert!((got.p25_ms - 30.0).abs() < 0.1);
+    // A clock that was far ahead when it was written: nothing of it is believed.
+    assert_eq!(loaded(&file, NOW - 86_400).unwrap().rows(), (0, 0));
+    // What is too old to say anything is not kept.
+    let old = saved(&filled(), NOW + 86_400 * 30);
+    assert_eq!(loaded(&old, NOW + 86_400 * 30).unwrap().rows(), (0, 0));
+}
+
+#[test]
+fn a_damaged_file_is_refused_with_a_reason() {
+    let file = saved(&filled(), NOW + 1900);
+    let why = |file: &[u8]| loaded(file, NOW + 1900).unwrap_err().to_string();
+    for end in (0..file.len()).step_by(11) {
+        assert!(loaded(&file[..end], NOW + 1900).is_err(), "cut at {end}");
+    }
+    for at in (0..file.len()).step_by(5) {
+        let mut bad = file.clone();
+        bad[at] ^= 1 << (at % 7);
+        assert!(loaded(&bad, NOW + 1900).is_err(), "octet {at}");
+    }
+    assert_eq!(
+        why(&[&file[..], b"x"].concat()),
+        "it is damaged: it goes on behind its end"
+    );
+    assert_eq!(why(b""), "it is not a file of measured latency");
+    assert_eq!(
+        why(b"{\"overrides\": []}"),
+        "it is not a file of measured latency"
+    );
+    let mut newer = file.clone();
+    newer[8] = 9;
+    assert_eq!(why(&newer), "it has version 9, this server reads version 1");
+    let rules = Rules {
+        window_s: 600,
+        ..Rules::default()
+    };
+    let other = Matrix::load(rules, clients(), &sites(), 9, &file[..], NOW).unwrap_err();
+    assert_eq!(
+        other.to_string(),
+        "it was written with a window of 3600 s, which is now 600 s"
+    );
+}
+
 /// A world of prefixes of Paris with honest reporters: (prefix, who, ms).
 fn honest() -> impl Strategy<Value = Vec<(u8, u64, f32)>> {
     proptest::collection::vec((0..12_u8, 0..60_u64, 8.0..60.0f32), 0..400)
