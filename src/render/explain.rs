@@ -26,6 +26,8 @@ pub(crate) struct Explained {
     why: String,
     level_number: u8,
     ttl: u32,
+    #[serde(default)]
+    ttl_why: Option<String>,
     scope: u8,
     scope_why: String,
 }
@@ -118,7 +120,13 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
     };
     vec![
         ("answer", addresses),
-        ("ttl", format!("{} s", e.ttl)),
+        (
+            "ttl",
+            match &e.ttl_why {
+                Some(why) => format!("{} s, {why}", e.ttl),
+                None => format!("{} s", e.ttl),
+            },
+        ),
         ("scope", scope(e)),
         (
             "level",

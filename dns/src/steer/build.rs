@@ -173,6 +173,7 @@ impl<'a> Builder<'a> {
             zone: zone.clone(),
             pool: service.pool,
             ttl: steering.ttl.0,
+            ttl_min: steering.ttl_min().0,
             answers: steering.answers,
             policy: steering.policy,
             weights,
@@ -189,7 +190,7 @@ impl<'a> Builder<'a> {
         built
     }
 
-    /// The plan of a service; only its TTL is not part of it.
+    /// The plan of a service; only its TTLs are not part of it.
     fn plan(&mut self, service: &Service) -> usize {
         let key = PlanKey {
             profile: service.profile,

@@ -44,6 +44,7 @@ pub(super) const MEMBERS: usize = 3;
 ///      9…10  which endpoints of the PoPs; 3: none, it is the fallback
 ///      11…12 how many PoPs
 ///      13    the upper two of the three numbers that follow are the bounds of a group
+///      14    a PoP that would come before may come back soon
 ///      16…63 their places in the pool's list
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub(super) struct Parts {
     pub(super) members: ArrayVec<u16, MEMBERS>,
     /// Where in the order the group stands in which bids decide; with at most one PoP.
     pub(super) group: Option<(u16, u16)>,
+    /// A PoP that would come before for some here may come back soon, so the TTL is lower.
+    pub(super) awaited: bool,
 }
 
 const KIND: u64 = 0b111;
@@ -112,7 +115,17 @@ impl Choice {
             .map_or(0, |(start, end)| {
                 1 << 13 | u64::from(start) << 32 | u64::from(end) << 48
             });
-        Self(group | kind | reason << 3 | level << 7 | need << 9 | count << 11 | members << 16)
+        let awaited = u64::from(parts.awaited) << 14;
+        Self(
+            group
+                | awaited
+                | kind
+                | reason << 3
+                | level << 7
+                | need << 9
+                | count << 11
+                | members << 16,
+        )
     }
 
     pub(super) fn kind(self) -> Option<Kind> {
@@ -162,6 +175,11 @@ impl Choice {
     pub(super) fn group(self) -> Option<(usize, usize)> {
         let bounds = ((self.0 >> 32) as u16, (self.0 >> 48) as u16);
         (self.0 >> 13 & 1 == 1).then(|| (bounds.0.into(), bounds.1.into()))
+    }
+
+    /// Whether a PoP that would come before may come back soon.
+    pub(super) fn is_awaited(self) -> bool {
+        self.0 >> 14 & 1 == 1
     }
 
     /// Equal for two places only when everyone at both gets the same addresses; `None` when that
@@ -317,6 +335,7 @@ mod tests {
             need,
             members: members.iter().copied().collect(),
             group: None,
+            awaited: false,
         }
     }
 
@@ -366,6 +385,14 @@ mod tests {
         assert_ne!(near, key(Kind::Fixed, Reason::Nearest, &[8]));
         assert_ne!(near, key(Kind::Fixed, Reason::Nearest, &[7, 0]));
         assert_eq!(key(Kind::Drawn, Reason::Nearest, &[7]), None);
+        let awaited = Choice::pack(&Parts {
+            awaited: true,
+            ..parts(Kind::Fixed, Reason::Nearest, Some(Need::Usable), &[7])
+        });
+        assert!(
+            awaited.is_awaited() && awaited.key() != near,
+            "its TTL is another"
+        );
     }
 
     fn bundled() -> ClientMap {

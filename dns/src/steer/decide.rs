@@ -20,7 +20,7 @@
     clippy::panic
 )]
 
-use std::net::IpAddr;
+use std::{net::IpAddr, num::NonZeroU16};
 
 use arrayvec::ArrayVec;
 use meridian_config::{Family, Policy};
@@ -107,6 +107,8 @@ struct Picked {
     more: bool,
     /// The first address was drawn among several.
     first_drawn: bool,
+    /// How soon one of them could leave answers, in whole seconds.
+    falls: Option<NonZeroU16>,
     /// Any address was drawn among several: the answer differs from block to block.
     drawn: bool,
     /// A PoP that would have come first was not let in.
@@ -144,13 +146,13 @@ impl Setting<'_> {
         let choice = self.choice(place);
         if choice.kind() == Some(Kind::Fixed) {
             let mut addresses = ArrayVec::new();
-            self.give(choice, &mut addresses);
+            let falls = self.give(choice, &mut addresses);
             return Decision {
                 addresses,
                 pop: choice.members().next().and_then(|pop| self.pop_id(pop)),
                 reason: choice.reason(),
                 level: choice.level(),
-                ttl: self.service.ttl,
+                ttl: self.ttl(falls, choice),
                 scope: self.scope(block, choice, origin),
             };
         }
@@ -160,7 +162,7 @@ impl Setting<'_> {
             pop: picked.first().and_then(|first| self.pop_id(first)),
             reason,
             level: case.level(reason),
-            ttl: self.service.ttl,
+            ttl: self.ttl(picked.falls, choice),
             scope: self.scope(block, choice, origin),
             addresses: picked.addresses,
         }
@@ -177,19 +179,37 @@ impl Setting<'_> {
         self.view.choices(self.steering, self.service, self.family)
     }
 
-    /// The addresses of a fixed choice.
-    fn give(&self, choice: Choice, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+    /// Seconds for which an answer may be kept: `ttl`, or less while what it rests on may change
+    /// sooner, but never less than `ttl_min`. The same for everyone in the scope: it follows from the
+    /// addresses, and from what the key of the choice holds.
+    fn ttl(&self, falls: Option<NonZeroU16>, choice: Choice) -> u32 {
+        let rise = self.roll.rise.filter(|_| choice.is_awaited());
+        let soon = falls.into_iter().chain(rise).min();
+        let (least, ttl) = (self.service.ttl_min, self.service.ttl);
+        soon.map_or(ttl, |soon| u32::from(soon.get()).max(least).min(ttl))
+    }
+
+    /// The addresses of a fixed choice; how soon one of them could leave answers.
+    fn give(&self, choice: Choice, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) -> Option<NonZeroU16> {
+        let mut falls = None;
         match choice.need() {
             Some(need) => choice
                 .members()
-                .for_each(|member| _ = self.push(member, need, to)),
+                .for_each(|member| _ = self.push(member, need, to, &mut falls)),
             None => self.push_fallback(to),
         }
+        falls
     }
 
     /// Adds the endpoints of one PoP, and says whether there were any to add. An address that two
-    /// PoPs share is given once.
-    fn push(&self, member: u16, need: Need, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) -> bool {
+    /// PoPs share is given once. `falls`: how soon one of those added could leave answers.
+    fn push(
+        &self,
+        member: u16,
+        need: Need,
+        to: &mut ArrayVec<IpAddr, MAX_ANSWERS>,
+        falls: &mut Option<NonZeroU16>,
+    ) -> bool {
         let (Some(pop), Some(tested)) = (self.pop(member), self.tested(member)) else {
             return false;
         };
@@ -199,6 +219,10 @@ impl Setting<'_> {
                 && (need != Need::Usable || self.view.endpoint(tested, index));
             if wanted && to.len() < self.limit() && !to.contains(address) {
                 to.push(*address);
+                if need == Need::Usable {
+                    let fall = self.view.fall(tested, index);
+                    *falls = (*falls).into_iter().chain(fall).min();
+                }
             }
         }
         to.len() > before
@@ -276,6 +300,8 @@ impl Case<'_> {
             need,
             members: picked.members,
             group: None,
+            // Where bids tell who was passed over, it is the same for all blocks.
+            awaited: self.roll.rise.is_some() && (picked.passed_over || picked.told_by_bids),
         };
         if kind == Kind::Drawn {
             // Only bids tell whose the addresses are.
@@ -489,7 +515,7 @@ impl Case<'_> {
 
     /// Adds the endpoints of one PoP.
     fn pick(&self, member: u16, need: Need, drawn: bool, picked: &mut Picked) {
-        if !self.push(member, need, &mut picked.addresses) {
+        if !self.push(member, need, &mut picked.addresses, &mut picked.falls) {
             return;
         }
         picked.first_drawn |= drawn && picked.members.is_empty();

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use meridian_config::{Family, Policy, Ratio};
 use meridian_geo_data::Description;
-use meridian_health_prober::{Override, Verdict};
+use meridian_health_prober::{Override, Verdict, flips_in};
 use serde::Serialize;
 
 use super::{
@@ -69,6 +69,8 @@ pub struct Explanation {
     pub level_number: u8,
     /// Seconds.
     pub ttl: u32,
+    /// Why it is shorter than configured, in words; `None`: it is not.
+    pub ttl_why: Option<String>,
     /// ECS scope prefix length of the answer.
     pub scope: u8,
     /// Why this scope, in words.
@@ -96,6 +98,8 @@ pub struct Candidate {
     pub verdict: Verdict,
     /// Why, in the prober's words.
     pub verdict_reason: String,
+    /// Least time in which its verdict could flip, in seconds; `None`: too little contradicts it.
+    pub flips_in_s: Option<f64>,
     /// Whether it may be handed out: by override first, then by verdict.
     pub usable: bool,
     /// Whether an operator has drained it.
@@ -182,6 +186,7 @@ pub fn explain(
         level: decision.level,
         level_number: decision.level as u8,
         ttl: decision.ttl,
+        ttl_why: words::ttl(&case, &decision, &candidates),
         scope: decision.scope,
         scope_why: words::scope(&case, &judged, client.origin, &decision),
         location,
@@ -278,6 +283,16 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
             health.map_or(Verdict::Unknown, |health| health.verdict)
         },
         verdict_reason,
+        flips_in_s: health
+            .filter(|_| !taken_down)
+            .and_then(|health| {
+                let each = health.endpoints.iter();
+                flips_in(
+                    each.map(|one| (one.verdict, one.flips_in)),
+                    tested.min_health,
+                )
+            })
+            .map(|time| time.as_secs_f64()),
         usable: state.usable,
         drained: state.drained,
         r#override: case.view.override_of(case.steering, id).cloned(),

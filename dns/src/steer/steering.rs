@@ -70,6 +70,8 @@ pub struct Service {
     pub pool: PoolId,
     /// Seconds.
     pub ttl: u32,
+    /// How far it is lowered while a verdict may flip, in seconds; at most `ttl`.
+    pub ttl_min: u32,
     /// Addresses per answer.
     pub answers: usize,
     /// How PoPs are ordered.

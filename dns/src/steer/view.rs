@@ -12,12 +12,14 @@
 
 use std::{
     net::IpAddr,
+    num::NonZeroU16,
     sync::{Arc, LazyLock, OnceLock},
+    time::Duration,
 };
 
 use meridian_config::{Family, Policy, PopId};
 use meridian_health_prober::{
-    EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict,
+    EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict, flips_in,
 };
 
 use super::{
@@ -35,6 +37,9 @@ pub struct View {
     states: Box<[State]>,
     /// One bit for each endpoint of each tested PoP: its verdict is usable.
     endpoints: Bits,
+    /// Whole seconds for each of these bits: how soon the endpoint, or its whole PoP, could leave
+    /// answers; 0: not soon. Empty while nothing contradicts any verdict.
+    falls: Box<[u16]>,
     /// One for each roster.
     rolls: Box<[Roll]>,
     /// PoPs taken as down, whatever their verdict.
@@ -56,6 +61,8 @@ pub(super) struct Roll {
     pub(super) drained: Bits,
     /// Whether any PoP can be handed out for a family: A, AAAA.
     any: [bool; 2],
+    /// How soon the first PoP that is down could come back, in whole seconds.
+    pub(super) rise: Option<NonZeroU16>,
 }
 
 /// Stands in for the roll of a roster that a view does not know: everyone is usable.
@@ -69,6 +76,7 @@ impl Roll {
             v6: Bits::zeroes(all),
             drained: Bits::zeroes(all),
             any: [false; 2],
+            rise: None,
         };
         for (at, tested) in roster.tested.iter().enumerate() {
             let state = states.get(*tested as usize).copied().unwrap_or_default();
@@ -76,6 +84,7 @@ impl Roll {
             roll.v6.put(at, state.v6);
             roll.drained.put(at, state.drained);
             roll.any = [roll.any[0] | state.v4, roll.any[1] | state.v6];
+            roll.rise = roll.rise.into_iter().chain(state.rise).min();
         }
         roll
     }
@@ -86,6 +95,7 @@ impl Roll {
             v6: Bits::all(),
             drained: Bits::zeroes(usize::from(u16::MAX)),
             any: [true; 2],
+            rise: None,
         }
     }
 
@@ -110,6 +120,8 @@ pub(super) struct State {
     v4: bool,
     /// Usable, with a usable IPv6 endpoint.
     v6: bool,
+    /// How soon it could be usable again, in whole seconds.
+    rise: Option<NonZeroU16>,
 }
 
 impl View {
@@ -128,6 +140,7 @@ impl View {
     ) -> Self {
         let mut states = vec![State::default(); steering.tested.len()];
         let mut endpoints = Bits::ones(steering.endpoint_bits());
+        let mut falls = Falls::default();
         let drained = drained_pops(steering, &health);
         // Both lists are sorted by PoP, then check: one walk along both instead of a search with
         // two allocated strings for each.
@@ -148,6 +161,12 @@ impl View {
                 down.contains(&tested.pop),
                 &mut endpoints,
             );
+            // What an operator holds down does not come back by itself.
+            let health = found
+                .map(|(_, health)| *health)
+                .filter(|_| !is_drained && !down.contains(&tested.pop));
+            let rise = health.and_then(|health| soon(steering, tested, health, state, &mut falls));
+            let state = State { rise, ..state };
             if let Some(slot) = states.get_mut(*index as usize) {
                 *slot = state;
             }
@@ -157,6 +176,7 @@ impl View {
         Self {
             states: states.into(),
             endpoints,
+            falls: falls.0.into(),
             rolls,
             down: down.into(),
             choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
@@ -214,6 +234,7 @@ impl View {
             drained: false,
             v4: true,
             v6: true,
+            rise: None,
         };
         self.states.get(tested as usize).copied().unwrap_or(unknown)
     }
@@ -232,6 +253,12 @@ impl View {
     /// Whether the verdict of an endpoint is usable.
     pub(super) fn endpoint(&self, tested: &Tested, endpoint: usize) -> bool {
         self.endpoints.get(tested.first_bit + endpoint)
+    }
+
+    /// How soon an endpoint that is usable could leave answers, in whole seconds.
+    pub(super) fn fall(&self, tested: &Tested, endpoint: usize) -> Option<NonZeroU16> {
+        let seconds = self.falls.get(tested.first_bit + endpoint)?;
+        NonZeroU16::new(*seconds)
     }
 
     /// Whether the PoP is only taken as down.
@@ -311,7 +338,60 @@ fn judge(
         drained,
         v4: usable && v4,
         v6: usable && v6,
+        rise: None,
     }
+}
+
+/// How soon each endpoint could leave answers, by its bit.
+#[derive(Default)]
+struct Falls(Vec<u16>);
+
+impl Falls {
+    fn put(&mut self, at: usize, seconds: NonZeroU16) {
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        if let Some(slot) = self.0.get_mut(at) {
+            *slot = seconds.get();
+        }
+    }
+}
+
+/// How soon a PoP could change what answers hold: notes when its endpoints could leave them, and
+/// returns when it could come back as a whole.
+fn soon(
+    steering: &Steering,
+    tested: &Tested,
+    health: &PopHealth,
+    state: State,
+    falls: &mut Falls,
+) -> Option<NonZeroU16> {
+    // Nearly always so.
+    if health.endpoints.iter().all(|one| one.flips_in.is_none()) {
+        return None;
+    }
+    let endpoints = health.endpoints.iter();
+    let each = endpoints.map(|one| (one.verdict, one.flips_in));
+    let whole = flips_in(each, tested.min_health);
+    if !state.usable {
+        return whole.map(whole_seconds);
+    }
+    let pop = steering.pops.get(tested.pop.index());
+    for (index, address) in pop.iter().flat_map(|pop| pop.endpoints.iter().enumerate()) {
+        let own = endpoint(health, index, *address).filter(|one| one.verdict.is_usable());
+        let own = own.and_then(|one| one.flips_in);
+        if let Some(first) = own.into_iter().chain(whole).min() {
+            falls.put(tested.first_bit + index, whole_seconds(first));
+        }
+    }
+    None
+}
+
+/// Rounded up, at least 1.
+fn whole_seconds(time: Duration) -> NonZeroU16 {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let seconds = u16::try_from(seconds).unwrap_or(u16::MAX);
+    NonZeroU16::new(seconds).unwrap_or(NonZeroU16::MIN)
 }
 
 /// The verdict of a PoP under a service's own `min_health`; the prober publishes the one under

@@ -174,6 +174,32 @@ fn chosen(case: &Case<'_>, decision: &Decision, one: &Candidate) -> String {
     format!("chosen: {how}")
 }
 
+/// Why the TTL is shorter than configured.
+pub(super) fn ttl(
+    case: &Case<'_>,
+    decision: &Decision,
+    candidates: &[Candidate],
+) -> Option<String> {
+    let (least, whole) = (case.service.ttl_min, case.service.ttl);
+    if decision.ttl >= whole {
+        return None;
+    }
+    let given = |one: &&Candidate| one.endpoints.iter().any(|endpoint| endpoint.given);
+    let soon = |one: &Candidate| {
+        let seconds = one.flips_in_s?;
+        let what = if one.usable { "go down" } else { "come back" };
+        Some(format!("{} may {what} within {seconds:.1} s", one.pop))
+    };
+    let given = candidates.iter().filter(given).find_map(soon);
+    let missed = candidates.iter().filter(|one| !one.usable).find_map(soon);
+    let why = given
+        .or(missed)
+        .unwrap_or_else(|| "an endpoint in it may go down soon".to_owned());
+    Some(format!(
+        "lowered from {whole} s, since {why}; never below {least} s"
+    ))
+}
+
 /// Why the scope is what it is.
 pub(super) fn scope(case: &Case<'_>, block: &Block, origin: Origin, decision: &Decision) -> String {
     let cap = block.scope_of_block();

@@ -137,6 +137,39 @@ proptest! {
         }
     }
 
+    /// Between `ttl_min` and `ttl`; shorter than `ttl` only where a verdict may flip, and then at
+    /// least as short as that. That it is the same inside a scope is said above.
+    #[test]
+    fn the_ttl_heeds_what_may_flip(world in world(), clients in clients()) {
+        let doubts = |pop: &PopId| {
+            let name = &world.config.pop(*pop).name;
+            let groups = world.health.groups.iter();
+            groups.filter(move |(key, _)| key.pop == *name).flat_map(|(_, group)| &group.endpoints)
+        };
+        for (service, of) in services(&world) {
+            let pool = world.config.pool(of.pool);
+            let doubted = pool.check.is_some()
+                && pool.pops.iter().flat_map(doubts).any(|one| one.flips_in.is_some());
+            for (client, _) in &clients {
+                for family in FAMILIES {
+                    let decision = ask(&world, service, client, family);
+                    prop_assert!((of.ttl_min..=of.ttl).contains(&decision.ttl));
+                    prop_assert!(doubted || decision.ttl == of.ttl);
+                    if !doubted || decision.reason.is_last_resort() {
+                        continue;
+                    }
+                    // An endpoint of the first PoP that is in the answer and may go down.
+                    let own = decision.pop.iter().flat_map(doubts);
+                    let given = own.filter(|one| decision.addresses.contains(&one.address));
+                    for time in given.filter_map(|one| one.flips_in) {
+                        let most = u32::try_from(time.as_secs()).unwrap().max(of.ttl_min);
+                        prop_assert!(decision.ttl <= most.min(of.ttl), "{client}: {time:?}");
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn both_families_agree_on_a_pop_that_has_both(world in world(), clients in clients()) {
         for (service, _) in services(&world) {

@@ -133,6 +133,53 @@ fn a_pop_that_is_down_hands_over_to_the_next() {
     );
 }
 
+/// The TTL while a verdict may flip: of the PoP in the answer, and of the one that was passed over.
+#[test]
+fn the_ttl_while_a_verdict_may_flip() {
+    let config = three();
+    let with = |down: &[(usize, Vec<bool>)], pop: &str, seconds: u64| {
+        let mut health = health(&config, down, &[]);
+        let group = health.groups.iter_mut().find(|(key, _)| key.pop == pop);
+        for endpoint in &mut group.unwrap().1.endpoints {
+            endpoint.flips_in = Some(std::time::Duration::from_millis(seconds * 1000 - 100));
+        }
+        over(config.clone(), health)
+    };
+    let ttl = |world: &World, text: &str| {
+        let why = explain(
+            &world.steering,
+            &world.view,
+            model::id(0),
+            &client(text),
+            Family::V4,
+        );
+        let decision = ask(world, text);
+        (decision.ttl, decision.scope, why.unwrap().ttl_why)
+    };
+    // fra is up, and one failure speaks against it: half of the TTL is the least.
+    let all_up = [(0, vec![]), (1, vec![]), (2, vec![])];
+    let world = with(&all_up, "fra", 2);
+    let why = "lowered from 30 s, since fra may go down within 1.9 s; never below 15 s";
+    assert_eq!(ttl(&world, PARIS), (15, 11, Some(why.to_owned())));
+    assert_eq!(ttl(&world, OSAKA), (30, 15, None), "nrt is in no doubt");
+    assert_eq!(ttl(&with(&all_up, "fra", 20), PARIS).0, 20);
+    assert_eq!(ttl(&with(&all_up, "fra", 40), PARIS).0, 30);
+    // fra is down and may be back: that is for those who would have it.
+    let down = [(0, vec![true, true]), (1, vec![]), (2, vec![])];
+    let world = with(&down, "fra", 5);
+    let why = "lowered from 30 s, since fra may come back within 4.9 s; never below 15 s";
+    let paris = ttl(&world, PARIS);
+    assert_eq!((paris.0, paris.2), (15, Some(why.to_owned())));
+    assert_eq!(ttl(&world, NEW_YORK).0, 30);
+    assert_eq!(ttl(&world, OSAKA), (30, 15, None));
+    // What an operator has drained does not come back by itself.
+    let mut drained = health(&config, &down, &[0]);
+    for endpoint in &mut drained.groups.values_mut().next().unwrap().endpoints {
+        endpoint.flips_in = Some(std::time::Duration::from_secs(5));
+    }
+    assert_eq!(ttl(&over(config.clone(), drained), PARIS).0, 30);
+}
+
 #[test]
 fn the_ladder_of_last_resorts() {
     let all = [

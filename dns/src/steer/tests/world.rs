@@ -377,16 +377,26 @@ fn some_parameters() -> impl Strategy<Value = Parameters> {
     let v4 = prop_oneof![4 => Just(24_u8), 1 => Just(32), 1 => 1..=32_u8];
     let v6 = prop_oneof![3 => Just(56_u8), 1 => Just(64), 1 => Just(128), 1 => 1..=128_u8];
     let min_health = prop_oneof![Just(0.1), Just(0.5), Just(1.0)];
-    (tolerance, 1..=4_usize, policy, v4, v6, min_health).prop_map(
-        |(tolerance, answers, policy, ipv4, ipv6, min_health)| Parameters {
-            tolerance: Duration::from_millis(tolerance),
-            answers,
-            policy,
-            scope_max: ScopeMax { ipv4, ipv6 },
-            min_health: Ratio(min_health),
-            ..parameters()
-        },
+    let ttl_min = proptest::option::of((0..=30_u32).prop_map(Ttl));
+    (
+        tolerance,
+        1..=4_usize,
+        policy,
+        (v4, v6),
+        min_health,
+        ttl_min,
     )
+        .prop_map(
+            |(tolerance, answers, policy, (ipv4, ipv6), min_health, ttl_min)| Parameters {
+                ttl_min,
+                tolerance: Duration::from_millis(tolerance),
+                answers,
+                policy,
+                scope_max: ScopeMax { ipv4, ipv6 },
+                min_health: Ratio(min_health),
+                ..parameters()
+            },
+        )
 }
 
 fn pops() -> impl Strategy<Value = Vec<Pop>> {
@@ -482,6 +492,18 @@ pub(super) fn small_database(known: &[(&str, Record)]) -> NamedTempFile {
     file
 }
 
+/// Lets outcomes contradict verdicts of endpoints: how soon they could flip, in seconds.
+fn doubt(health: &mut HealthSnapshot, doubted: &[(Index, Index, u64)]) {
+    for (group, endpoint, seconds) in doubted {
+        let count = health.groups.len().max(1);
+        let Some(pop) = health.groups.values_mut().nth(group.index(count)) else {
+            continue;
+        };
+        let at = endpoint.index(pop.endpoints.len());
+        pop.endpoints[at].flips_in = Some(Duration::from_secs(*seconds));
+    }
+}
+
 /// Everything random at once.
 pub(super) fn world() -> impl Strategy<Value = World> {
     let fallback = proptest::collection::vec((any::<bool>(), 900..904_u16), 0..3);
@@ -494,13 +516,14 @@ pub(super) fn world() -> impl Strategy<Value = World> {
         0..8,
     );
     let drained = proptest::collection::vec(any::<Index>(), 0..3);
+    let doubted = proptest::collection::vec((any::<Index>(), any::<Index>(), 1..40_u64), 0..4);
     let services = proptest::collection::vec(some_parameters(), 1..4);
     (
         pops(),
         pool,
         services,
         (networks(), database()),
-        (down, drained),
+        (down, drained, doubted),
     )
         .prop_map(
             |(
@@ -508,7 +531,7 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 (rotate, checked, fallback),
                 services,
                 (networks, database),
-                (down, drained),
+                (down, drained, doubted),
             )| {
                 let count = pops.len();
                 let mut pool = pool_of(count);
@@ -527,7 +550,8 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                     .map(|(at, down)| (at.index(count), down))
                     .collect();
                 let drained: Vec<_> = drained.into_iter().map(|at| at.index(count)).collect();
-                let health = health(&config, &down, &drained);
+                let mut health = health(&config, &down, &drained);
+                doubt(&mut health, &doubted);
                 config.geo.city = vec![database.path().to_owned()];
                 let world = World::new(config, health);
                 World {
