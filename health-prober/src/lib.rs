@@ -15,6 +15,7 @@ mod engine;
 mod event;
 mod flap;
 mod limits;
+mod load;
 mod metrics;
 mod outcome;
 pub mod overrides;
@@ -32,6 +33,7 @@ mod verdict;
 
 pub use combine::combine;
 pub use event::HealthEvent;
+pub use load::fuzz as fuzz_load_page;
 pub use outcome::{CertificateFault, LocalReason, Outcome, Phase, ProtocolFault, Reason};
 pub use prober::Prober;
 pub use quorum::{flips_in, judge as pop_verdict};

@@ -88,7 +88,7 @@ pub(crate) struct HealthCollector {
 }
 
 /// Name, help, variable labels.
-type Family = (&'static str, &'static str, &'static [&'static str]);
+pub(crate) type Family = (&'static str, &'static str, &'static [&'static str]);
 
 const PROBES: Family = (
     "meridian_probes_total",
@@ -269,7 +269,7 @@ fn worse(one: Verdict, other: Verdict) -> Verdict {
     }
 }
 
-fn family((name, help, _): Family, metrics: Vec<Metric>) -> MetricFamily {
+pub(crate) fn family((name, help, _): Family, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.into());
     family.set_help(help.into());
@@ -282,7 +282,7 @@ fn family((name, help, _): Family, metrics: Vec<Metric>) -> MetricFamily {
     family
 }
 
-fn counter(values: &[&str], family: Family, value: u64) -> Metric {
+pub(crate) fn counter(values: &[&str], family: Family, value: u64) -> Metric {
     let mut counter = Counter::default();
     counter.set_value(float(value));
     let mut metric = labelled(values, family);
@@ -290,7 +290,7 @@ fn counter(values: &[&str], family: Family, value: u64) -> Metric {
     metric
 }
 
-fn gauge(values: &[&str], family: Family, value: f64) -> Metric {
+pub(crate) fn gauge(values: &[&str], family: Family, value: f64) -> Metric {
     let mut gauge = Gauge::default();
     gauge.set_value(value);
     let mut metric = labelled(values, family);

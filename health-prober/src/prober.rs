@@ -13,11 +13,12 @@ use tokio::{
 };
 
 use crate::{
-    HealthEvent, HealthSnapshot, Override,
+    HealthEvent, HealthSnapshot, Level, Loads, Override, PushError,
     engine::Engine,
     limits::Limits,
+    load::{self, LoadCollector, LoadRunner},
     metrics::{HealthCollector, Stats},
-    probe::{NetworkProbe, Probe},
+    probe::{Fetcher, NetworkProbe, Probe},
     runner::{Inbox, Outputs, Runner, now},
 };
 
@@ -34,8 +35,11 @@ struct Shared {
     snapshots: watch::Receiver<Arc<HealthSnapshot>>,
     events: broadcast::Sender<HealthEvent>,
     stats: Arc<Stats>,
+    loads: Arc<load::Shared>,
+    fetcher: Arc<Fetcher>,
+    newest_loads: watch::Receiver<Arc<Loads>>,
     /// Held while a configuration is handed over, so that two reloads keep their order.
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<[JoinHandle<()>; 2]>>,
 }
 
 impl Prober {
@@ -64,13 +68,36 @@ impl Prober {
             stats: stats.clone(),
         };
         let runner = Runner::new(engine, probe.clone(), inbox.clone(), outputs);
-        let task = Mutex::new(Some(tokio::spawn(watched(runner.run()))));
+        let (loads, fetcher) = (
+            Arc::new(load::Shared::default()),
+            Arc::new(Fetcher::default()),
+        );
+        fetcher.prepare(&config);
+        loads.reload(&config);
+        let first = Arc::new(loads.loads(&snapshots.borrow()));
+        inbox.set_loads(first.clone());
+        let (sender, newest_loads) = watch::channel(first);
+        let reader = LoadRunner::new(
+            loads.clone(),
+            fetcher.clone(),
+            inbox.clone(),
+            snapshots.clone(),
+            sender,
+        );
+        let task = [
+            tokio::spawn(watched("probing", runner.run())),
+            tokio::spawn(watched("reading loads", reader.run())),
+        ];
+        let task = Mutex::new(Some(task));
         Self(Arc::new(Shared {
             inbox,
             probe,
             snapshots,
             events,
             stats,
+            loads,
+            fetcher,
+            newest_loads,
             task,
         }))
     }
@@ -84,6 +111,8 @@ impl Prober {
     pub fn reload(&self, config: Arc<Config>) {
         let _in_order = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
         self.0.probe.prepare(&config);
+        self.0.fetcher.prepare(&config);
+        self.0.loads.reload(&config);
         self.0.inbox.reload(config);
     }
 
@@ -98,6 +127,20 @@ impl Prober {
         self.0.snapshots.clone()
     }
 
+    /// The newest loads, and a wake-up for each change, at most once a second.
+    pub fn loads(&self) -> watch::Receiver<Arc<Loads>> {
+        self.0.newest_loads.clone()
+    }
+
+    /// Takes a load for a PoP with `load = { push = true }` from `who`. It is fresh for three of
+    /// the source's intervals, as one that was read.
+    ///
+    /// # Errors
+    /// The PoP does not take it; nothing changed.
+    pub fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<(), PushError> {
+        self.0.loads.push(pop, level, who)
+    }
+
     /// Verdict changes from now on. A reader that is more than 1,024 events behind loses the
     /// oldest.
     pub fn events(&self) -> broadcast::Receiver<HealthEvent> {
@@ -110,19 +153,22 @@ impl Prober {
     /// When they are in it already.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let stats = self.0.stats.clone();
-        registry.register(Box::new(HealthCollector::new(stats, self.subscribe())?))
+        registry.register(Box::new(HealthCollector::new(stats, self.subscribe())?))?;
+        let collector = LoadCollector::new(self.0.loads.clone(), self.loads())?;
+        registry.register(Box::new(collector))
     }
 
     /// Ends probing, for all clones, and waits for its end. Probes under way are given up.
     pub async fn shutdown(self) {
         self.0.inbox.stop();
+        self.0.loads.stop();
         let task = self
             .0
             .task
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(task) = task {
+        for task in task.into_iter().flatten() {
             // It ends by itself; a panic in it has been reported by the runtime.
             let _ = task.await;
         }
@@ -131,15 +177,16 @@ impl Prober {
 
 /// Says so if probing ends by a defect: verdicts then stay as they are, which must not go unnoticed.
 /// Receivers of snapshots see their channel closed.
-async fn watched(run: impl Future<Output = ()> + Send + 'static) {
+async fn watched(what: &'static str, run: impl Future<Output = ()> + Send + 'static) {
     if tokio::spawn(run).await.is_err() {
-        tracing::error!("the prober has ended by a defect; verdicts stay as they are");
+        tracing::error!("{what} has ended by a defect; verdicts and loads stay as they are");
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
         self.inbox.stop();
+        self.loads.stop();
     }
 }
 

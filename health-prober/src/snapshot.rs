@@ -160,3 +160,26 @@ pub enum LoadState {
     /// Never read, or silent for more than ten intervals: the load is not known.
     Unknown,
 }
+
+/// What a load source says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Level {
+    /// In its own unit.
+    Value(f64),
+    /// Already divided by the capacity; taken as it is.
+    Ratio(f64),
+}
+
+/// Why a pushed load was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PushError {
+    /// The PoP is not there, or its load comes from elsewhere.
+    #[error("{0} takes no pushed load: `load = {{ push = true }}` is not in its configuration")]
+    NotPushed(String),
+    /// A value has nothing to be divided by.
+    #[error("{0} has no `capacity`: push a ratio, or configure one")]
+    NoCapacity(String),
+    /// Negative, or no finite number.
+    #[error("the load is negative or no finite number")]
+    Absurd,
+}

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use meridian_config::{Check, CheckKind, CheckRule, Config};
+use meridian_config::{Check, CheckKind, CheckRule, Config, Pop};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::GroupKey;
@@ -113,8 +113,8 @@ pub(crate) fn targets(config: &Config) -> Vec<Target> {
     pairs.dedup();
     let mut targets = Vec::new();
     for (check, pop) in pairs {
-        let check = &checks[check.index()];
         let pop = config.pop(pop);
+        let check = &paced(&checks[check.index()], pop);
         let group = GroupKey {
             pop: pop.name.clone(),
             check: check.name.clone(),
@@ -132,6 +132,18 @@ pub(crate) fn targets(config: &Config) -> Vec<Target> {
         );
     }
     targets
+}
+
+/// A passive check has the pace of the PoP's load source.
+fn paced(check: &Arc<Check>, pop: &Pop) -> Arc<Check> {
+    match (&check.kind, &pop.load) {
+        (CheckKind::Passive(_), Some(load)) => Arc::new(Check {
+            interval: load.interval,
+            timeout: load.timeout,
+            ..(**check).clone()
+        }),
+        _ => check.clone(),
+    }
 }
 
 #[cfg(test)]

@@ -39,7 +39,8 @@ pub(crate) fn check(keys: &str) -> Check {
     read(&format!("[check.edge]\n{keys}")).checks.remove(0)
 }
 
-fn read(text: &str) -> Config {
+/// The configuration of this text, with a zone added.
+pub(crate) fn read(text: &str) -> Config {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("meridian.toml");
     let zone = "[[zone]]\nname = \"example.com\"\nfile = \"example.com.zone\"\n";

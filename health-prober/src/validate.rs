@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use meridian_config::{Check, CheckKind, Config, Diagnostic, Diagnostics, ExecCheck};
+use meridian_config::{Check, CheckKind, Config, Diagnostic, Diagnostics, ExecCheck, TlsCheck};
 
 use crate::probe::{alpn, client_config, server_name};
 
@@ -40,6 +40,22 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
                 error.to_string(),
                 "give a domain name or an IP address",
             );
+        }
+    }
+    for pop in &config.pops {
+        let page = pop.load.as_ref().and_then(|load| load.kind.page());
+        // The system's roots are read, and told of, at the start.
+        let named = |tls: &&TlsCheck| tls.ca_file.is_some();
+        let Some(tls) = page.and_then(|page| page.tls.as_ref()).filter(named) else {
+            continue;
+        };
+        if let Err(error) = client_config(tls, &[b"http/1.1"]) {
+            let file = tls.ca_file.clone();
+            let help = "name a readable file with PEM certificates, or leave ca_file out to \
+                        trust the system's roots";
+            let message = format!("load of {}: {error}", pop.name);
+            let mistake = Diagnostic::of_file(file.unwrap_or_default(), message, help);
+            mistakes.0.push(mistake);
         }
     }
     if mistakes.is_empty() {

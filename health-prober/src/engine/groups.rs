@@ -215,7 +215,9 @@ fn note(endpoint: &mut EndpointHealth, finding: &Finding<'_>, wall: SystemTime) 
         ),
         None => outcome.to_string(),
     };
-    if let Outcome::Pass { rtt } = outcome {
+    if let Outcome::Pass { rtt } = outcome
+        && !rtt.is_zero()
+    {
         endpoint.rtt = Some(round(*rtt));
     }
     let changed = endpoint.reason != reason

@@ -23,8 +23,9 @@ use std::{
 
 use self::groups::{Finding, Groups};
 use crate::{
-    HealthEvent, HealthSnapshot, Loads, Outcome, Override, Target, TargetId, Verdict,
+    GroupKey, HealthEvent, HealthSnapshot, Loads, Outcome, Override, Target, TargetId, Verdict,
     flap::Flap,
+    load::Observation,
     overrides,
     schedule::{Pace, Situation},
     verdict::{Machine, Thresholds},
@@ -73,6 +74,8 @@ pub(crate) struct Engine {
     targets: HashMap<TargetId, Tracked>,
     /// Earliest due first. An entry whose time is not its target's `due` is out of date.
     queue: BinaryHeap<Reverse<(Instant, TargetId)>>,
+    /// Targets that are judged by readings of a load source.
+    passive: HashMap<GroupKey, Vec<TargetId>>,
     groups: Groups,
     overrides: BTreeMap<String, Override>,
     loads: Arc<Loads>,
@@ -121,6 +124,7 @@ impl Engine {
         Self {
             targets: HashMap::new(),
             queue: BinaryHeap::new(),
+            passive: HashMap::new(),
             groups: Groups::none(),
             overrides: BTreeMap::new(),
             loads: Arc::default(),
@@ -151,9 +155,21 @@ impl Engine {
             return;
         };
         tracked.in_flight = tracked.in_flight.saturating_sub(1);
-        if !tracked.is_overtaken(job.started, outcome) {
+        self.learn(job.id, job.started, outcome, now);
+        if let Some(tracked) = self.targets.get_mut(&job.id) {
+            tracked.due = tracked.next().max(now.instant);
+            self.queue.push(Reverse((tracked.due, job.id)));
+        }
+    }
+
+    /// What an outcome means for its target's verdict, and what of that is to be told.
+    fn learn(&mut self, id: TargetId, started: Instant, outcome: &Outcome, now: Now) {
+        let Some(tracked) = self.targets.get_mut(&id) else {
+            return;
+        };
+        if !tracked.is_overtaken(started, outcome) {
             let before = tracked.machine.verdict();
-            tracked.learn(job.started, outcome, now.instant);
+            tracked.learn(started, outcome, now.instant);
             let after = tracked.machine.verdict();
             let finding = Finding {
                 outcome,
@@ -171,8 +187,28 @@ impl Engine {
             let events = recorded.events.into_iter();
             self.actions.extend(events.map(Action::Tell));
         }
-        tracked.due = tracked.next().max(now.instant);
-        self.queue.push(Reverse((tracked.due, job.id)));
+    }
+
+    /// Takes what a reading of a PoP's load source says of it under a passive check: of all its
+    /// endpoints, since the source counts for the PoP.
+    pub(crate) fn observe(&mut self, observed: &Observation, now: Now) {
+        let Observation {
+            pop,
+            check,
+            outcome,
+        } = observed;
+        let key = GroupKey {
+            pop: pop.clone(),
+            check: check.clone(),
+        };
+        for id in self.passive.get(&key).cloned().unwrap_or_default() {
+            self.learn(id, now.instant, outcome, now);
+        }
+    }
+
+    /// Takes the loads that the next snapshot shows. They are no reason to publish one.
+    pub(crate) fn set_loads(&mut self, loads: Arc<Loads>) {
+        self.loads = loads;
     }
 
     /// Everything that is to be done now.

@@ -53,6 +53,13 @@ impl Engine {
         let events = groups.judge_after(&self.groups, now.wall);
         self.actions.extend(events.into_iter().map(Action::Tell));
         self.targets = kept;
+        self.passive = HashMap::new();
+        for (id, tracked) in &self.targets {
+            if tracked.target.is_passive() {
+                let group = tracked.target.group.clone();
+                self.passive.entry(group).or_default().push(*id);
+            }
+        }
         self.groups = groups;
         self.queue = self
             .targets

@@ -756,3 +756,59 @@ fn a_contradicted_verdict_says_how_soon_it_could_flip() {
     assert_eq!(sim.pop("fra").verdict, Verdict::Up);
     assert_eq!(known(&sim), [Some(millis(4500)), None], "one more pass");
 }
+
+#[test]
+fn a_passive_check_is_never_probed_and_judged_by_what_is_observed() {
+    let text = "[check.errors]\ntype = \"passive\"\nfall = 3\nrise = 2\n\
+        errors = { metric = \"errors\" }\nrequests = { metric = \"requests\" }\n\
+        [[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\n\
+        endpoints = [\"127.0.0.1\", \"127.0.0.2\"]\n\
+        load = { prometheus = \"http://127.0.0.1:9/\", metric = \"active\" }\n\
+        [[pool]]\nname = \"edge\"\ncheck = \"errors\"\npops = [\"fra\"]\n";
+    let key = GroupKey {
+        pop: "fra".into(),
+        check: "errors".into(),
+    };
+    let mut simulation = Simulation::new(&testing::read(text), 10);
+    let reason = crate::Reason::Errors {
+        errors: 30,
+        requests: 100,
+    };
+    let fail = Outcome::Fail { reason };
+    let pass = Outcome::Pass {
+        rtt: Duration::ZERO,
+    };
+    let reason = crate::LocalReason::Source("connection refused".into());
+    let silent = Outcome::Inconclusive { reason };
+    let steps = [
+        (&pass, Verdict::Up),
+        (&fail, Verdict::Up),
+        (&fail, Verdict::Up),
+        (&silent, Verdict::Up),
+        (&fail, Verdict::Down),
+        (&silent, Verdict::Down),
+        (&pass, Verdict::Down),
+        (&pass, Verdict::Up),
+    ];
+    for (seconds, (outcome, verdict)) in (1..).zip(steps) {
+        simulation.run_until(secs(5 * seconds), &|_, _| unreachable!("nothing is sent"));
+        let observed = crate::load::Observation {
+            pop: "fra".into(),
+            check: "errors".into(),
+            outcome: outcome.clone(),
+        };
+        let now = Now {
+            instant: simulation.zero.instant + simulation.at,
+            wall: simulation.zero.wall + simulation.at,
+        };
+        simulation.engine.observe(&observed, now);
+        simulation.run_until(secs(5 * seconds) + secs(1), &|_, _| {
+            unreachable!("nothing is sent")
+        });
+        let pop = &simulation.latest().groups[&key];
+        assert_eq!(pop.verdict, verdict, "{seconds}: {}", pop.reason);
+        assert_eq!(pop.endpoints[1].reason, outcome.to_string());
+        assert_eq!(pop.endpoints[0].rtt, None);
+    }
+    assert!(simulation.starts.is_empty());
+}

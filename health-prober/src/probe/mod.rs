@@ -17,6 +17,7 @@ mod grpc;
 mod http;
 mod icmp;
 mod keep;
+mod page;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use std::{collections::HashSet, future::Future, time::Duration};
 use meridian_config::{CheckKind, Config, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::page::Fetcher;
 pub(crate) use self::tls::{alpn, client_config, server_name};
 use self::{keep::Keep, tls::Tls};
 use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};

@@ -18,14 +18,18 @@ use tokio::{
 };
 
 use crate::{
-    HealthEvent, HealthSnapshot, LocalReason, Outcome, Override, TargetId, Verdict,
+    HealthEvent, HealthSnapshot, Loads, LocalReason, Outcome, Override, TargetId, Verdict,
     engine::{Action, Engine, Job, Now},
+    load::Observation,
     metrics::{EndpointStats, Stats},
     probe::Probe,
 };
 
 /// Trouble of our own is logged at most this often.
 const TROUBLE_GAP: Duration = Duration::from_secs(10);
+
+/// Readings under passive checks that wait for the runner.
+const OBSERVED: usize = 65_536;
 
 /// Requests to the runner. The latest of each kind wins, so nothing can pile up.
 #[derive(Default)]
@@ -38,6 +42,8 @@ pub(crate) struct Inbox {
 struct Letters {
     config: Option<Arc<Config>>,
     overrides: Option<BTreeMap<String, Override>>,
+    loads: Option<Arc<Loads>>,
+    observed: Vec<Observation>,
     stop: bool,
 }
 
@@ -48,6 +54,21 @@ impl Inbox {
 
     pub(crate) fn set_overrides(&self, overrides: BTreeMap<String, Override>) {
         self.put(|letters| letters.overrides = Some(overrides));
+    }
+
+    /// Loads for the next snapshot.
+    pub(crate) fn set_loads(&self, loads: Arc<Loads>) {
+        self.put(|letters| letters.loads = Some(loads));
+    }
+
+    /// What readings say under passive checks. Each counts, so all are kept, up to a bound that a
+    /// runner that lives never reaches.
+    pub(crate) fn observe(&self, observed: Vec<Observation>) {
+        self.put(|letters| {
+            if letters.observed.len() < OBSERVED {
+                letters.observed.extend(observed);
+            }
+        });
     }
 
     pub(crate) fn stop(&self) {
@@ -136,6 +157,12 @@ impl<P: Probe> Runner<P> {
         if let Some(config) = letters.config {
             self.engine.reload(&config, now);
             self.follow_targets();
+        }
+        if let Some(loads) = letters.loads {
+            self.engine.set_loads(loads);
+        }
+        for observed in &letters.observed {
+            self.engine.observe(observed, now);
         }
     }
 

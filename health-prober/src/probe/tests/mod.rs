@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // these probes run on the real network
 
 mod kinds;
+mod pages;
 
 use std::{
     net::SocketAddr,

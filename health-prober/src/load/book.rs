@@ -1,0 +1,469 @@
+//! Every load source with its state and its schedule, without I/O and without a clock.
+//!
+//! ```text
+//! reload, push ──┐
+//! time (due) ────┼─→ Book ─→ Fetch…, Observation…, Loads
+//! readings ──────┘
+//! ```
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use meridian_config::{
+    CheckKind, Config, LoadKind, LoadPage, LoadSource, PassiveCheck, SeriesMatch,
+};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Fault, Found, Page, gauge::Gauge, growth::Growth};
+use crate::{Level, Loads, LocalReason, Outcome, PopLoad, PushError, Reason, engine::Now};
+
+/// Pages fetched at the same time; those that find no place wait their turn.
+const MAX_FETCHES: usize = 64;
+/// Longest time until the first reading.
+const FIRST: Duration = Duration::from_secs(1);
+
+/// A page to fetch.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetch {
+    /// The PoP whose load is read.
+    pub(crate) pop: String,
+    /// Names the definition of the source; never given out twice.
+    pub(crate) id: u64,
+    pub(crate) page: LoadPage,
+    pub(crate) timeout: Duration,
+    /// Series to look for; `None`: the page is nginx's.
+    pub(crate) wanted: Option<Arc<[SeriesMatch]>>,
+}
+
+/// What a reading says about a PoP under a passive check.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Observation {
+    pub(crate) pop: String,
+    pub(crate) check: String,
+    pub(crate) outcome: Outcome,
+}
+
+/// Every load source.
+#[derive(Default)]
+pub(crate) struct Book {
+    sources: BTreeMap<String, Source>,
+    next_id: u64,
+    fetching: usize,
+}
+
+struct Source {
+    id: u64,
+    spec: LoadSource,
+    capacity: Option<f64>,
+    passive: Vec<(String, PassiveCheck)>,
+    wanted: Option<Arc<[SeriesMatch]>>,
+    what: String,
+    seed: u64,
+    readings: u64,
+    /// `None` for pushed load, and while a page is fetched.
+    due: Option<Instant>,
+    gauge: Gauge,
+    growth: Growth,
+    /// Errors and requests, for each passive check.
+    counters: Vec<[Growth; 2]>,
+    problem: Option<String>,
+    pushed_by: Option<String>,
+}
+
+impl Book {
+    /// Takes over a configuration, the first one too. A source whose definition stays goes on;
+    /// one of the same kind at another place keeps its last value until the new one has read.
+    pub(crate) fn reload(&mut self, config: &Config, now: Instant) {
+        let mut before = std::mem::take(&mut self.sources);
+        for pop in &config.pops {
+            let Some(spec) = &pop.load else {
+                continue;
+            };
+            let passive = passive_checks(config, &pop.name);
+            let known = before.remove(&pop.name);
+            let source = match known {
+                Some(known) if known.spec == *spec && known.passive == passive => Source {
+                    capacity: pop.capacity,
+                    ..known
+                },
+                known => {
+                    self.next_id += 1;
+                    let mut source = Source::new(self.next_id, &pop.name, spec, passive, now);
+                    source.capacity = pop.capacity;
+                    if let Some(known) = known.filter(|k| same_unit(&k.spec, spec)) {
+                        source.gauge = known.gauge;
+                        source.pushed_by = known.pushed_by;
+                    }
+                    source
+                }
+            };
+            self.sources.insert(pop.name.clone(), source);
+        }
+    }
+
+    /// Whether there is nothing to do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Names of the PoPs with a source.
+    pub(crate) fn pops(&self) -> impl Iterator<Item = &str> {
+        self.sources.keys().map(String::as_str)
+    }
+
+    /// The pages to fetch now.
+    pub(crate) fn due(&mut self, now: Instant) -> Vec<Fetch> {
+        let mut fetches = Vec::new();
+        for (pop, source) in &mut self.sources {
+            if self.fetching >= MAX_FETCHES {
+                break;
+            }
+            if source.due.is_some_and(|due| due <= now)
+                && let Some(page) = source.spec.kind.page()
+            {
+                self.fetching += 1;
+                source.due = None;
+                source.readings += 1;
+                fetches.push(Fetch {
+                    pop: pop.clone(),
+                    id: source.id,
+                    page: page.clone(),
+                    timeout: source.spec.timeout,
+                    wanted: source.wanted.clone(),
+                });
+            }
+        }
+        fetches
+    }
+
+    /// When something next happens by time alone: a reading, or a state that changes.
+    pub(crate) fn next_wake(&self, now: Instant) -> Option<Instant> {
+        let room = self.fetching < MAX_FETCHES;
+        let of = |source: &Source| {
+            let due = source.due.filter(|_| room);
+            let turn = source.gauge.turns(source.spec.interval, now);
+            due.into_iter().chain(turn).min()
+        };
+        self.sources.values().filter_map(of).min()
+    }
+
+    /// Takes what a fetch, started at `started`, gave. Of a source that is gone only the place
+    /// comes back.
+    pub(crate) fn finish(
+        &mut self,
+        fetch: &Fetch,
+        started: Instant,
+        page: Result<Page, Fault>,
+        now: Now,
+    ) -> (Result<(), Fault>, Vec<Observation>) {
+        self.fetching = self.fetching.saturating_sub(1);
+        let source = self.sources.get_mut(&fetch.pop);
+        let Some(source) = source.filter(|source| source.id == fetch.id) else {
+            return (page.map(drop), Vec::new());
+        };
+        source.due = Some((started + source.gap()).max(now.instant));
+        let observed = source.judge(&page, now.instant);
+        let read = page.and_then(|page| source.read(page, now));
+        source.problem = read.as_ref().err().map(ToString::to_string);
+        let observed = observed.into_iter().zip(&source.passive);
+        let observed = observed.map(|(outcome, (check, _))| Observation {
+            pop: fetch.pop.clone(),
+            check: check.clone(),
+            outcome,
+        });
+        (read, observed.collect())
+    }
+
+    /// Takes a level that was pushed by `who`.
+    ///
+    /// # Errors
+    /// The PoP does not take it; nothing changed.
+    pub(crate) fn push(
+        &mut self,
+        pop: &str,
+        level: Level,
+        who: &str,
+        now: Now,
+    ) -> Result<(), PushError> {
+        let source = self.sources.get_mut(pop);
+        let pushed = |source: &&mut Source| matches!(source.spec.kind, LoadKind::Push);
+        let Some(source) = source.filter(pushed) else {
+            return Err(PushError::NotPushed(pop.to_owned()));
+        };
+        let (Level::Value(number) | Level::Ratio(number)) = level;
+        if !number.is_finite() || number < 0.0 {
+            return Err(PushError::Absurd);
+        }
+        if matches!(level, Level::Value(_)) && source.capacity.is_none() {
+            return Err(PushError::NoCapacity(pop.to_owned()));
+        }
+        source.gauge.set(level, now);
+        source.pushed_by = Some(who.to_owned());
+        Ok(())
+    }
+
+    /// The load of every PoP; `usable` is the share of a PoP's endpoints that are not down.
+    pub(crate) fn loads(&self, now: Instant, usable: impl Fn(&str) -> f64) -> Loads {
+        let one = |(pop, source): (&String, &Source)| {
+            let load = source.load(now, usable(pop));
+            (pop.clone(), load)
+        };
+        self.sources.iter().map(one).collect()
+    }
+}
+
+impl Source {
+    fn new(
+        id: u64,
+        pop: &str,
+        spec: &LoadSource,
+        passive: Vec<(String, PassiveCheck)>,
+        now: Instant,
+    ) -> Self {
+        let seed = xxh3_64(format!("load/{pop}").as_bytes());
+        let fetched = spec.kind.page().is_some();
+        let first = FIRST.min(spec.interval).mul_f64(fraction(seed, 0));
+        Self {
+            id,
+            spec: spec.clone(),
+            capacity: None,
+            wanted: wanted(&spec.kind, &passive),
+            what: what(&spec.kind),
+            seed,
+            readings: 0,
+            due: fetched.then(|| now + first),
+            gauge: Gauge::default(),
+            growth: Growth::default(),
+            counters: passive.iter().map(|_| Default::default()).collect(),
+            passive,
+            problem: None,
+            pushed_by: None,
+        }
+    }
+
+    /// Time from one reading to the next: up to a tenth less than the interval, so that sources do
+    /// not fall into step.
+    fn gap(&self) -> Duration {
+        let early = 0.1 * fraction(self.seed, self.readings);
+        self.spec.interval.mul_f64(1.0 - early)
+    }
+
+    /// Reads the load from a page.
+    fn read(&mut self, page: Page, now: Now) -> Result<(), Fault> {
+        let value = match (&self.spec.kind, page) {
+            (LoadKind::Prometheus { rate, sum, .. }, Page::Series(mut found)) => {
+                let found = found.drain(..).next().unwrap_or_default();
+                match found.len() {
+                    0 => return Err(Fault::NoSeries),
+                    1 => {}
+                    _ if *sum => {}
+                    several => return Err(Fault::SeveralSeries(several)),
+                }
+                match rate {
+                    None => Some(found.values().sum()),
+                    Some(window) => {
+                        let _ = self.growth.take(now.instant, found);
+                        self.growth.rate(*window)
+                    }
+                }
+            }
+            (LoadKind::StubStatus { field, .. }, Page::Stub(stub)) => {
+                let number = stub.number(*field);
+                if *field == meridian_config::StubField::Requests {
+                    let found = Found::from([(0, number)]);
+                    let _ = self.growth.take(now.instant, found);
+                    self.growth.rate(Duration::ZERO)
+                } else {
+                    Some(number)
+                }
+            }
+            _ => return Err(Fault::Syntax),
+        };
+        // A rate needs a second reading; until then nothing is known, and nothing is wrong.
+        match value {
+            Some(value) if !value.is_finite() => Err(Fault::Absurd),
+            Some(value) => {
+                self.gauge.set(Level::Value(value), now);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// An outcome for each passive check; none before the second reading.
+    fn judge(&mut self, page: &Result<Page, Fault>, now: Instant) -> Vec<Outcome> {
+        let found = match page {
+            Ok(Page::Series(found)) => found,
+            Ok(Page::Stub(_)) => return Vec::new(),
+            Err(fault) => {
+                let reason = LocalReason::Source(fault.to_string());
+                let outcome = Outcome::Inconclusive { reason };
+                return vec![outcome; self.passive.len()];
+            }
+        };
+        // The load's own selector stands first.
+        let pairs = found.get(1..).unwrap_or_default().chunks_exact(2);
+        let checks = self.passive.iter().zip(&mut self.counters).zip(pairs);
+        checks
+            .map(|(((_, check), [errors, requests]), pair)| {
+                let [failed, all] = pair else {
+                    return unread(&Fault::Syntax);
+                };
+                if all.is_empty() {
+                    return unread(&Fault::NoSeries);
+                }
+                // No series of errors: there has been none yet.
+                let failed = errors.take(now, failed.clone());
+                let all = requests.take(now, all.clone());
+                match (failed, all) {
+                    (Some(failed), Some(all)) => verdict(check, failed, all),
+                    _ => unread_first(),
+                }
+            })
+            .collect()
+    }
+
+    fn load(&self, now: Instant, usable: f64) -> PopLoad {
+        let (state, level) = self.gauge.level(self.spec.interval, now);
+        let capacity = self.capacity.map(|whole| whole * usable);
+        let (ratio, value) = match (level, capacity) {
+            (None, _) => (None, None),
+            (Some(Level::Ratio(ratio)), _) => (Some(ratio), None),
+            (Some(Level::Value(value)), None) => (Some(0.0), Some(value)),
+            (Some(Level::Value(value)), Some(capacity)) => (Some(value / capacity), Some(value)),
+        };
+        let source = match (self.spec.kind.page(), &self.pushed_by) {
+            (Some(page), _) => page.url(),
+            (None, Some(who)) => format!("push by {who}"),
+            (None, None) => "push".to_owned(),
+        };
+        PopLoad {
+            state,
+            ratio,
+            value,
+            capacity,
+            what: self.what.clone(),
+            source,
+            at: self.gauge.at(),
+            age: self.gauge.age(now),
+            problem: self.problem.clone(),
+        }
+    }
+}
+
+fn unread(fault: &Fault) -> Outcome {
+    let reason = LocalReason::Source(fault.to_string());
+    Outcome::Inconclusive { reason }
+}
+
+fn unread_first() -> Outcome {
+    let reason = LocalReason::NotProbed;
+    Outcome::Inconclusive { reason }
+}
+
+/// # Rules
+/// Fewer requests than `min_requests` speak against nobody: a PoP that is out of answers has none,
+/// and must be able to come back. If it then fails again, flap detection holds it down for growing
+/// times.
+fn verdict(check: &PassiveCheck, errors: f64, requests: f64) -> Outcome {
+    if requests < f64::from(check.min_requests) || errors <= check.max_ratio * requests {
+        return Outcome::Pass {
+            rtt: Duration::ZERO,
+        };
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative, and saturating"
+    )]
+    let whole = |number: f64| number.round() as u64;
+    Outcome::Fail {
+        reason: Reason::Errors {
+            errors: whole(errors),
+            requests: whole(requests),
+        },
+    }
+}
+
+/// Passive checks of the pools in which a PoP stands, sorted by name.
+fn passive_checks(config: &Config, pop: &str) -> Vec<(String, PassiveCheck)> {
+    let pools = config.pools.iter().filter(|pool| {
+        let mut members = pool.pops.iter();
+        members.any(|id| config.pop(*id).name == pop)
+    });
+    let checks = pools.filter_map(|pool| pool.check.as_ref());
+    let mut found: Vec<_> = checks
+        .flat_map(|check| &check.checks)
+        .filter_map(|id| {
+            let check = config.check(*id);
+            match &check.kind {
+                CheckKind::Passive(passive) => Some((check.name.clone(), passive.clone())),
+                _ => None,
+            }
+        })
+        .collect();
+    found.sort_by(|(a, _), (b, _)| a.cmp(b));
+    found.dedup_by(|(a, _), (b, _)| a == b);
+    found
+}
+
+/// The load's own series, then errors and requests of each passive check.
+fn wanted(kind: &LoadKind, passive: &[(String, PassiveCheck)]) -> Option<Arc<[SeriesMatch]>> {
+    let LoadKind::Prometheus { series, .. } = kind else {
+        return None;
+    };
+    let pairs = passive
+        .iter()
+        .flat_map(|(_, check)| [check.errors.clone(), check.requests.clone()]);
+    Some(std::iter::once(series.clone()).chain(pairs).collect())
+}
+
+/// Whether a value of one may stand for the other until that has been read.
+fn same_unit(one: &LoadSource, other: &LoadSource) -> bool {
+    what(&one.kind) == what(&other.kind)
+}
+
+fn what(kind: &LoadKind) -> String {
+    match kind {
+        LoadKind::Prometheus {
+            series, rate, sum, ..
+        } => {
+            let label = |l: &meridian_config::LabelMatch| {
+                let star = if l.prefix { "*" } else { "" };
+                format!("{}=\"{}{star}\"", l.name, l.value)
+            };
+            let labels: Vec<_> = series.labels.iter().map(label).collect();
+            let mut text = series.metric.clone();
+            if !labels.is_empty() {
+                text = format!("{text}{{{}}}", labels.join(","));
+            }
+            if rate.is_some() {
+                text = format!("rate({text})");
+            }
+            if *sum {
+                text = format!("sum({text})");
+            }
+            text
+        }
+        LoadKind::StubStatus { field, .. } => {
+            let text = format!("{field:?}").to_lowercase();
+            match field {
+                meridian_config::StubField::Requests => format!("rate({text})"),
+                _ => text,
+            }
+        }
+        LoadKind::Push => "pushed".to_owned(),
+    }
+}
+
+/// A number from 0 to 1 that is the same at every start.
+fn fraction(seed: u64, step: u64) -> f64 {
+    let hash = xxh3_64(&(seed ^ step.wrapping_mul(0x9e37_79b9_7f4a_7c15)).to_le_bytes());
+    f64::from(u32::try_from(hash >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

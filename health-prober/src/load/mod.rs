@@ -1,0 +1,109 @@
+//! Reads how much each PoP has to do, from where its operators already count it.
+//!
+//! ```text
+//! schedule → fetch → page (text, stub) → growth → gauge ─→ Loads → snapshot, watch
+//! PUT …/load ──────────────────────────────────────┘
+//!                       └→ errors ÷ requests → Outcome → Engine::observe (passive checks)
+//! ```
+//!
+//! `text` and `stub` read pages, `growth` counters, `gauge` knows what silence means, `book` is the
+//! one value that holds every source, still without a clock; `runner` is the task around it and
+//! [`crate::probe::Fetcher`] the network.
+//!
+//! # Silence
+//! A source that gives nothing, or nothing that makes sense, keeps its last value: fresh for three
+//! intervals, then stale, and unknown after ten. It never becomes zero: a PoP whose exporter died
+//! must not look idle.
+
+mod book;
+mod gauge;
+mod growth;
+mod metrics;
+mod runner;
+mod stub;
+mod text;
+
+use std::fmt;
+
+use crate::{LocalReason, Outcome, Reason};
+
+pub(crate) use book::{Book, Fetch, Observation};
+pub(crate) use metrics::LoadCollector;
+pub(crate) use runner::{LoadRunner, Shared};
+pub(crate) use stub::{STUB_LIMIT, StubStatus};
+pub use text::fuzz;
+pub(crate) use text::{Found, Reader};
+
+/// What was on a page.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Page {
+    /// The series of each selector, in their order.
+    Series(Vec<Found>),
+    /// nginx.
+    Stub(StubStatus),
+}
+
+/// Why a reading gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The source's doing.
+    Source(Reason),
+    /// Our own.
+    Local(LocalReason),
+    /// The name of its host has no address.
+    Resolve,
+    /// More octets than a page may have.
+    TooLarge,
+    /// The page cannot be read.
+    Syntax,
+    /// No series matches.
+    NoSeries,
+    /// Several series match, and the source does not add them up.
+    SeveralSeries(usize),
+    /// One series stands twice.
+    Twice,
+    /// More series match than are kept.
+    TooManySeries,
+    /// Not a number, negative, or without end.
+    Absurd,
+}
+
+impl Fault {
+    /// Value of the label `outcome` of a reading.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Source(reason) => Outcome::Fail {
+                reason: reason.clone(),
+            }
+            .label(),
+            Self::Local(_) => "inconclusive",
+            Self::Resolve => "resolve",
+            Self::TooLarge => "too_large",
+            Self::Syntax => "syntax",
+            Self::NoSeries => "no_series",
+            Self::SeveralSeries(_) => "several_series",
+            Self::Twice => "twice",
+            Self::TooManySeries => "too_many_series",
+            Self::Absurd => "absurd",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Source(reason) => reason.fmt(f),
+            Self::Local(reason) => reason.fmt(f),
+            Self::Resolve => f.write_str("its host name has no address"),
+            Self::TooLarge => f.write_str("the page is too large"),
+            Self::Syntax => f.write_str("the page cannot be read"),
+            Self::NoSeries => f.write_str("no series matches"),
+            Self::SeveralSeries(count) => {
+                write!(f, "{count} series match: add labels, or `sum = true`")
+            }
+            Self::Twice => f.write_str("one series stands twice on the page"),
+            Self::TooManySeries => f.write_str("more than 4096 series match"),
+            Self::Absurd => f.write_str("the value is negative or no finite number"),
+        }
+    }
+}
