@@ -212,6 +212,7 @@ fn the_places_of_the_contract() {
         check: Some(PoolCheck::one(CheckId(0))),
         pops: vec![PopId(0), PopId(1), PopId(2)],
         fallback: vec!["192.0.2.250".parse().unwrap()],
+        anycast: None,
     };
     assert_eq!(config.pools, [pool]);
 }
@@ -928,6 +929,22 @@ fn the_last_good_state_does_without_its_secrets() {
     fs::write(copy.join("m.toml"), text).unwrap();
     let config = load_below(Path::new("/etc/m.toml"), &dir.path().join("copy")).unwrap();
     assert_eq!(config.cookies.secrets.unwrap().secrets, []);
+}
+
+#[test]
+fn anycast_of_everything() {
+    let config = good("everything");
+    let anycast = config.pools[0].anycast.as_ref().unwrap();
+    let expect: [IpAddr; 2] = ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+    assert_eq!(anycast.addresses, expect);
+    assert_eq!(anycast.margin, Duration::from_millis(15));
+    assert!(
+        config
+            .pools
+            .iter()
+            .skip(1)
+            .all(|pool| pool.anycast.is_none())
+    );
 }
 
 #[test]

@@ -309,6 +309,17 @@ pub struct Pool {
     pub pops: Vec<PopId>,
     /// Last resort when every PoP is down; may be empty.
     pub fallback: Vec<IpAddr>,
+    /// `anycast`: what clients get unless a single PoP was measured to be better.
+    pub anycast: Option<Anycast>,
+}
+
+/// `anycast` and `anycast_margin` of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anycast {
+    /// One address of either family or both.
+    pub addresses: Vec<IpAddr>,
+    /// By how much a PoP's own address must be better. Default 10 ms.
+    pub margin: Duration,
 }
 
 /// `check = "edge"`, `check = { all = ["a", "b"] }` or `check = { any = ["a", "b"] }`: under which

@@ -1,11 +1,11 @@
 //! `[[pool]]`
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use toml::de::DeValue;
 
 use crate::{
-    Check, CheckId, CheckKind, CheckRule, LoadKind, Pool, PoolCheck, Pop, PopId,
+    Anycast, Check, CheckId, CheckKind, CheckRule, LoadKind, Pool, PoolCheck, Pop, PopId,
     names::Names,
     text::quote,
     walk::{Table, Value},
@@ -15,6 +15,8 @@ use crate::{
 const CHECK_LIMIT: usize = 8;
 /// Addresses of a fallback: all of them go into one answer.
 const FALLBACK_LIMIT: usize = 16;
+/// Largest `anycast_margin`.
+const MARGIN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Reads one pool. `read` holds the checks and the PoPs.
 pub(crate) fn read_pool<'a>(
@@ -35,12 +37,14 @@ pub(crate) fn read_pool<'a>(
     }
     let fallback = table.get("fallback", "[\"192.0.2.250\"]");
     let fallback = fallback.map(|v| read_fallback(&v)).unwrap_or_default();
+    let anycast = read_anycast(&table, &members, read.1);
     table.close();
     Pool {
         name: name.unwrap_or_default().to_owned(),
         check,
         pops: members,
         fallback,
+        anycast,
     }
 }
 
@@ -165,6 +169,59 @@ fn read_members<'a>(value: &Value<'a>, pops: &Names<'a>) -> Vec<PopId> {
         all.push(pop);
     }
     all
+}
+
+fn read_anycast(table: &Table<'_>, members: &[PopId], pops: &[Pop]) -> Option<Anycast> {
+    let value = table.get("anycast", "[\"192.0.2.1\", \"2001:db8::1\"]");
+    let margin = table.get("anycast_margin", "\"10ms\"");
+    let Some(value) = value else {
+        if let Some(margin) = margin {
+            margin.mistake(
+                "`anycast_margin` stands here, but the pool has no `anycast`",
+                "add `anycast = [\"192.0.2.1\", \"2001:db8::1\"]`, or remove it",
+            );
+        }
+        return None;
+    };
+    let entries = value.list()?;
+    if entries.is_empty() {
+        value.mistake("`anycast` is empty", value.remedy());
+    }
+    let mut all: Vec<IpAddr> = Vec::new();
+    for entry in entries {
+        let Some(address) = entry.answer_address() else {
+            continue;
+        };
+        if all.iter().any(|one| one.is_ipv4() == address.is_ipv4()) {
+            entry.mistake(
+                "a pool has at most one anycast address of each family",
+                "remove one of them",
+            );
+        }
+        let holds = |id: &&PopId| {
+            let pop = pops.get(id.index());
+            pop.is_some_and(|pop| pop.endpoints.contains(&address))
+        };
+        if let Some(pop) = members
+            .iter()
+            .find(holds)
+            .and_then(|id| pops.get(id.index()))
+        {
+            entry.mistake(
+                format!(
+                    "{address} is an endpoint of {} too, which is reached at one place only",
+                    quote(&pop.name)
+                ),
+                "give the address that all PoPs announce",
+            );
+        }
+        all.push(address);
+    }
+    let margin = margin.and_then(|value| value.duration(Duration::ZERO..=MARGIN_LIMIT));
+    Some(Anycast {
+        addresses: all,
+        margin: margin.unwrap_or(Duration::from_millis(10)),
+    })
 }
 
 fn read_fallback(value: &Value<'_>) -> Vec<IpAddr> {

@@ -158,6 +158,7 @@ pub(super) fn pool_of(pops: usize) -> Pool {
             .map(|at| PopId(u16::try_from(at).unwrap()))
             .collect(),
         fallback: Vec::new(),
+        anycast: None,
     }
 }
 
