@@ -203,10 +203,9 @@ impl<'a> Builder<'a> {
         *self.plan_of.entry(key).or_insert(next)
     }
 
-    /// The profile of a service; its latency and load weights have no say while neither is
-    /// measured.
+    /// The profile of a service.
     fn profile(&mut self, service: &Service) -> usize {
-        let weights = service.weights.of_measured(false, false);
+        let weights = service.weights.in_force(false);
         let pops = |pool: PoolId| &self.config.pool(pool).pops;
         // Pools with the same list of PoPs have the same orders, whatever checks them.
         let alike = |one: &Profile| {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use meridian_config::{Family, Policy, Ratio};
-use meridian_geo_data::Description;
+use meridian_geo_data::{Description, latency::Line};
 use meridian_health_prober::{Override, Verdict, flips_in};
 use serde::Serialize;
 
@@ -258,9 +258,9 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
     let state = case.state(member);
     let cells = case.steering.clients.cells();
     let cell = case.cell.and_then(|cell| cells.get(cell.0 as usize));
-    let terms = cell.map(|cell| pop.terms(cell.center));
+    let terms = cell.map(|cell| pop.terms(cell.center, &Line::default()));
     let by_score = case.service.grouping_in(case.cell).is_some();
-    let weights = case.service.weights.of_measured(false, false);
+    let weights = case.service.weights.in_force(false);
     let verdict_reason = match health {
         _ if case.view.is_taken_down(id) => "taken as down".to_owned(),
         Some(health) => health.reason.clone(),

@@ -41,7 +41,7 @@ pub use decide::decide;
 pub use explain::{Candidate, Endpoint, Explanation, explain};
 pub use standing::{Inputs, Standing};
 pub use steering::{KM_PER_MS, Service, Steering};
-pub use types::{Decision, Level, MAX_ANSWERS, Reason, TermWeights, Terms};
+pub use types::{Decision, LatencySource, Level, MAX_ANSWERS, Reason, TermWeights, Terms};
 pub use view::View;
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 use std::{borrow::Cow, cmp::Ordering};
 
 use meridian_config::{Coordinates, Policy};
-use meridian_geo_data::{Cell, CellId, distance::EARTH_RADIUS_KM};
+use meridian_geo_data::{Cell, CellId, distance::EARTH_RADIUS_KM, latency::Line};
 
 use super::{
     KM_PER_MS, Steering,
@@ -111,13 +111,14 @@ impl Steering {
         }
         let cell = self.cell(cell);
         let from = Vector::to(cell.center);
+        let slope = slope(profile);
         let mut open: Vec<(f64, u16)> = (0_u16..)
             .zip(&pool.members)
             .filter_map(|(member, pop)| {
                 let pop = self.pops.get(pop.index())?;
                 let chord = from.chord_squared(pop.vector);
                 let key = if pool.biased {
-                    chord_ms(chord) - f64::from(pop.bias_ms)
+                    slope.at(chord) - f64::from(pop.bias_ms)
                 } else {
                     chord
                 };
@@ -131,12 +132,12 @@ impl Steering {
         let edge = if pool.biased {
             *edge
         } else {
-            chord_ms(*edge) - f64::from(pool.bias_ms)
+            slope.at(*edge) - f64::from(pool.bias_ms)
         };
         let near = open.iter().take(NEAR);
         let mut near: Vec<Ranked> = near
             .filter_map(|(_, member)| self.rank(profile, pool, cell, *member))
-            .filter(|one| f64::from(one.score) < edge - MARGIN_MS)
+            .filter(|one| f64::from(one.score) < edge - slope.margin())
             .collect();
         near.sort_by(|a, b| self.compare(pool, a, b));
         Some(near)
@@ -145,7 +146,9 @@ impl Steering {
     fn rank(&self, profile: &Profile, pool: &Pool, cell: &Cell, member: u16) -> Option<Ranked> {
         let pop = self.member(pool, member)?;
         Some(Ranked {
-            score: pop.terms(cell.center).score(&profile.weights),
+            score: pop
+                .terms(cell.center, &Line::default())
+                .score(&profile.weights),
             member,
             class: class(pop, cell),
         })
@@ -176,6 +179,31 @@ fn is_of_everyone(profile: &Profile, pool: &Pool) -> bool {
 fn class(pop: &Pop, cell: &Cell) -> Class {
     let inside = pop.fence.is_open() || is_inside(&pop.fence, cell.country, cell.continent);
     Class::of(inside, pop.weight.0)
+}
+
+/// The score of PoPs of which nothing is measured rises with the distance, along a line.
+struct Slope {
+    start: f64,
+    rise: f64,
+}
+
+fn slope(profile: &Profile) -> Slope {
+    let (weights, line) = (&profile.weights, Line::default());
+    Slope {
+        start: weights.latency * f64::from(line.intercept_ms),
+        rise: weights.distance + weights.latency * f64::from(line.ms_per_100km),
+    }
+}
+
+impl Slope {
+    /// The score, but for the bias, that belongs to the square of a chord.
+    fn at(&self, chord: f64) -> f64 {
+        self.start + self.rise * chord_ms(chord)
+    }
+
+    fn margin(&self) -> f64 {
+        MARGIN_MS * self.rise.max(1.0)
+    }
 }
 
 /// A place as a point on the unit sphere.

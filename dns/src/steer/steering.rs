@@ -19,7 +19,7 @@ use std::{
 use meridian_config::{
     Config, Coordinates, Family, Fence, Name, Policy, PoolId, PopId, Ratio, ScopeMax, Weight,
 };
-use meridian_geo_data::{CellId, ClientMap, distance::haversine_km};
+use meridian_geo_data::{CellId, ClientMap, distance::haversine_km, latency::Line};
 
 use super::{
     build,
@@ -27,7 +27,7 @@ use super::{
     hash,
     order::Vector,
     ranking::{Ranking, Slots},
-    types::{TermWeights, Terms},
+    types::{LatencySource, TermWeights, Terms},
 };
 use crate::{metrics::Labels, types::ServiceId};
 
@@ -143,14 +143,22 @@ impl Pop {
         }
     }
 
-    /// The terms of its score for clients at `from`.
-    // Milliseconds as f32 are exact enough; see Terms::score.
+    /// The distance term of its score for clients at `from`.
+    // Milliseconds as f32 are exact enough; see TermWeights::free_of_load.
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn terms(&self, from: Coordinates) -> Terms {
+    pub(super) fn distance_ms(&self, from: Coordinates) -> f32 {
+        (haversine_km(from, self.location) / KM_PER_MS) as f32
+    }
+
+    /// The terms of its score for clients at `from` while nothing is measured.
+    pub(super) fn terms(&self, from: Coordinates, line: &Line) -> Terms {
+        let distance_ms = self.distance_ms(from);
         Terms {
-            distance_ms: (haversine_km(from, self.location) / KM_PER_MS) as f32,
-            latency_ms: None,
+            distance_ms,
+            latency_ms: line.at(distance_ms),
+            latency_from: LatencySource::Estimate,
             load_ms: None,
+            load_counted_ms: 0.0,
             bias_ms: self.bias_ms,
         }
     }
@@ -226,6 +234,7 @@ impl Lot {
 pub(super) struct Profile {
     pub(super) pool: PoolId,
     pub(super) policy: Policy,
+    /// Those in force.
     pub(super) weights: TermWeights,
     pub(super) slots: Slots,
 }

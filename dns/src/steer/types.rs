@@ -118,7 +118,7 @@ impl Reason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
-    /// Measured latency or load took part. Not reached yet: nothing is measured.
+    /// Measured latency or known load took part.
     Measured = 0,
     /// Distance.
     Geo = 1,
@@ -128,17 +128,33 @@ pub enum Level {
     LastResort = 3,
 }
 
-/// The terms of one PoP's score for one cell, in milliseconds.
+/// The terms of one PoP's score for one cell or prefix, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Terms {
     /// Round trip in fibre along the great circle: 1 ms per 100 km.
     pub distance_ms: f32,
-    /// Measured round trip; `None`: not measured.
-    pub latency_ms: Option<f32>,
-    /// What the PoP's load costs; `None`: not measured.
+    /// Round trip: measured, or what the distance lets expect.
+    pub latency_ms: f32,
+    /// Where the round trip comes from.
+    pub latency_from: LatencySource,
+    /// What the PoP's load costs; `None`: nobody knows.
     pub load_ms: Option<f32>,
+    /// What is counted for the load: where it is not known, the mean of the pool's known PoPs.
+    pub load_counted_ms: f32,
     /// The operator's `bias`, subtracted.
     pub bias_ms: f32,
+}
+
+/// Where a round-trip time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LatencySource {
+    /// Measured for the client's prefix, which differs from its cell.
+    Prefix,
+    /// Measured for the client's cell.
+    Cell,
+    /// Not measured: the line over distance.
+    Estimate,
 }
 
 /// Weights of the terms; only their ratio matters.
@@ -153,16 +169,16 @@ pub struct TermWeights {
 }
 
 impl TermWeights {
-    /// What is left of the weights when only some terms are measured anywhere: the others get 0,
-    /// the sum becomes 1. Services whose weights come out equal share their orders.
-    pub fn of_measured(self, latency: bool, load: bool) -> Self {
-        let latency = if latency { self.latency } else { 0.0 };
+    /// Divided by the sum of those whose terms are in force: distance and latency always, the load
+    /// where the pool has any source of it. Services whose weights come out equal share their
+    /// orders. Where all of them are 0, distance stands in alone.
+    pub fn in_force(self, load: bool) -> Self {
         let load = if load { self.load } else { 0.0 };
-        let whole = self.distance + latency + load;
+        let whole = self.distance + self.latency + load;
         if whole > 0.0 {
             Self {
                 distance: self.distance / whole,
-                latency: latency / whole,
+                latency: self.latency / whole,
                 load: load / whole,
             }
         } else {
@@ -173,38 +189,30 @@ impl TermWeights {
             }
         }
     }
+
+    /// The score without what load costs, milliseconds: lower is better. The weights must be those
+    /// [`in_force`](Self::in_force).
+    // Scores are kept as f32: 1 µs at 100 ms, far below what distance can tell.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn free_of_load(&self, distance_ms: f32, latency_ms: f32, bias_ms: f32) -> f32 {
+        let sum = self.distance * f64::from(distance_ms) + self.latency * f64::from(latency_ms);
+        sum as f32 - bias_ms
+    }
+
+    /// What load adds to the score, milliseconds.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(super) fn cost(&self, load_ms: f32) -> f32 {
+        (self.load * f64::from(load_ms)) as f32
+    }
 }
 
 impl Terms {
-    /// The score in milliseconds, lower is better: the weighted mean of the measured terms, minus
-    /// the bias.
-    ///
-    /// The weights are divided by the sum of those whose term is measured, so the score stays a
-    /// time whatever the weights are, and `tolerance` and `bias` keep their meaning. With nothing
-    /// measured it is the plain fibre round trip. Where every measured term has weight 0, distance
-    /// stands in alone.
-    // Scores are kept as f32: 1 µs at 100 ms, far below what distance can tell.
-    #[allow(clippy::cast_possible_truncation)]
+    /// The score in milliseconds, lower is better: the weighted mean of the terms, minus the bias.
+    /// The weights must be those [`in_force`](TermWeights::in_force), whose sum is 1, so the score
+    /// stays a time whatever they are, and `tolerance` and `bias` keep their meaning.
     pub fn score(&self, weights: &TermWeights) -> f32 {
-        let terms = [
-            (Some(self.distance_ms), weights.distance),
-            (self.latency_ms, weights.latency),
-            (self.load_ms, weights.load),
-        ];
-        let measured = || {
-            terms
-                .iter()
-                .filter_map(|(term, weight)| Some(((*term)?, *weight)))
-        };
-        let whole: f64 = measured().map(|(_, weight)| weight).sum();
-        if whole > 0.0 {
-            let sum: f64 = measured()
-                .map(|(term, weight)| f64::from(term) * (weight / whole))
-                .sum();
-            sum as f32 - self.bias_ms
-        } else {
-            self.distance_ms - self.bias_ms
-        }
+        weights.free_of_load(self.distance_ms, self.latency_ms, self.bias_ms)
+            + weights.cost(self.load_counted_ms)
     }
 }
 
@@ -222,36 +230,34 @@ mod tests {
     }
 
     #[test]
-    fn the_score_is_a_weighted_mean_of_what_is_measured() {
+    fn the_score_is_a_weighted_mean_of_the_terms_in_force() {
         let weights = TermWeights {
             distance: 0.3,
             latency: 0.4,
             load: 0.3,
         };
-        let only = Terms {
+        let terms = Terms {
             distance_ms: 12.5,
-            latency_ms: None,
-            load_ms: None,
+            latency_ms: 40.0,
+            latency_from: LatencySource::Cell,
+            load_ms: Some(9.0),
+            load_counted_ms: 9.0,
             bias_ms: 2.0,
         };
-        assert_eq!(only.score(&weights), 10.5);
-        let two = Terms {
-            latency_ms: Some(40.0),
-            ..only
-        };
-        let expect = (0.3 * 12.5 + 0.4 * 40.0) / 0.7 - 2.0;
-        assert!((f64::from(two.score(&weights)) - expect).abs() < 1e-4);
-        let all = Terms {
-            load_ms: Some(0.0),
-            ..two
-        };
-        let expect = 0.3 * 12.5 + 0.4 * 40.0 - 2.0;
-        assert!((f64::from(all.score(&weights)) - expect).abs() < 1e-4);
-        let none = TermWeights {
+        let close = |score: f32, expect: f64| (f64::from(score) - expect).abs() < 1e-4;
+        let all = 0.3 * 12.5 + 0.4 * 40.0 + 0.3 * 9.0 - 2.0;
+        assert!(close(terms.score(&weights.in_force(true)), all));
+        let no_load = (0.3 * 12.5 + 0.4 * 40.0) / 0.7 - 2.0;
+        assert!(close(terms.score(&weights.in_force(false)), no_load));
+        let only_load = TermWeights {
             distance: 0.0,
-            latency: 1.0,
-            load: 0.0,
+            latency: 0.0,
+            load: 1.0,
         };
-        assert_eq!(only.score(&none), 10.5, "distance stands in");
+        assert!(close(terms.score(&only_load.in_force(true)), 7.0));
+        assert!(
+            close(terms.score(&only_load.in_force(false)), 10.5),
+            "distance stands in"
+        );
     }
 }

@@ -5,6 +5,8 @@ use std::{cmp::Ordering, net::IpAddr};
 
 use meridian_config::{Family, Policy, PopId};
 
+use meridian_geo_data::latency::Line;
+
 use super::{
     super::{block::Block, hash, steering::is_inside},
     world::World,
@@ -156,8 +158,12 @@ fn groups(
     };
     let score = |pop: PopId| -> f32 {
         let id = &world.steering.pops[pop.index()];
-        let distance = id.terms(cell.unwrap().center).distance_ms;
-        distance - config.pop(pop).bias_ms as f32
+        let terms = id.terms(cell.unwrap().center, &Line::default());
+        let weights = &of.steering;
+        let whole = weights.distance + weights.latency;
+        let sum = weights.distance / whole * f64::from(terms.distance_ms)
+            + weights.latency / whole * f64::from(terms.latency_ms);
+        sum as f32 - config.pop(pop).bias_ms as f32
     };
     let by_score = cell.is_some() && of.steering.policy == Policy::Score;
     let tolerance = of.steering.tolerance.as_secs_f64() as f32 * 1000.0;

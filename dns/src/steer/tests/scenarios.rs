@@ -264,15 +264,15 @@ fn weight_zero_is_for_when_nothing_else_is_left() {
 #[test]
 fn bias_draws_clients_from_farther_away() {
     let mut config = three();
-    config.pops[1].bias_ms = 65.0;
+    config.pops[1].bias_ms = 80.0;
     let world = over(config.clone(), up());
     assert_eq!(
         told(&world, PARIS),
         ("iad".into(), Reason::Nearest, Level::Geo, 24)
     );
-    config.pops[1].bias_ms = 58.0;
+    config.pops[1].bias_ms = 75.0;
     let world = over(config, up());
-    assert_eq!(told(&world, PARIS).1, Reason::WeightShared, "3.86 and 4.81");
+    assert_eq!(told(&world, PARIS).1, Reason::WeightShared, "7.39 and 9.04");
 }
 
 #[test]
