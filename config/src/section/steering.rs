@@ -89,16 +89,17 @@ fn read_weights(table: &Table<'_>, steering: &mut Steering) {
     };
     let distance = table.get("distance", "0.3");
     weight(distance.clone(), &mut steering.distance);
-    weight(table.get("latency", "0.4"), &mut steering.latency);
+    let latency = table.get("latency", "0.4");
+    weight(latency.clone(), &mut steering.latency);
     weight(table.get("load", "0.3"), &mut steering.load);
-    // Neither latency nor load is measured yet; without distance every PoP would score alike.
-    if let Some(distance) = distance
+    // With load alone every PoP of a pool without load sources would score alike.
+    if let Some(value) = distance.or(latency)
         && steering.distance == 0.0
+        && steering.latency == 0.0
     {
-        distance.mistake(
-            "`distance` is 0, but this version measures neither latency nor load yet: no term \
-             of the score would be left",
-            "give `distance` a weight above 0, or use `policy = \"failover\"`",
+        value.mistake(
+            "`distance` and `latency` are both 0: nothing would say which PoP is near",
+            "give one of them a weight above 0, or use `policy = \"failover\"`",
         );
     }
 }

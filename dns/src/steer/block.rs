@@ -17,9 +17,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use meridian_config::ScopeMax;
-use meridian_geo_data::{ClientMap, EMBEDDED, Found, fold};
+use meridian_geo_data::{ClientMap, EMBEDDED, Found, PlaceId, fold};
 
-use super::hash;
+use super::{
+    hash,
+    standing::{Exceptions, Spot},
+};
 
 /// The smallest set of addresses told apart, and what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +31,12 @@ pub(super) struct Block {
     pub(super) first: IpAddr,
     /// What is known of it.
     pub(super) found: Found,
+    /// Where it is judged: the place found, or that of the exceptional prefix that it is in.
+    pub(super) place: PlaceId,
+    /// Length of the exceptional prefix that it is in.
+    exception: Option<u8>,
+    /// Length of the shortest prefix around that holds no exceptional one.
+    beside: u8,
     /// Bits before `first` in the client's own family: 96 or 16 where an IPv4 address stands
     /// inside an IPv6 one.
     offset: u8,
@@ -40,8 +49,13 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// The block that `address` lies in.
-    pub(super) fn of(clients: &ClientMap, address: IpAddr, scope_max: ScopeMax) -> Self {
+    /// The block that `address` lies in. Of `exceptions` those count that a block cannot hold.
+    pub(super) fn of(
+        clients: &ClientMap,
+        exceptions: Option<&Exceptions>,
+        address: IpAddr,
+        scope_max: ScopeMax,
+    ) -> Self {
         let (how, judged) = fold(address);
         let (len, joinable) = match judged {
             IpAddr::V4(_) => (scope_max.ipv4.min(32), true),
@@ -53,9 +67,21 @@ impl Block {
         };
         let first = truncate(judged, len);
         let offset = how.offset().unwrap_or(0);
+        let found = clients.find(first);
+        let spot = match exceptions {
+            Some(exceptions) if exceptions.hold_blocks_of(first, len) => exceptions.find(first),
+            _ => Spot::Beside(0),
+        };
+        let (place, exception, beside) = match spot {
+            Spot::Beside(beside) => (found.place, None, beside),
+            Spot::In(number, len) => (place_of(clients, number), Some(len), 0),
+        };
         Self {
             first,
-            found: clients.find(first),
+            found,
+            place,
+            exception,
+            beside,
             offset,
             len,
             joinable,
@@ -75,13 +101,23 @@ impl Block {
     // RFC 7871 §7.3.1: a response with scope 0 "is suitable as a response for all networks", of
     // both families. An answer that depends on the client in any way says at least 1.
     pub(super) fn scope_of(&self, clients: &ClientMap, widest: Option<u8>) -> u8 {
-        let alike = widest.unwrap_or_else(|| clients.alike(self.first, self.found));
+        let alike = match self.exception {
+            Some(len) => len,
+            None => widest
+                .unwrap_or_else(|| clients.alike(self.first, self.found))
+                .max(self.beside),
+        };
         self.offset.saturating_add(alike.min(self.len)).max(1)
+    }
+
+    /// Length of the exceptional prefix that it is in, in the family of `first`.
+    pub(super) fn exception(&self) -> Option<u8> {
+        self.exception
     }
 
     /// Whether it may be joined with other blocks.
     pub(super) fn is_joinable(&self) -> bool {
-        self.joinable
+        self.joinable && self.exception.is_none()
     }
 
     /// The block in the family of the client's `address`.
@@ -98,6 +134,11 @@ impl Block {
             IpAddr::V6(v6) => v6.octets(),
         })
     }
+}
+
+/// The place of an exceptional prefix: they stand behind those of the map.
+fn place_of(clients: &ClientMap, exception: usize) -> PlaceId {
+    PlaceId(u32::try_from(clients.places().saturating_add(exception)).unwrap_or(u32::MAX))
 }
 
 /// The address with every bit beyond the first `len` zero.

@@ -1,13 +1,13 @@
 //! From the configuration to the parts of [`Steering`](super::Steering): what several services
 //! have in common is made once.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use meridian_config::{Config, Family, Name, Policy, PoolCheck, PoolId, PopId, Ratio};
 
 use super::{
     ranking::{Class, Ranked, Ranking, Share, Slots},
-    steering::{Lot, Pool, Pop, Profile, Roster, Service, Tested, is_inside},
+    steering::{Lot, Pool, Pop, Profile, Roster, Service, Stand, StandKey, Tested, is_inside},
     types::TermWeights,
 };
 use crate::types::ServiceId;
@@ -18,6 +18,7 @@ pub(super) struct Parts {
     pub(super) pools: Box<[Pool]>,
     pub(super) profiles: Box<[Profile]>,
     pub(super) rosters: Box<[Roster]>,
+    pub(super) stands: Arc<[Stand]>,
     pub(super) tested: Box<[Tested]>,
     pub(super) tested_by_name: Box<[u32]>,
     pub(super) services: Box<[Service]>,
@@ -45,6 +46,7 @@ pub(super) fn parts(config: &Config, cells: usize) -> Parts {
         pools,
         profiles: builder.profiles.into(),
         rosters: builder.rosters.into(),
+        stands: builder.stands.into(),
         tested_by_name: sorted_by_name(config, &builder.tested),
         tested: builder.tested.into(),
         services: services.into(),
@@ -127,6 +129,8 @@ struct PlanKey {
     scope_max: [u8; 2],
 }
 
+/// Profile, tolerance, roster.
+type StandOf = (usize, u32, usize);
 type RosterKey = (PoolId, u64);
 type TestedKey = (PopId, Option<PoolCheck>, u64);
 
@@ -135,9 +139,11 @@ struct Builder<'a> {
     cells: usize,
     profiles: Vec<Profile>,
     rosters: Vec<Roster>,
+    stands: Vec<Stand>,
     tested: Vec<Tested>,
     bits: usize,
     roster_of: HashMap<RosterKey, usize>,
+    stand_of: HashMap<StandOf, usize>,
     tested_of: HashMap<TestedKey, u32>,
     plan_of: HashMap<PlanKey, usize>,
 }
@@ -149,9 +155,11 @@ impl<'a> Builder<'a> {
             cells,
             profiles: Vec::new(),
             rosters: Vec::new(),
+            stands: Vec::new(),
             tested: Vec::new(),
             bits: 0,
             roster_of: HashMap::new(),
+            stand_of: HashMap::new(),
             tested_of: HashMap::new(),
             plan_of: HashMap::new(),
         }
@@ -183,9 +191,11 @@ impl<'a> Builder<'a> {
             plan: 0,
             profile: 0,
             roster: self.roster(service.pool, steering.min_health),
+            stand: None,
             uniform,
         };
         built.profile = self.profile(&built);
+        built.stand = self.stand(&built);
         built.plan = self.plan(&built);
         built
     }
@@ -205,8 +215,10 @@ impl<'a> Builder<'a> {
 
     /// The profile of a service.
     fn profile(&mut self, service: &Service) -> usize {
-        let weights = service.weights.in_force(false);
         let pops = |pool: PoolId| &self.config.pool(pool).pops;
+        let mut all = pops(service.pool).iter();
+        let load = all.any(|pop| self.config.pop(*pop).load.is_some());
+        let weights = service.weights.in_force(load);
         // Pools with the same list of PoPs have the same orders, whatever checks them.
         let alike = |one: &Profile| {
             one.policy == service.policy
@@ -236,6 +248,31 @@ impl<'a> Builder<'a> {
             slots: Slots::new(cells, share),
         });
         self.profiles.len() - 1
+    }
+
+    /// The stand of a service; in the configured order nothing is weighed.
+    fn stand(&mut self, service: &Service) -> Option<usize> {
+        if service.policy != Policy::Score {
+            return None;
+        }
+        let tolerance = service.tolerance_ms;
+        let of = (service.profile, tolerance.to_bits(), service.roster);
+        if let Some(at) = self.stand_of.get(&of) {
+            return Some(*at);
+        }
+        let pool = self.config.pool(service.pool);
+        self.stands.push(Stand {
+            profile: service.profile,
+            roster: service.roster,
+            tolerance_ms: tolerance,
+            key: StandKey {
+                pool: pool.name.as_str().into(),
+                min_health: service.min_health.0,
+                members: pool.pops.iter().map(|pop| pop.0).collect(),
+            },
+        });
+        self.stand_of.insert(of, self.stands.len() - 1);
+        Some(self.stands.len() - 1)
     }
 
     fn roster(&mut self, pool: PoolId, min_health: Ratio) -> usize {

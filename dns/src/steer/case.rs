@@ -13,7 +13,9 @@ use meridian_geo_data::{CellId, PlaceId};
 
 use super::{
     Steering, View,
+    balance::Part,
     hash::Bid,
+    standing::{Exceptions, Table},
     steering::{Pool, Pop, Roster, Service, Tested},
     view::{Roll, State},
 };
@@ -28,6 +30,8 @@ pub(super) struct Setting<'a> {
     pub(super) pool: &'a Pool,
     pub(super) roster: &'a Roster,
     pub(super) roll: &'a Roll,
+    /// Who serves whom at the moment; `None`: nothing measured has a say.
+    pub(super) table: Option<&'a Table>,
     pub(super) family: Family,
 }
 
@@ -37,6 +41,8 @@ pub(super) struct Case<'a> {
     pub(super) on: Setting<'a>,
     /// Where the client is.
     pub(super) cell: Option<CellId>,
+    /// The row that its clients follow, where anything measured has a say.
+    pub(super) row: Option<usize>,
     /// Place of the pinned PoP in the pool's list.
     pub(super) pinned: Option<u16>,
     /// The client's block, hashed.
@@ -69,13 +75,24 @@ impl<'a> Setting<'a> {
             pool: steering.pools.get(service.pool.index())?,
             roster: steering.rosters.get(service.roster)?,
             roll: view.roll(service.roster),
+            table: view.standing().table(service.stand).map(|table| &**table),
             family,
         })
     }
 
+    /// Prefixes judged apart, where that makes a difference.
+    pub(super) fn exceptions(&self) -> Option<&'a Exceptions> {
+        self.table.map(|_| self.view.standing().exceptions())
+    }
+
     /// The case of a client at `place` whose block is hashed as `block`.
     pub(super) fn at(self, place: PlaceId, block: u64) -> Case<'a> {
-        let (cell, pinned) = self.steering.clients.place(place);
+        let clients = &self.steering.clients;
+        let (place, row) = match self.table {
+            Some(_) => self.view.standing().place(clients, place),
+            None => (place, None),
+        };
+        let (cell, pinned) = clients.place(place);
         let of_pool = |pop: PopId| self.pool.members.iter().position(|member| *member == pop);
         let pinned = pinned
             .and_then(of_pool)
@@ -83,6 +100,7 @@ impl<'a> Setting<'a> {
         Case {
             on: self,
             cell,
+            row,
             pinned,
             block,
         }
@@ -138,6 +156,26 @@ impl Case<'_> {
         let lot = self.pool.lots.get(usize::from(member));
         let (seed, weight) = lot.map_or((0, Weight(0)), |lot| (lot.seed, lot.weight));
         Bid::new(self.block, seed, weight)
+    }
+
+    /// The bid of a PoP with another weight than its own.
+    pub(super) fn bid_by(&self, member: u16, weight: Weight) -> Bid {
+        let lot = self.pool.lots.get(usize::from(member));
+        Bid::new(self.block, lot.map_or(0, |lot| lot.seed), weight)
+    }
+
+    /// Who serves the place at the moment, the home first; empty where nothing measured has a say.
+    pub(super) fn parts(&self) -> &[Part] {
+        match (self.table, self.row) {
+            (Some(table), Some(row)) => table.row(row),
+            _ => &[],
+        }
+    }
+
+    /// Whether anything measured took part in that.
+    pub(super) fn is_measured(&self) -> bool {
+        let told = self.table.zip(self.row);
+        told.is_some_and(|(table, row)| table.is_measured(row))
     }
 
     /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.

@@ -209,8 +209,9 @@ type Chunk = Box<[AtomicU64]>;
 
 impl Choices {
     /// Nothing known yet; `None` when that alone is beyond the budget.
-    pub(super) fn new(clients: &ClientMap, used: Arc<AtomicUsize>) -> Option<Self> {
-        let (count, runs) = (clients.places().div_ceil(CHUNK), clients.runs());
+    pub(super) fn new(clients: &ClientMap, further: usize, used: Arc<AtomicUsize>) -> Option<Self> {
+        let places = clients.places().saturating_add(further);
+        let (count, runs) = (places.div_ceil(CHUNK), clients.runs());
         let budget = Budget {
             used,
             own: AtomicUsize::new(0),
@@ -411,7 +412,7 @@ mod tests {
         let made = |reason| Choice::pack(&parts(Kind::Fixed, reason, None, &[]));
         let taken = BUDGET - 3_500;
         used.fetch_add(taken, Ordering::Relaxed);
-        let kept = Choices::new(&clients, used.clone()).unwrap();
+        let kept = Choices::new(&clients, 0, used.clone()).unwrap();
         let get = |place, reason| kept.get(PlaceId(place), || made(reason)).reason();
         assert_eq!(get(9, Reason::Pinned), Reason::Pinned);
         assert_eq!(get(9, Reason::Nearest), Reason::Pinned, "it was kept");
@@ -423,7 +424,7 @@ mod tests {
             Reason::Nearest,
             "no room was left"
         );
-        assert!(Choices::new(&clients, used.clone()).is_none());
+        assert!(Choices::new(&clients, 0, used.clone()).is_none());
         drop(kept);
         assert_eq!(used.load(Ordering::Relaxed), taken);
     }

@@ -23,7 +23,7 @@
 use std::{net::IpAddr, num::NonZeroU16};
 
 use arrayvec::ArrayVec;
-use meridian_config::{Family, Policy};
+use meridian_config::{Family, Policy, Weight};
 use meridian_geo_data::PlaceId;
 
 use super::{
@@ -52,7 +52,7 @@ pub fn decide(
 ) -> Decision {
     match Setting::new(steering, view, service, family) {
         Some(setting) => {
-            let block = Block::of(&steering.clients, client.address, setting.service.scope_max);
+            let block = setting.block(client);
             setting.decide(&block, client.origin)
         }
         None => Decision {
@@ -115,6 +115,8 @@ struct Picked {
     passed_over: bool,
     /// Whether one was is up to bids.
     told_by_bids: bool,
+    /// The first address is of a PoP that has a share of the place at the moment.
+    by_share: bool,
     /// The group that the first address was drawn in.
     group: Option<Group>,
 }
@@ -126,6 +128,9 @@ struct Group {
     end: usize,
     passed_over: bool,
 }
+
+/// Stands for the bounds of the group of those who have a share of the place at the moment.
+const SHARES: usize = u16::MAX as usize;
 
 /// Where the climb ended.
 #[derive(Clone, Debug)]
@@ -140,9 +145,19 @@ struct Climbed {
 struct RanOut;
 
 impl Setting<'_> {
+    /// The block that is judged for a client.
+    pub(super) fn block(&self, client: &Client) -> Block {
+        Block::of(
+            &self.steering.clients,
+            self.exceptions(),
+            client.address,
+            self.service.scope_max,
+        )
+    }
+
     /// Decides for everyone in `block`.
     pub(super) fn decide(&self, block: &Block, origin: Origin) -> Decision {
-        let place = block.found.place;
+        let place = block.place;
         let choice = self.choice(place);
         if choice.kind() == Some(Kind::Fixed) {
             let mut addresses = ArrayVec::new();
@@ -158,10 +173,11 @@ impl Setting<'_> {
         }
         let case = self.at(place, block.hash());
         let Climbed { picked, reason, .. } = case.draw(choice).unwrap_or_else(|| case.climb());
+        let level = case.level(reason, picked.by_share);
         Decision {
             pop: picked.first().and_then(|first| self.pop_id(first)),
             reason,
-            level: case.level(reason),
+            level,
             ttl: self.ttl(picked.falls, choice),
             scope: self.scope(block, choice, origin),
             addresses: picked.addresses,
@@ -296,7 +312,7 @@ impl Case<'_> {
         let mut parts = Parts {
             kind,
             reason,
-            level: self.level(reason),
+            level: self.level(reason, picked.by_share),
             need,
             members: picked.members,
             group: None,
@@ -329,13 +345,16 @@ impl Case<'_> {
     fn draw(&self, choice: Choice) -> Option<Climbed> {
         let (start, end) = choice.group()?;
         let need = choice.need()?;
-        let best = self.steering.best(self.service, self.cell)?;
-        let group = best.get(start..end)?;
         let mut picked = Picked {
             passed_over: choice.reason() == Reason::FailedOver,
             ..Picked::default()
         };
-        self.group(group, need, &mut picked);
+        if start == SHARES {
+            self.shares(&mut picked);
+        } else {
+            let best = self.steering.best(self.service, self.cell)?;
+            self.members(best.get(start..end)?, need, &mut picked);
+        }
         let forced = Some(choice.reason()).filter(|reason| reason.is_last_resort());
         self.is_full(&picked).then(|| Climbed {
             reason: forced.unwrap_or_else(|| self.reason(&picked)),
@@ -416,6 +435,11 @@ impl Case<'_> {
                 picked.passed_over = true;
             }
         }
+        if (class, need) == (Class::Open, Need::Usable) && !self.parts().is_empty() {
+            let before = (picked.members.is_empty(), picked.passed_over);
+            self.shares(picked);
+            self.note(before, (SHARES, SHARES), picked);
+        }
         let (members, ranks) = (&order.members, &order.ranks);
         let mut at = ranks.partition_point(|one| one.class < class);
         while !self.is_full(picked) {
@@ -430,22 +454,60 @@ impl Case<'_> {
                 return Err(RanOut);
             }
             let before = (picked.members.is_empty(), picked.passed_over);
-            self.group(members.get(at..end).unwrap_or(&[]), need, picked);
-            if before.0 && (picked.first_drawn || picked.told_by_bids) {
-                picked.group = Some(Group {
-                    start: at,
-                    end,
-                    passed_over: before.1,
-                });
-            }
+            self.members(members.get(at..end).unwrap_or(&[]), need, picked);
+            self.note(before, (at, end), picked);
             at = end;
         }
         Ok(())
     }
 
+    /// Keeps in mind where the first address was drawn.
+    fn note(
+        &self,
+        (first, passed_over): (bool, bool),
+        (start, end): (usize, usize),
+        picked: &mut Picked,
+    ) {
+        if first && picked.group.is_none() && (picked.first_drawn || picked.told_by_bids) {
+            picked.group = Some(Group {
+                start,
+                end,
+                passed_over,
+            });
+        }
+    }
+
+    /// Those who have a share of the place at the moment, by their shares.
+    fn shares(&self, picked: &mut Picked) {
+        let bids = self.parts().iter().map(|part| {
+            let weight = Weight(part.parts.into());
+            (part.member, self.bid_by(part.member, weight))
+        });
+        let first = picked.members.is_empty();
+        self.group(bids, Need::Usable, picked);
+        picked.by_share = first && !picked.members.is_empty();
+    }
+
+    /// Those of one group of an order. Who has a share of the place has had its turn.
+    fn members(&self, group: &[u16], need: Need, picked: &mut Picked) {
+        let shares = self.parts();
+        let had_turn =
+            |member: u16| need == Need::Usable && shares.iter().any(|part| part.member == member);
+        let bids = group
+            .iter()
+            .filter(|member| !had_turn(**member))
+            .map(|member| (*member, self.bid(*member)));
+        self.group(bids, need, picked);
+    }
+
     /// Those of one group in the order of their bids.
-    fn group(&self, group: &[u16], need: Need, picked: &mut Picked) {
-        let field = self.field(group, need);
+    fn group(
+        &self,
+        group: impl Iterator<Item = (u16, Bid)> + Clone,
+        need: Need,
+        picked: &mut Picked,
+    ) {
+        let field = self.field(group.clone(), need);
         let Some(mut next) = field.first else {
             picked.passed_over |= field.wanted.is_some() && picked.members.is_empty();
             return;
@@ -461,7 +523,7 @@ impl Case<'_> {
             if self.is_full(picked) || !drawn {
                 return;
             }
-            match self.next(group, need, next) {
+            match self.next(group.clone(), need, next) {
                 Some(after) => next = after,
                 None => return,
             }
@@ -469,18 +531,14 @@ impl Case<'_> {
     }
 
     /// Who bids in a group: one pass over it.
-    fn field(&self, group: &[u16], need: Need) -> Field {
+    fn field(&self, group: impl Iterator<Item = (u16, Bid)>, need: Need) -> Field {
         let mut field = Field::default();
-        for (at, member) in group.iter().copied().enumerate() {
+        for (at, (member, bid)) in group.enumerate() {
             if !self.is_candidate(member) {
                 continue;
             }
             field.candidates += 1;
-            let bidder = Bidder {
-                bid: self.bid(member),
-                at,
-                member,
-            };
+            let bidder = Bidder { bid, at, member };
             if field.wanted.is_none_or(|best| bidder.beats(&best)) {
                 field.wanted = Some(bidder);
             }
@@ -495,17 +553,18 @@ impl Case<'_> {
     }
 
     /// Who comes after `after`: the highest bid that it beats.
-    fn next(&self, group: &[u16], need: Need, after: Bidder) -> Option<Bidder> {
+    fn next(
+        &self,
+        group: impl Iterator<Item = (u16, Bid)>,
+        need: Need,
+        after: Bidder,
+    ) -> Option<Bidder> {
         let mut best: Option<Bidder> = None;
-        for (at, member) in group.iter().copied().enumerate() {
+        for (at, (member, bid)) in group.enumerate() {
             if !self.is_candidate(member) || !self.admits(member, need) {
                 continue;
             }
-            let bidder = Bidder {
-                bid: self.bid(member),
-                at,
-                member,
-            };
+            let bidder = Bidder { bid, at, member };
             if after.beats(&bidder) && best.is_none_or(|best| bidder.beats(&best)) {
                 best = Some(bidder);
             }
@@ -540,11 +599,12 @@ impl Case<'_> {
         }
     }
 
-    fn level(&self, reason: Reason) -> Level {
+    fn level(&self, reason: Reason, by_share: bool) -> Level {
         let by_distance = self.service.policy == Policy::Score && self.cell.is_some();
         match reason {
             _ if reason.is_last_resort() => Level::LastResort,
             Reason::Pinned => Level::Geo,
+            _ if by_share && self.is_measured() => Level::Measured,
             _ if by_distance => Level::Geo,
             _ => Level::ConfiguredOrder,
         }

@@ -4,16 +4,22 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use meridian_config::{Family, Policy, Ratio};
-use meridian_geo_data::{Description, latency::Line};
+use meridian_config::{Family, Policy, Ratio, Weight};
+use meridian_geo_data::{
+    CellId, Description,
+    latency::{Basis, Line, Measured},
+};
 use meridian_health_prober::{Override, Verdict, flips_in};
 use serde::Serialize;
 
 use super::{
     Decision, Level, Reason, Steering, TermWeights, Terms, View,
-    block::Block,
+    balance::Part,
     case::{Case, Need, Setting},
+    order,
     ranking::{Class, Ranked, group_end},
+    standing::{Field, Fielded, Inputs},
+    steering::{Pop, is_inside},
     words,
 };
 use crate::{client::Client, types::ServiceId};
@@ -41,8 +47,18 @@ pub struct Explanation {
     pub min_health: Ratio,
     /// Configured weights of the score's terms.
     pub weights: TermWeights,
-    /// Terms that nothing measures yet; their weights have no say.
+    /// The weights by which the terms of this pool count, their sum 1: `load` is 0 where no PoP of
+    /// the pool has a source of load.
+    pub weights_in_force: TermWeights,
+    /// Terms of which nothing is measured for any PoP of the pool: the latency is an estimate then,
+    /// the load the same for all.
     pub not_measured: Vec<&'static str>,
+    /// The line over distance by which latency is estimated where it is not measured.
+    pub line: Line,
+    /// The exceptional prefix that the client is in: it is judged by its own latency.
+    pub exception: Option<IpNet>,
+    /// Who serves this place at the moment, where anything measured has a say.
+    pub standing: Option<Held>,
     /// Who asks.
     pub client: Client,
     /// The addresses that are judged as one, first of them located: `scope_max`.
@@ -77,6 +93,46 @@ pub struct Explanation {
     pub scope_why: String,
 }
 
+/// Who holds a place, and what it takes to change that.
+#[derive(Clone, Debug, Serialize)]
+pub struct Held {
+    /// The PoP that most clients of the place would miss: it stays until another one is better by
+    /// more than the margin.
+    pub home: String,
+    /// By how much another's score must be better, milliseconds.
+    pub margin_ms: f32,
+    /// The PoP with the best score, if that is another one.
+    pub better: Option<String>,
+    /// By how much its score is better, milliseconds.
+    pub better_by_ms: Option<f32>,
+}
+
+/// The round trip measured between a client's prefix or cell and a PoP.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MeasuredLatency {
+    /// Of whom it was measured: the prefix, a wider one, or the cell.
+    pub basis: Basis,
+    /// 25th percentile, milliseconds.
+    pub p25_ms: f32,
+    /// Samples that it rests on.
+    pub samples: u32,
+    /// Seconds since the newest of them.
+    pub age_s: u32,
+}
+
+/// What is known of a PoP's load.
+#[derive(Clone, Debug, Serialize)]
+pub struct LoadState {
+    /// What it costs before its weight, milliseconds; `None`: nobody knows.
+    pub price_ms: Option<f32>,
+    /// What is counted instead, and why, where nobody knows.
+    pub why: Option<String>,
+    /// Free part of its capacity that its share of clients follows.
+    pub free: f32,
+    /// Part of its full share that it may have while it grows.
+    pub ramp: f32,
+}
+
 /// One PoP of the pool, seen by one client.
 #[derive(Clone, Debug, Serialize)]
 pub struct Candidate {
@@ -88,6 +144,13 @@ pub struct Candidate {
     pub terms: Option<Terms>,
     /// The score, milliseconds; lower is better.
     pub score_ms: Option<f32>,
+    /// Round trip measured, where it was.
+    pub latency: Option<MeasuredLatency>,
+    /// Its load, in pools where load counts.
+    pub load: Option<LoadState>,
+    /// Its share of the clients of this place at the moment, 0 to 1, where anything measured has
+    /// a say.
+    pub share: Option<f32>,
     /// Share among the PoPs within tolerance.
     pub weight: u32,
     /// Which group of PoPs within tolerance it is in, from 1; by score only.
@@ -142,10 +205,13 @@ pub fn explain(
     family: Family,
 ) -> Option<Explanation> {
     let setting = Setting::new(steering, view, service, family)?;
-    let judged = Block::of(&steering.clients, client.address, setting.service.scope_max);
+    let judged = setting.block(client);
     let decision = setting.decide(&judged, client.origin);
-    let case = setting.at(judged.found.place, judged.hash());
-    let candidates = candidates(&case, &decision);
+    let case = setting.at(judged.place, judged.hash());
+    let nothing = Inputs::default();
+    let standing = view.standing();
+    let field = standing.field(steering, setting.service, &nothing)?;
+    let candidates = candidates(&case, &field, &decision);
     // Described in the client's own family, so that it shows how the address was folded.
     let block = judged.net(client.address);
     let location = steering.clients.describe(block.addr());
@@ -162,7 +228,13 @@ pub fn explain(
         answers: service.answers,
         min_health: service.min_health,
         weights: service.weights,
-        not_measured: vec!["latency", "load"],
+        weights_in_force: field.weights(),
+        not_measured: not_measured(&field),
+        line: field.line(),
+        exception: case
+            .row
+            .and_then(|row| standing.prefix(&steering.clients, row)),
+        standing: held(&case, &field),
         client: *client,
         block,
         pinned: case
@@ -194,6 +266,52 @@ pub fn explain(
     })
 }
 
+fn not_measured(field: &Field<'_>) -> Vec<&'static str> {
+    let terms = [
+        ("latency", field.latency_known()),
+        ("load", field.load_known),
+    ];
+    let unknown = terms.into_iter().filter(|(_, known)| !known);
+    unknown.map(|(term, _)| term).collect()
+}
+
+/// The row of a case in the tables of terms: that of its cell, where it has no other.
+fn row(case: &Case<'_>) -> Option<usize> {
+    case.row.or(case.cell.map(|cell| cell.0 as usize))
+}
+
+fn held(case: &Case<'_>, field: &Field<'_>) -> Option<Held> {
+    let (home, row) = (case.parts().first()?.member, row(case)?);
+    let open = |member: &u16| {
+        let pop = case.pop(*member);
+        let is_open = pop.is_some_and(|pop| class(pop, case.steering, case.cell) == Class::Open);
+        is_open && case.state(*member).usable
+    };
+    let score = |member| field.fielded(row, member).map(|one| one.score);
+    let members = (0_u16..).take(case.pool.members.len());
+    let best = members
+        .filter(open)
+        .filter_map(|member| Some((score(member)?, member)))
+        .min_by(|a, b| a.0.total_cmp(&b.0));
+    let own = score(home)?;
+    let better = best.filter(|(score, member)| *member != home && *score < own);
+    let name = |member: u16| Some(case.pop(member)?.name.to_string());
+    Some(Held {
+        home: name(home)?,
+        margin_ms: field.rules().margin(best.map_or(own, |(score, _)| score)),
+        better: better.and_then(|(_, member)| name(member)),
+        better_by_ms: better.map(|(score, _)| own - score),
+    })
+}
+
+/// The class of a PoP for clients of a cell.
+fn class(pop: &Pop, steering: &Steering, cell: Option<CellId>) -> Class {
+    match cell {
+        Some(cell) => order::class(pop, steering.cell(cell)),
+        None => Class::of(is_inside(&pop.fence, None, None), pop.weight.0),
+    }
+}
+
 /// A PoP with its place in the client's order.
 struct Placed {
     ranked: Ranked,
@@ -203,6 +321,59 @@ struct Placed {
     rank: usize,
     /// PoPs in the group.
     of: usize,
+}
+
+/// Every PoP of the pool in the client's order: the pinned one, then those that have a share of the
+/// place, by bids, then the others by score.
+fn placed_by_share(case: &Case<'_>, field: &Field<'_>) -> Vec<Placed> {
+    let parts = case.parts();
+    let mut sharing: Vec<(f64, u16)> = parts
+        .iter()
+        .map(|part| {
+            let weight = Weight(part.parts.into());
+            (case.bid_by(part.member, weight).value(), part.member)
+        })
+        .collect();
+    // Stable: equal bids keep their order, as in the decision.
+    sharing.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let ranked = |member: u16| {
+        let pop = case.pop(member)?;
+        Some(Ranked {
+            score: field.fielded(row(case)?, member)?.score,
+            member,
+            class: class(pop, case.steering, case.cell),
+        })
+    };
+    let members = (0_u16..).take(case.pool.members.len());
+    let mut others: Vec<Ranked> = members
+        .filter(|member| parts.iter().all(|part| part.member != *member))
+        .filter_map(ranked)
+        .collect();
+    let name = |one: &Ranked| case.pop(one.member).map(|pop| &pop.name);
+    others.sort_by(|a, b| {
+        let by_score = || a.score.total_cmp(&b.score);
+        let by_class = a.class.cmp(&b.class);
+        by_class
+            .then_with(by_score)
+            .then_with(|| name(a).cmp(&name(b)))
+    });
+    let of = sharing.len();
+    let first = sharing.iter().filter_map(|(_, member)| ranked(*member));
+    let first = (1..).zip(first).map(|(rank, ranked)| Placed {
+        ranked,
+        group: 1,
+        rank,
+        of,
+    });
+    let others = (2..).zip(others).map(|(group, ranked)| Placed {
+        ranked,
+        group,
+        rank: 1,
+        of: 1,
+    });
+    let mut all: Vec<Placed> = first.chain(others).collect();
+    all.sort_by_key(|one| case.pinned != Some(one.ranked.member));
+    all
 }
 
 /// Every PoP of the pool in the client's order: the pinned one, then group by group by bids.
@@ -238,19 +409,29 @@ fn placed(case: &Case<'_>) -> Vec<Placed> {
     all
 }
 
-fn candidates(case: &Case<'_>, decision: &Decision) -> Vec<Candidate> {
-    let mut all: Vec<Candidate> = placed(case)
+fn candidates(case: &Case<'_>, field: &Field<'_>, decision: &Decision) -> Vec<Candidate> {
+    let placed = match case.parts() {
+        [] => placed(case),
+        _ => placed_by_share(case, field),
+    };
+    let mut all: Vec<Candidate> = placed
         .iter()
-        .filter_map(|one| candidate(case, decision, one))
+        .filter_map(|one| candidate(case, field, decision, one))
         .collect();
     let best = all.iter().find(|one| one.chosen).cloned();
+    let held = held(case, field);
     for one in &mut all {
-        one.why = words::candidate(case, decision, one, best.as_ref());
+        one.why = words::candidate(case, decision, one, (best.as_ref(), held.as_ref()));
     }
     all
 }
 
-fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Candidate> {
+fn candidate(
+    case: &Case<'_>,
+    field: &Field<'_>,
+    decision: &Decision,
+    placed: &Placed,
+) -> Option<Candidate> {
     let member = placed.ranked.member;
     let (pop, tested) = (case.pop(member)?, case.tested(member)?);
     let id = case.pop_id(member)?;
@@ -258,9 +439,9 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
     let state = case.state(member);
     let cells = case.steering.clients.cells();
     let cell = case.cell.and_then(|cell| cells.get(cell.0 as usize));
-    let terms = cell.map(|cell| pop.terms(cell.center, &Line::default()));
+    let fielded = row(case).and_then(|row| field.fielded(row, member));
+    let terms = fielded.map(|one| one.terms);
     let by_score = case.service.grouping_in(case.cell).is_some();
-    let weights = case.service.weights.in_force(false);
     let verdict_reason = match health {
         _ if case.view.is_taken_down(id) => "taken as down".to_owned(),
         Some(health) => health.reason.clone(),
@@ -273,7 +454,13 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
         distance_km: cell
             .map(|cell| meridian_geo_data::distance::haversine_km(cell.center, pop.location)),
         terms,
-        score_ms: terms.map(|terms| terms.score(&weights)),
+        score_ms: fielded.map(|one| one.score),
+        latency: fielded.and_then(|one| one.measured).map(measured),
+        load: fielded.and_then(|one| load(field, &one)),
+        share: case
+            .table
+            .filter(|_| case.row.is_some())
+            .map(|_| share(case.parts(), member)),
         weight: pop.weight.0,
         group: by_score.then_some(placed.group),
         rendezvous_rank: (by_score && placed.of > 1).then_some(placed.rank),
@@ -303,6 +490,45 @@ fn candidate(case: &Case<'_>, decision: &Decision, placed: &Placed) -> Option<Ca
         excluded: !case.has_family(member) || !case.admits(member, Need::Usable),
         why: String::new(),
     })
+}
+
+fn measured(one: Measured) -> MeasuredLatency {
+    MeasuredLatency {
+        basis: one.basis,
+        p25_ms: one.p25_ms,
+        samples: one.samples,
+        age_s: one.age_s,
+    }
+}
+
+/// Nothing in pools where load does not count.
+fn load(field: &Field<'_>, one: &Fielded) -> Option<LoadState> {
+    if field.weights().load <= 0.0 {
+        return None;
+    }
+    let why = match (one.load.known, field.load_known) {
+        (true, _) => None,
+        (_, true) => Some(format!(
+            "its load is not known: the mean of the pool's known PoPs, {:.1} ms, stands in",
+            one.terms.load_counted_ms
+        )),
+        (_, false) => {
+            Some("no load in this pool is known: the term is the same for all".to_owned())
+        }
+    };
+    Some(LoadState {
+        price_ms: one.terms.load_ms,
+        why,
+        free: one.load.free,
+        ramp: one.load.ramp,
+    })
+}
+
+/// Share of a place, 0 to 1.
+fn share(parts: &[Part], member: u16) -> f32 {
+    let sum: f32 = parts.iter().map(|part| f32::from(part.parts)).sum();
+    let own = parts.iter().find(|part| part.member == member);
+    own.map_or(0.0, |own| f32::from(own.parts) / sum.max(1.0))
 }
 
 fn endpoints(case: &Case<'_>, decision: &Decision, member: u16) -> Vec<Endpoint> {

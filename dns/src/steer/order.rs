@@ -163,7 +163,7 @@ impl Steering {
             .then_with(|| name(a).cmp(&name(b)))
     }
 
-    fn cell(&self, cell: CellId) -> &Cell {
+    pub(super) fn cell(&self, cell: CellId) -> &Cell {
         self.clients
             .cells()
             .get(cell.0 as usize)
@@ -176,7 +176,7 @@ fn is_of_everyone(profile: &Profile, pool: &Pool) -> bool {
     profile.policy == Policy::Failover && !pool.fenced
 }
 
-fn class(pop: &Pop, cell: &Cell) -> Class {
+pub(super) fn class(pop: &Pop, cell: &Cell) -> Class {
     let inside = pop.fence.is_open() || is_inside(&pop.fence, cell.country, cell.continent);
     Class::of(inside, pop.weight.0)
 }
@@ -218,14 +218,22 @@ impl Vector {
     }
 
     /// Square of the straight distance; rises with the distance over ground.
-    fn chord_squared(self, other: Self) -> f64 {
+    pub(super) fn chord_squared(self, other: Self) -> f64 {
         let (Self([a, b, c]), Self([x, y, z])) = (self, other);
         (a - x).powi(2) + (b - y).powi(2) + (c - z).powi(2)
     }
 }
 
+/// A distance term that the real one is not below: that of the straight line through the Earth.
+// Rounding is far below the hundred metres that are taken off.
+#[allow(clippy::cast_possible_truncation)]
+pub(super) fn shortest_ms(from: Vector, to: Vector) -> f32 {
+    let chord = from.chord_squared(to).sqrt();
+    ((EARTH_RADIUS_KM * chord / KM_PER_MS - MARGIN_MS) as f32).max(0.0)
+}
+
 /// The distance term that belongs to the square of a chord, milliseconds.
-fn chord_ms(squared: f64) -> f64 {
+pub(super) fn chord_ms(squared: f64) -> f64 {
     let half = (squared.sqrt() / 2.0).min(1.0);
     2.0 * EARTH_RADIUS_KM * half.asin() / KM_PER_MS
 }

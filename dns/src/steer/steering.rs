@@ -43,6 +43,8 @@ pub struct Steering {
     pub(super) pools: Box<[Pool]>,
     pub(super) profiles: Box<[Profile]>,
     pub(super) rosters: Box<[Roster]>,
+    /// Shared, so that a standing knows whom it was made for.
+    pub(super) stands: Arc<[Stand]>,
     pub(super) tested: Box<[Tested]>,
     /// Indices into `tested` by name of the PoP, then of the check.
     pub(super) tested_by_name: Box<[u32]>,
@@ -90,6 +92,8 @@ pub struct Service {
     pub(super) profile: usize,
     /// Index into the rosters.
     pub(super) roster: usize,
+    /// Index into the stands; `None`: measurements have no say in it.
+    pub(super) stand: Option<usize>,
     /// Whether the answer is the same for every client whatever the health: A, AAAA.
     pub(super) uniform: [bool; 2],
 }
@@ -239,6 +243,38 @@ pub(super) struct Profile {
     pub(super) slots: Slots,
 }
 
+/// What measurements are weighed for: services with the same stand share their clients alike.
+#[derive(Clone, Debug)]
+pub(super) struct Stand {
+    pub(super) profile: usize,
+    pub(super) roster: usize,
+    pub(super) tolerance_ms: f32,
+    pub(super) key: StandKey,
+}
+
+impl Stand {
+    /// What its scores take: profile and tolerance.
+    pub(super) fn scoring(&self) -> (usize, f32) {
+        (self.profile, self.tolerance_ms)
+    }
+
+    /// Whether both have the same rows as long as the same PoPs are usable.
+    pub(super) fn rows_like(&self, other: &Self) -> bool {
+        self.profile == other.profile
+            && self.tolerance_ms.to_bits() == other.tolerance_ms.to_bits()
+            && self.key.members == other.key.members
+    }
+}
+
+/// By what a stand is known again after a reload.
+#[derive(Clone, Debug)]
+pub(super) struct StandKey {
+    pub(super) pool: Box<str>,
+    pub(super) min_health: f64,
+    /// Numbers of the pool's PoPs.
+    pub(super) members: Arc<[u16]>,
+}
+
 /// The health that counts for one pool under one `min_health`.
 #[derive(Clone, Debug)]
 pub(super) struct Roster {
@@ -275,6 +311,7 @@ impl Steering {
             pools: parts.pools,
             profiles: parts.profiles,
             rosters: parts.rosters,
+            stands: parts.stands,
             tested: parts.tested,
             tested_by_name: parts.tested_by_name,
             services: parts.services,
@@ -342,9 +379,10 @@ impl Steering {
         self.chosen.load(Ordering::Relaxed)
     }
 
-    /// A place to keep choices for a view; `None` when the budget is used up.
-    pub(super) fn new_choices(&self) -> Option<Choices> {
-        Choices::new(&self.clients, self.chosen.clone())
+    /// A place to keep choices for a view, of so many places more than the client map has; `None`
+    /// when the budget is used up.
+    pub(super) fn new_choices(&self, further: usize) -> Option<Choices> {
+        Choices::new(&self.clients, further, self.chosen.clone())
     }
 
     /// Endpoints of all tested PoPs together.

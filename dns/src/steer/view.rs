@@ -33,6 +33,18 @@ use crate::types::ServiceId;
 /// Health as steering sees it. Belongs to the [`Steering`] that it was made for.
 #[derive(Debug)]
 pub struct View {
+    layout: Layout,
+    /// PoPs taken as down, whatever their verdict.
+    down: Box<[PopId]>,
+    /// Two for each plan, A and AAAA: made when first asked for.
+    choices: Box<[OnceLock<Option<Choices>>]>,
+    health: Arc<HealthSnapshot>,
+    standing: Arc<Standing>,
+}
+
+/// Verdicts and overrides by what steering tells apart.
+#[derive(Debug)]
+pub(super) struct Layout {
     /// One for each tested PoP.
     states: Box<[State]>,
     /// One bit for each endpoint of each tested PoP: its verdict is usable.
@@ -42,17 +54,67 @@ pub struct View {
     falls: Box<[u16]>,
     /// One for each roster.
     rolls: Box<[Roll]>,
-    /// PoPs taken as down, whatever their verdict.
-    down: Box<[PopId]>,
-    /// Two for each plan, A and AAAA: made when first asked for.
-    choices: Box<[OnceLock<Option<Choices>>]>,
-    health: Arc<HealthSnapshot>,
-    standing: Arc<Standing>,
+}
+
+impl Layout {
+    pub(super) fn new(steering: &Steering, health: &HealthSnapshot, down: &[PopId]) -> Self {
+        let mut states = vec![State::default(); steering.tested.len()];
+        let mut endpoints = Bits::ones(steering.endpoint_bits());
+        let mut falls = Falls::default();
+        let drained = drained_pops(steering, health);
+        // Both lists are sorted by PoP, then check: one walk along both instead of a search with
+        // two allocated strings for each.
+        let mut groups = health.groups.iter().peekable();
+        for index in &steering.tested_by_name {
+            let Some(tested) = steering.tested.get(*index as usize) else {
+                continue;
+            };
+            let wanted = name_of(steering, tested);
+            while groups.next_if(|(key, _)| name(key) < wanted).is_some() {}
+            let found = groups.peek().filter(|(key, _)| name(key) == wanted);
+            let is_drained = drained.get(tested.pop.index()).copied().unwrap_or(false);
+            let state = judge(
+                steering,
+                tested,
+                found.map(|(_, health)| *health),
+                is_drained,
+                down.contains(&tested.pop),
+                &mut endpoints,
+            );
+            // What an operator holds down does not come back by itself.
+            let health = found
+                .map(|(_, health)| *health)
+                .filter(|_| !is_drained && !down.contains(&tested.pop));
+            let rise = health.and_then(|health| soon(steering, tested, health, state, &mut falls));
+            let state = State { rise, ..state };
+            if let Some(slot) = states.get_mut(*index as usize) {
+                *slot = state;
+            }
+        }
+        let rolls = steering.rosters.iter();
+        let rolls = rolls.map(|roster| Roll::of(roster, &states)).collect();
+        Self {
+            states: states.into(),
+            endpoints,
+            falls: falls.0.into(),
+            rolls,
+        }
+    }
+
+    /// By place in the pool's list: whether a PoP can be handed out, in any family.
+    pub(super) fn usable(&self, roster: usize) -> Vec<bool> {
+        let roll = self.rolls.get(roster).unwrap_or_else(|| &UNKNOWN);
+        (0..roll.len)
+            .map(|at| roll.v4.get(at) || roll.v6.get(at))
+            .collect()
+    }
 }
 
 /// The health of a roster by place in the pool's list, close together in memory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Roll {
+    /// PoPs in it.
+    len: usize,
     /// Usable, with a usable IPv4 endpoint.
     v4: Bits,
     /// Usable, with a usable IPv6 endpoint.
@@ -72,6 +134,7 @@ impl Roll {
     fn of(roster: &Roster, states: &[State]) -> Self {
         let all = roster.tested.len();
         let mut roll = Self {
+            len: all,
             v4: Bits::zeroes(all),
             v6: Bits::zeroes(all),
             drained: Bits::zeroes(all),
@@ -91,6 +154,7 @@ impl Roll {
 
     fn unknown() -> Self {
         Self {
+            len: 0,
             v4: Bits::all(),
             v6: Bits::all(),
             drained: Bits::zeroes(usize::from(u16::MAX)),
@@ -138,46 +202,9 @@ impl View {
         health: Arc<HealthSnapshot>,
         down: &[PopId],
     ) -> Self {
-        let mut states = vec![State::default(); steering.tested.len()];
-        let mut endpoints = Bits::ones(steering.endpoint_bits());
-        let mut falls = Falls::default();
-        let drained = drained_pops(steering, &health);
-        // Both lists are sorted by PoP, then check: one walk along both instead of a search with
-        // two allocated strings for each.
-        let mut groups = health.groups.iter().peekable();
-        for index in &steering.tested_by_name {
-            let Some(tested) = steering.tested.get(*index as usize) else {
-                continue;
-            };
-            let wanted = name_of(steering, tested);
-            while groups.next_if(|(key, _)| name(key) < wanted).is_some() {}
-            let found = groups.peek().filter(|(key, _)| name(key) == wanted);
-            let is_drained = drained.get(tested.pop.index()).copied().unwrap_or(false);
-            let state = judge(
-                steering,
-                tested,
-                found.map(|(_, health)| *health),
-                is_drained,
-                down.contains(&tested.pop),
-                &mut endpoints,
-            );
-            // What an operator holds down does not come back by itself.
-            let health = found
-                .map(|(_, health)| *health)
-                .filter(|_| !is_drained && !down.contains(&tested.pop));
-            let rise = health.and_then(|health| soon(steering, tested, health, state, &mut falls));
-            let state = State { rise, ..state };
-            if let Some(slot) = states.get_mut(*index as usize) {
-                *slot = state;
-            }
-        }
-        let rolls = steering.rosters.iter();
-        let rolls = rolls.map(|roster| Roll::of(roster, &states)).collect();
+        let layout = Layout::new(steering, &health, down);
         Self {
-            states: states.into(),
-            endpoints,
-            falls: falls.0.into(),
-            rolls,
+            layout,
             down: down.into(),
             choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
             health,
@@ -199,6 +226,7 @@ impl View {
         match service.policy {
             _ if families.is_empty() || families.iter().any(gone) => Level::LastResort,
             Policy::Failover => Level::ConfiguredOrder,
+            Policy::Score if self.standing.table(service.stand).is_some() => Level::Measured,
             Policy::Score => Level::Geo,
         }
     }
@@ -223,8 +251,12 @@ impl View {
         let slot = self
             .choices
             .get(service.plan * 2 + usize::from(family == Family::V6));
-        slot.and_then(|slot| slot.get_or_init(|| steering.new_choices()).as_ref())
+        slot.and_then(|slot| slot.get_or_init(|| self.new_choices(steering)).as_ref())
             .unwrap_or(&steering.unkept)
+    }
+
+    fn new_choices(&self, steering: &Steering) -> Option<Choices> {
+        steering.new_choices(self.standing.further_places())
     }
 
     /// State of a tested PoP. One that this view does not know counts as usable.
@@ -236,7 +268,11 @@ impl View {
             v6: true,
             rise: None,
         };
-        self.states.get(tested as usize).copied().unwrap_or(unknown)
+        self.layout
+            .states
+            .get(tested as usize)
+            .copied()
+            .unwrap_or(unknown)
     }
 
     /// Whether any PoP of a roster can be handed out for this family.
@@ -247,17 +283,17 @@ impl View {
 
     /// The health of a roster by place in the pool's list.
     pub(super) fn roll(&self, roster: usize) -> &Roll {
-        self.rolls.get(roster).unwrap_or_else(|| &UNKNOWN)
+        self.layout.rolls.get(roster).unwrap_or_else(|| &UNKNOWN)
     }
 
     /// Whether the verdict of an endpoint is usable.
     pub(super) fn endpoint(&self, tested: &Tested, endpoint: usize) -> bool {
-        self.endpoints.get(tested.first_bit + endpoint)
+        self.layout.endpoints.get(tested.first_bit + endpoint)
     }
 
     /// How soon an endpoint that is usable could leave answers, in whole seconds.
     pub(super) fn fall(&self, tested: &Tested, endpoint: usize) -> Option<NonZeroU16> {
-        let seconds = self.falls.get(tested.first_bit + endpoint)?;
+        let seconds = self.layout.falls.get(tested.first_bit + endpoint)?;
         NonZeroU16::new(*seconds)
     }
 

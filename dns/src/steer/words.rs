@@ -2,7 +2,12 @@
 
 use meridian_config::{Family, Policy};
 
-use super::{Decision, Reason, block::Block, case::Case, explain::Candidate};
+use super::{
+    Decision, Reason,
+    block::Block,
+    case::Case,
+    explain::{Candidate, Held},
+};
 use crate::client::Origin;
 
 /// Why the decision is what it is.
@@ -10,6 +15,11 @@ pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candida
     let chosen = candidates.iter().find(|one| one.chosen);
     let name = chosen.map_or("", |one| &one.pop);
     match decision.reason {
+        Reason::Nearest if !case.parts().is_empty() => serves(case, name, chosen),
+        Reason::WeightShared if !case.parts().is_empty() => format!(
+            "{} share the clients of this place; this client's block belongs to {name}",
+            shares(candidates)
+        ),
         Reason::Nearest => match chosen.and_then(|one| one.score_ms) {
             Some(score) => format!("{name} has the best score, {score:.1} ms"),
             None => format!("{name} has the best score"),
@@ -58,6 +68,26 @@ pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candida
     }
 }
 
+/// Of a place that one PoP serves alone.
+fn serves(case: &Case<'_>, name: &str, chosen: Option<&Candidate>) -> String {
+    let score = chosen.and_then(|one| one.score_ms);
+    let score = score.map_or_else(String::new, |score| format!(", score {score:.1} ms"));
+    let what = match case.is_measured() {
+        true => "by what is measured",
+        false => "by what is estimated",
+    };
+    format!("{name} serves this place {what}{score}")
+}
+
+/// Everyone who has a share.
+fn shares(candidates: &[Candidate]) -> String {
+    let told = candidates.iter().filter_map(|one| {
+        let share = one.share.filter(|share| *share > 0.0)?;
+        Some(format!("{} ({:.0} %)", one.pop, share * 100.0))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
 /// Whom the client would have got, and why it does not.
 fn failed_over(name: &str, candidates: &[Candidate]) -> String {
     let before = candidates.iter().take_while(|one| !one.chosen);
@@ -80,7 +110,7 @@ pub(super) fn candidate(
     case: &Case<'_>,
     decision: &Decision,
     one: &Candidate,
-    best: Option<&Candidate>,
+    (best, held): (Option<&Candidate>, Option<&Held>),
 ) -> String {
     if let Some(obstacle) = obstacle(case, one) {
         let forced = one.chosen || one.endpoints.iter().any(|endpoint| endpoint.given);
@@ -111,6 +141,9 @@ pub(super) fn candidate(
     if one.weight == 0 && best.weight > 0 {
         return "weight 0: only when nothing else is left".to_owned();
     }
+    if let Some(told) = held.and_then(|held| holds(held, one)) {
+        return told;
+    }
     match (one.score_ms, best.score_ms, one.group) {
         (_, _, group) if group.is_some() && group == best.group => {
             format!(
@@ -124,6 +157,19 @@ pub(super) fn candidate(
         _ if one.group.is_none() => format!("behind {} in the pool's list", best.pop),
         _ => format!("behind {}", best.pop),
     }
+}
+
+/// Why a PoP with a better score does not get the place, or not all of it.
+fn holds(held: &Held, one: &Candidate) -> Option<String> {
+    let by = held
+        .better_by_ms
+        .filter(|_| held.better.as_ref() == Some(&one.pop))?;
+    let (home, margin) = (&held.home, held.margin_ms);
+    Some(if by <= margin {
+        format!("{by:.1} ms better than {home}, which stays until another is by {margin:.1} ms")
+    } else {
+        format!("{by:.1} ms better than {home}, whose clients move a few at a time")
+    })
 }
 
 /// What forbids handing a PoP out.
@@ -208,6 +254,9 @@ pub(super) fn scope(case: &Case<'_>, block: &Block, origin: Origin, decision: &D
             "0: the client opted out, the answer follows the resolver's own address".to_owned()
         }
         0 => "0: everyone gets this answer".to_owned(),
+        scope if block.exception().is_some() => {
+            format!("{scope}: this prefix is judged by its own latency, apart from its cell")
+        }
         scope if scope == cap && block.scope_of(&case.steering.clients, None) < cap => format!(
             "{scope}: PoPs share clients by weight, block by block, and blocks are this long"
         ),

@@ -61,6 +61,12 @@ impl Rules {
         (best_ms.abs() * self.margin_ratio).max(self.margin_ms)
     }
 
+    /// How far behind the best a PoP can have a share, whatever the shares were before, where no
+    /// PoP is growing; ms.
+    pub fn reach(&self, best_ms: f32) -> f32 {
+        self.width() + self.play(best_ms)
+    }
+
     fn width(&self) -> f32 {
         self.tolerance_ms.max(NARROWEST_MS)
     }

@@ -262,7 +262,7 @@ proptest! {
             }
             for (client, _) in &clients {
                 let located = world.steering.clients().locate(
-                    super::super::block::Block::of(world.steering.clients(), client.address, of.scope_max).first,
+                    super::super::block::Block::of(world.steering.clients(), None, client.address, of.scope_max).first,
                 );
                 if located.cell.is_none() {
                     continue;

@@ -25,6 +25,7 @@ pub(super) fn decide(
     let pool = config.pool(of.pool);
     let block = Block::of(
         world.steering.clients(),
+        None,
         client.address,
         of.steering.scope_max,
     );

@@ -77,9 +77,9 @@ fn up() -> HealthSnapshot {
 fn the_worked_example() {
     let world = over(three(), up());
     let table = [
-        (PARIS, "fra", 11, [4.81, 61.86, 97.47]),
-        (NEW_YORK, "iad", 24, [61.98, 3.56, 108.21]),
-        (OSAKA, "nrt", 15, [92.52, 111.65, 4.70]),
+        (PARIS, "fra", 11, [9.04, 82.39, 128.18]),
+        (NEW_YORK, "iad", 24, [82.55, 7.43, 141.98]),
+        (OSAKA, "nrt", 15, [121.81, 146.41, 8.90]),
     ];
     for (address, name, scope, scores) in table {
         let expect = (name.to_owned(), Reason::Nearest, Level::Geo, scope);
@@ -96,7 +96,10 @@ fn the_worked_example() {
             let one = told.candidates.iter().find(|one| one.pop == name).unwrap();
             let score = one.score_ms.unwrap();
             assert!((score - expect).abs() < 0.05, "{address} {name}: {score}");
-            assert!((f64::from(score) * 100.0 - one.distance_km.unwrap()).abs() < 0.1);
+            // 0.3 and 0.4 of 0.7: 1 ms, and 5 + 1.5 ms, for each 100 km.
+            let km = one.distance_km.unwrap();
+            let line = (0.3 * km / 100.0 + 0.4 * (5.0 + 1.5 * km / 100.0)) / 0.7;
+            assert!((f64::from(score) - line).abs() < 0.01, "{score} {line}");
         }
     }
     let decision = ask(&world, PARIS);
@@ -522,7 +525,7 @@ fn the_operators_tests() {
         told,
         [
             "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by fra, \
-             not by iad (fra 4.8 ms beats iad 61.9 ms; the client is located at 48.86, 2.35)",
+             not by iad (fra 9.0 ms beats iad 82.4 ms; the client is located at 48.86, 2.35)",
             "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by iad, \
              not by fra (fra: down: taken as down; iad, since fra (down: taken as down) would come \
              first but may not be used; the client is located at 48.86, 2.35)",

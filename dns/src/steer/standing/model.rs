@@ -1,0 +1,135 @@
+//! What each PoP would get at other prices: the model that the balance looks ahead with.
+
+use std::sync::Arc;
+
+use meridian_health_prober::HealthSnapshot;
+
+use super::{Field, Inputs, Standing, Table, field::Scratch, near::Near};
+use crate::steer::{Steering, steering::Stand, view::Layout};
+
+/// Rows looked at in one question, about; of more only some are, evenly spread.
+const ROWS: usize = 200_000;
+
+/// The stands of a standing, ready to be asked at any prices.
+#[derive(Debug)]
+pub struct Model<'a> {
+    stands: Vec<Modelled<'a>>,
+    inputs: &'a Inputs,
+    pops: usize,
+    stride: usize,
+}
+
+#[derive(Debug)]
+struct Modelled<'a> {
+    field: Field<'a>,
+    table: Option<&'a Arc<Table>>,
+    /// Services that follow it.
+    services: f32,
+}
+
+impl Standing {
+    /// A model of this standing under new inputs. Knows only the stands that have rows already.
+    pub fn model<'a>(
+        &'a self,
+        steering: &'a Steering,
+        health: &HealthSnapshot,
+        inputs: &'a Inputs,
+    ) -> Model<'a> {
+        let layout = Layout::new(steering, health, &[]);
+        let mut stands: Vec<Modelled<'a>> = Vec::new();
+        let mut rows = 0;
+        for (number, stand) in steering.stands.iter().enumerate() {
+            let table = self.table(Some(number));
+            let near = self.near.get(stand.profile).and_then(Option::as_ref);
+            let usable = layout.usable(stand.roster);
+            let services = services(steering, number);
+            let same =
+                |one: &&mut Modelled<'_>| one.field.usable == usable && is_same(one.table, table);
+            if let Some(known) = stands.iter_mut().find(same) {
+                known.services += services;
+            } else if let Some(field) = self.field_of(steering, stand, usable, inputs, near) {
+                rows += field.rows();
+                stands.push(Modelled {
+                    field,
+                    table,
+                    services,
+                });
+            }
+        }
+        Model {
+            stands,
+            inputs,
+            pops: steering.pops.len(),
+            stride: (rows / ROWS).max(1),
+        }
+    }
+
+    fn field_of<'a>(
+        &'a self,
+        steering: &'a Steering,
+        stand: &Stand,
+        usable: Vec<bool>,
+        inputs: &'a Inputs,
+        near: Option<&'a Arc<Near>>,
+    ) -> Option<Field<'a>> {
+        let near = near?.as_ref();
+        Field::new(
+            steering,
+            stand.scoring(),
+            usable,
+            inputs,
+            &self.exceptions,
+            Some(near),
+        )
+    }
+}
+
+impl Model<'_> {
+    /// Demand of each PoP, in the unit of the demand by place, at these prices (ms, by PoP). Where
+    /// clients stand now counts, as at a tick; how many may move at once does not.
+    pub fn demand(&mut self, prices: &[f32]) -> Vec<f32> {
+        let mut demand = vec![0.0_f32; self.pops];
+        let mut scratch = Scratch::default();
+        for one in &mut self.stands {
+            let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
+            one.field.set_prices(self.inputs, price);
+            let cells = one.field.steering.clients.cells().len();
+            let places = one.field.steering.clients.places();
+            for row in (0..one.field.rows()).step_by(self.stride) {
+                let before = one.table.map_or(&[][..], |table| table.row(row));
+                let place = if row < cells {
+                    row
+                } else {
+                    row - cells + places
+                };
+                let whole = self.inputs.demand(place) * one.services;
+                if whole <= 0.0 {
+                    continue;
+                }
+                let parts = one.field.row(row, before, &mut scratch).parts;
+                let sum: f32 = parts.iter().map(|part| f32::from(part.parts)).sum();
+                for part in &parts {
+                    let pop = one.field.pool.members.get(usize::from(part.member));
+                    if let Some(slot) = pop.and_then(|pop| demand.get_mut(pop.index())) {
+                        *slot += whole * f32::from(part.parts) / sum.max(1.0);
+                    }
+                }
+            }
+        }
+        demand
+    }
+}
+
+fn is_same(one: Option<&Arc<Table>>, two: Option<&Arc<Table>>) -> bool {
+    match (one, two) {
+        (Some(one), Some(two)) => Arc::ptr_eq(one, two),
+        _ => false,
+    }
+}
+
+// Numbers of services are small.
+#[allow(clippy::cast_precision_loss)]
+fn services(steering: &Steering, stand: usize) -> f32 {
+    let of = steering.services().iter();
+    of.filter(|service| service.stand == Some(stand)).count() as f32
+}
