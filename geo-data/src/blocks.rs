@@ -131,6 +131,14 @@ impl<A: Blocks> Spans<A> {
         size_of_val(&*self.starts) + size_of_val(&*self.values) + self.fine.octets()
     }
 
+    /// Every range of blocks in order: its first address, the first of the next range, its value (of
+    /// its first address, if it is split).
+    pub(crate) fn all(&self) -> impl Iterator<Item = (A, Option<A>, u32)> {
+        let start = |at: usize| self.starts.get(at).map(|block| A::first_of(*block));
+        let one = move |at| Some((start(at)?, start(at + 1), self.at(at).value));
+        (0..self.len()).filter_map(one)
+    }
+
     /// The range of blocks with `address`.
     pub(crate) fn span(&self, address: A) -> Span {
         self.at(self.index.find(&self.starts, address.block()))

@@ -3,10 +3,10 @@
 use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf};
 
 use ipnet::IpNet;
-use meridian_config::{Diagnostic, Diagnostics, Geo, PopId};
+use meridian_config::{Diagnostic, Diagnostics, Family, Geo, PopId};
 
 use crate::{
-    Cell, CellId, DatabaseInfo, Found, Located, PlaceId,
+    BlockRange, Cell, CellId, DatabaseInfo, Found, Located, PlaceId,
     blocks::{Blocks, Span, Spans},
     countries::Countries,
     database::{Database, Gazetteer, Layer},
@@ -264,6 +264,37 @@ impl ClientMap {
                 Some((cell, pop)) => (*cell, Some(*pop)),
                 None => (None, None),
             },
+        }
+    }
+
+    /// Calls `each` for every range of blocks (/24 in IPv4, /64 in IPv6) of one family in order, with
+    /// what is known of it; those that hold IPv4 addresses are left out. A block that holds several
+    /// places counts whole for that of its first address, by which answers judge it.
+    pub fn each_range(&self, family: Family, mut each: impl FnMut(BlockRange)) {
+        let known = |value: u32| value != EMBEDDED_PLACE;
+        match family {
+            Family::V4 => {
+                for (first, next, value) in self.v4.all().filter(|range| known(range.2)) {
+                    each(BlockRange {
+                        first: IpAddr::V4(first.into()),
+                        blocks: (next.map_or(1 << 32, u64::from) - u64::from(first)) >> 8,
+                        place: PlaceId(value),
+                    });
+                }
+            }
+            Family::V6 => {
+                for (first, next, value) in self.v6.all().filter(|range| known(range.2)) {
+                    // The whole space would be one block too many to count.
+                    let blocks = next.map_or(u128::MAX, |next| next - 1) - first;
+                    each(BlockRange {
+                        first: IpAddr::V6(first.into()),
+                        blocks: u64::try_from(blocks >> 64)
+                            .unwrap_or(u64::MAX)
+                            .saturating_add(1),
+                        place: PlaceId(value),
+                    });
+                }
+            }
         }
     }
 

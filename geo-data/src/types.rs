@@ -45,6 +45,17 @@ pub struct Found {
     pub split: bool,
 }
 
+/// Neighbouring blocks of addresses of which the same is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockRange {
+    /// The first address of the first block.
+    pub first: IpAddr,
+    /// How many: /24s of IPv4, /64s of IPv6.
+    pub blocks: u64,
+    /// What is known of them.
+    pub place: PlaceId,
+}
+
 /// What is known of one address. Every address in the same family that shares its first
 /// `prefix_len` bits gets the same `cell` and the same `pinned`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use common::{
     mmdb_writer::{Value, Writer},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use meridian_config::PopId;
+use meridian_config::{Family, PopId};
 use meridian_geo_data::{ClientMap, Fold};
 use proptest::prelude::*;
 
@@ -317,6 +317,26 @@ proptest! {
             prop_assert_eq!(described.pinned, located.pinned);
             prop_assert_eq!(described.location.is_some(), located.cell.is_some(), "{}", address);
             prop_assert!(described.prefix.contains(&address));
+        }
+    }
+
+    #[test]
+    fn ranges_of_blocks_cover_the_space_and_say_what_a_query_finds(mut world in world()) {
+        for file in &mut world.files {
+            file.retain(|(net, _)| !reserved(net));
+        }
+        let (_files, map) = world.open();
+        let mut all = 0;
+        map.each_range(Family::V4, |range| all += range.blocks);
+        prop_assert_eq!(all, 1 << 24);
+        for family in [Family::V4, Family::V6] {
+            let mut wrong = Vec::new();
+            map.each_range(family, |range| {
+                if range.blocks == 0 || map.find(range.first).place != range.place {
+                    wrong.push(range);
+                }
+            });
+            prop_assert!(wrong.is_empty(), "{:?}", wrong);
         }
     }
 }
