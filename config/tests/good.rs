@@ -795,7 +795,7 @@ fn the_main_file_is_not_included_again() {
 
 #[test]
 fn the_examples_are_right() {
-    for (file, pops, services) in [("small", 3, 1), ("split", 4, 3)] {
+    for (file, pops, services) in [("small", 3, 1), ("split", 4, 3), ("world", 59, 1)] {
         let path = PathBuf::from(format!("examples/{file}/meridian.toml"));
         let config = load(&path).unwrap_or_else(|found| panic!("{}", found.render(false)));
         let count: usize = config.zones.iter().map(|z| z.services.len()).sum();

@@ -4,6 +4,9 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+use meridian_config::Coordinates;
+
+use crate::plan::Addition;
 
 /// The configuration file that is read when none is named.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/meridian/meridian.toml";
@@ -48,6 +51,8 @@ pub(crate) enum Command {
     Check(Check),
     /// Show why a client gets the answer it gets
     Explain(Explain),
+    /// Show what a change would do: shares and loads of PoPs, who moves, what each failure does
+    Plan(Plan),
     /// Show PoPs, endpoints, verdicts with their reasons, and overrides
     Status(Status),
     /// Take a PoP out of new answers until `undrain`
@@ -223,6 +228,79 @@ impl AddressType {
             Self::Aaaa => "AAAA",
         }
     }
+}
+
+const PLAN_HELP: &str = "\
+Examples:
+  meridian plan --config meridian.toml
+  meridian plan --config meridian.toml --drain fra --svg fra.svg
+  meridian plan --config meridian.toml --add name=ber,lat=52.5,lon=13.4,capacity=8000
+  meridian plan --config meridian.toml --traffic queries.txt --total 50000
+  meridian plan --config old.toml --compare new.toml --max-moved 5%
+
+Without --traffic and --from-server every /24 of the geo data counts alike (with --type AAAA every
+/48). A traffic file has a line for each client prefix: the prefix, blanks, an amount (1200, 3.5k,
+12Mbit). Loads need a capacity and the whole demand in its unit: --total, else the sum of a traffic
+file; else half of all capacity is assumed.
+
+Exit code 0: done. 1: --max-moved is exceeded, or a file or server cannot be used. 2: wrong usage.";
+
+/// `meridian plan`
+#[derive(Args, Debug)]
+#[command(after_help = PLAN_HELP)]
+pub(crate) struct Plan {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) config: PathBuf,
+    /// Drain this PoP; may be given several times
+    #[arg(long, value_name = "POP")]
+    pub(crate) drain: Vec<String>,
+    /// Take this PoP as down; may be given several times
+    #[arg(long, value_name = "POP")]
+    pub(crate) fail: Vec<String>,
+    /// Add a PoP to the pools of the planned services: name=…,lat=…,lon=…[,weight=…][,capacity=…]
+    #[arg(long, value_name = "POP", value_parser = addition)]
+    pub(crate) add: Vec<Addition>,
+    /// Give a PoP another weight, such as fra=50; may be given several times
+    #[arg(long, value_name = "POP=N", value_parser = weight)]
+    pub(crate) weight: Vec<(String, u32)>,
+    /// Take the demand from this file
+    #[arg(long, value_name = "FILE", conflicts_with = "from_server")]
+    pub(crate) traffic: Option<PathBuf>,
+    /// Take the demand from what a running server has counted
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = DEFAULT_ADMIN)]
+    pub(crate) from_server: Option<String>,
+    /// File with the bearer token, for a server that asks for one
+    #[arg(long, value_name = "FILE", requires = "from_server")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// PEM certificates to trust for an https URL instead of the system's
+    #[arg(long, value_name = "FILE", requires = "from_server")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// The whole demand in the unit of `capacity`
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub(crate) total: Option<f64>,
+    /// Only this service, such as www.example.com; otherwise all, each with the same demand
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Record type asked for
+    #[arg(
+        long = "type",
+        value_name = "TYPE",
+        default_value = "A",
+        ignore_case = true
+    )]
+    pub(crate) rtype: AddressType,
+    /// Draw a world map of the state after the change
+    #[arg(long, value_name = "OUT")]
+    pub(crate) svg: Option<PathBuf>,
+    /// Compare with another configuration: it is the state after the change
+    #[arg(long, value_name = "OTHER")]
+    pub(crate) compare: Option<PathBuf>,
+    /// Exit with code 1 when more clients than this move, such as 5%
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) max_moved: Option<f64>,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 const STATUS_HELP: &str = "\
@@ -401,6 +479,83 @@ fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| "expected a number with a unit, such as 30s, 10m or 2h".to_owned())
 }
 
+/// Reads `name=ber,lat=52.5,lon=13.4,weight=100,capacity=8000`.
+fn addition(text: &str) -> Result<Addition, String> {
+    const KEYS: &str = "name=…,lat=…,lon=…[,weight=…][,capacity=…]";
+    let (mut name, mut latitude, mut longitude) = (None, None, None);
+    let (mut weight, mut capacity) = (100, None);
+    for pair in text.split(',') {
+        let (key, value) = pair
+            .split_once('=')
+            .ok_or_else(|| format!("expected {KEYS}"))?;
+        let number = |least: f64, most: f64| {
+            let number = value
+                .parse::<f64>()
+                .ok()
+                .filter(|n| (least..=most).contains(n));
+            number.ok_or_else(|| format!("{key} must be a number from {least} to {most}"))
+        };
+        match key.trim() {
+            "name" => name = Some(pop_name(value)?),
+            "lat" | "latitude" => latitude = Some(number(-90.0, 90.0)?),
+            "lon" | "longitude" => longitude = Some(number(-180.0, 180.0)?),
+            "weight" => weight = value.parse().map_err(|_| "weight must be a whole number")?,
+            "capacity" => capacity = Some(positive(value)?),
+            other => return Err(format!("there is no {other:?} here; expected {KEYS}")),
+        }
+    }
+    let (Some(name), Some(latitude), Some(longitude)) = (name, latitude, longitude) else {
+        return Err(format!("name, lat and lon are needed: {KEYS}"));
+    };
+    Ok(Addition {
+        name,
+        location: Coordinates {
+            latitude,
+            longitude,
+        },
+        weight,
+        capacity,
+    })
+}
+
+/// The name of a PoP as the configuration would take it.
+fn pop_name(text: &str) -> Result<String, String> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
+    if (1..=63).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a PoP's name is 1 to 63 of a-z 0-9 - _".to_owned())
+    }
+}
+
+/// Reads `fra=50`.
+fn weight(text: &str) -> Result<(String, u32), String> {
+    let wrong = || "expected a PoP and its weight, such as fra=50".to_owned();
+    let (pop, weight) = text.split_once('=').ok_or_else(wrong)?;
+    Ok((pop.to_owned(), weight.parse().map_err(|_| wrong())?))
+}
+
+/// Reads a number above 0.
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text
+        .parse::<f64>()
+        .ok()
+        .filter(|n| n.is_finite() && *n > 0.0);
+    number.ok_or_else(|| format!("{text:?} is no number above 0"))
+}
+
+/// Reads `5%` or `0.05` as a share.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, whole) = match text.strip_suffix('%') {
+        Some(number) => (number.trim_end(), 100.0),
+        None => (text, 1.0),
+    };
+    let number = number.parse::<f64>().ok().map(|number| number / whole);
+    number
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "expected a share, such as 5% or 0.05".to_owned())
+}
+
 /// Reads an address or a prefix. Bits beyond the length are cleared.
 fn prefix(text: &str) -> Result<IpNet, String> {
     if let Ok(address) = text.parse::<IpAddr>() {
@@ -444,6 +599,11 @@ mod tests {
             "meridian blackhole 192.0.2.53 --for 1h --reason attack",
             "meridian unblackhole 192.0.2.53/32",
             "meridian upgrade --json",
+            "meridian plan --config a --drain fra --drain iad --fail nrt --traffic t --svg o",
+            "meridian plan --add name=ber,lat=52.5,lon=-13,weight=5,capacity=8e3 --weight fra=50",
+            "meridian plan --compare b.toml --max-moved 5% --service www.example.com --json",
+            "meridian plan --from-server --total 1000",
+            "meridian plan --from-server http://a:1 --token-file t --ca-file c --type aaaa",
         ] {
             assert!(parse(line).is_ok(), "{line}");
         }
@@ -452,7 +612,16 @@ mod tests {
     #[test]
     fn wrong_usage_is_refused_with_code_2() {
         for line in [
-            "meridian plan --config a",
+            "meridian plan --traffic a --from-server",
+            "meridian plan --weight fra",
+            "meridian plan --max-moved 101%",
+            "meridian plan --max-moved five",
+            "meridian plan --total 0",
+            "meridian plan --add name=ber",
+            "meridian plan --add name=BER,lat=1,lon=1",
+            "meridian plan --add name=ber,lat=91,lon=1",
+            "meridian plan --add name=ber,lat=1,lon=1,wait=3",
+            "meridian plan --token-file t",
             "meridian explain www.example.com",
             "meridian explain www.example.com --client 192.0.2.0/33",
             "meridian explain www.example.com --client 192.0.2.1 --type MX",

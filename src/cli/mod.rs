@@ -7,6 +7,7 @@ mod explain;
 mod geo;
 mod live;
 mod logging;
+mod plan;
 mod serve;
 mod talk;
 
@@ -20,6 +21,7 @@ use args::{Cli, Command, Geo};
 pub(crate) use args::{Demo, Moment};
 use client::ClientError;
 pub(crate) use live::Live;
+pub(crate) use plan::Planned;
 pub(crate) use serve::Signals;
 
 /// Runs the program that the process arguments ask for. Exit codes: 0 done, 1 the thing asked for
@@ -44,6 +46,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Serve(args) => serve::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Plan(args) => plan::run(&args),
         Command::Status(args) => block_on(talk::status(&args)),
         Command::Drain(args) => block_on(talk::drain(&args)),
         Command::Undrain(args) => block_on(talk::undrain(&args)),

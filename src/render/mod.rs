@@ -5,6 +5,7 @@ mod announcements;
 mod event;
 mod explain;
 mod geo;
+mod plan;
 mod status;
 mod table;
 
@@ -19,6 +20,7 @@ pub(crate) use announcements::announcements;
 pub(crate) use event::event;
 pub(crate) use explain::{Explained, explanation};
 pub(crate) use geo::{Lookup, Near, lookup};
+pub(crate) use plan::plan;
 pub(crate) use status::status;
 pub(crate) use table::{Cell, Table};
 

@@ -77,7 +77,7 @@ fn exit_codes_of_help_and_wrong_usage() {
         (&["--version"], 0),
         (&["drain", "--help"], 0),
         (&[], 2),
-        (&["plan"], 2),
+        (&["plan", "--weight", "fra"], 2),
         (&["explain", "www.example.com"], 2),
         (&["explain", "a..b", "--client", "::1"], 2),
         (&["status", "--admin", "http://127.0.0.1:1"], 1),

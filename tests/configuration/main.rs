@@ -97,7 +97,7 @@ fn add_secrets(folder: &Path) {
 #[test]
 fn the_examples_pass() {
     let scratch = scratch();
-    for example in ["small", "split"] {
+    for example in ["small", "split", "world"] {
         let folder = scratch.path().join(example);
         copy(&workspace().join("config/examples").join(example), &folder);
         add_secrets(&folder.join("secret"));

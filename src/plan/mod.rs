@@ -1,0 +1,43 @@
+//! What-if: the same decisions as the server's, for all clients at once, before and after a change.
+//!
+//! ```text
+//! traffic file, server's counters, address count ──► demand     clients with amounts
+//! configuration ──► change ──► world (before, after)             steering and what is taken as down
+//! demand × world ──► assign ──► tally, failures ──► Plan         shares, loads, round trips, moves
+//!                                                   map          the same as a picture
+//! ```
+//!
+//! * `demand` — who asks how much, by place; `traffic` — the same from a file;
+//! * `change` — drain, fail, add, weigh; names checked, the nearest known one suggested;
+//! * `world` — a configuration ready to decide, and every client's PoP in it;
+//! * `tally` — sums over an assignment: shares, distribution of round trips; `moves` — who moves;
+//! * `failures` — the same with each single PoP down;
+//! * `report` — all of it together;
+//! * `map` — the SVG; `coast` — coastlines; `projection`, `palette`, `labels` — where and in which
+//!   colour.
+//!
+//! Everything here is pure: no clock, no I/O.
+
+mod change;
+mod coast;
+mod demand;
+mod failures;
+mod labels;
+mod map;
+mod moves;
+mod palette;
+mod projection;
+mod report;
+mod tally;
+mod traffic;
+mod world;
+
+pub(crate) use change::{Addition, Change, ChangeError};
+pub(crate) use demand::Demand;
+pub(crate) use map::draw;
+pub(crate) use report::{Failure, Pair, Plan, Quantiles, Question, Strain, pairs, plan};
+pub(crate) use traffic::{TrafficError, TrafficUnit, read as read_traffic};
+pub(crate) use world::World;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,442 @@
+//! The whole plan: everything worked out, for scripts as it stands, for people by `render`.
+
+use std::collections::BTreeMap;
+
+use meridian_config::{Family, PopId};
+use meridian_dns::{steer::Service, types::ServiceId};
+use meridian_geo_data::{CellId, ClientMap};
+use serde::Serialize;
+
+use super::{
+    demand::Demand,
+    failures,
+    moves::Moves,
+    tally::Tally,
+    world::{Assignment, Decider, Estimate, RoundTrips, Site, Sites, World},
+};
+
+/// Bound for "near", milliseconds.
+pub(crate) const NEAR_MS: f32 = 100.0;
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question<'a> {
+    /// As it is.
+    pub(crate) before: &'a World,
+    /// As it would be.
+    pub(crate) after: &'a World,
+    /// Who asks.
+    pub(crate) demand: &'a Demand,
+    /// Where they are.
+    pub(crate) clients: &'a ClientMap,
+    /// The services planned for; of both worlds.
+    pub(crate) services: &'a [Pair],
+    /// A or AAAA.
+    pub(crate) family: Family,
+    /// The whole demand in the unit of `capacity`; `None`: loads are not told.
+    pub(crate) load: Option<f64>,
+    /// Whether to say what each single failure would do.
+    pub(crate) failures: bool,
+}
+
+/// Services that answer alike, before and after.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Pair {
+    /// Their names.
+    pub(crate) names: Vec<String>,
+    /// One of them before.
+    pub(crate) before: ServiceId,
+    /// The same after.
+    pub(crate) after: ServiceId,
+    /// Share of the demand.
+    pub(crate) share: f64,
+}
+
+/// Everything worked out.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Plan {
+    /// Services planned for.
+    pub(crate) services: Vec<String>,
+    /// A or AAAA.
+    pub(crate) family: Family,
+    /// How round trips are estimated.
+    pub(crate) estimate: Estimate,
+    /// What is changed, in words.
+    pub(crate) changes: Vec<String>,
+    /// PoPs of the services, most loaded (else largest share) after the change first.
+    pub(crate) pops: Vec<PopRow>,
+    /// Share of clients with a last resort before.
+    pub(crate) last_resort_before: f64,
+    /// Share of clients with a last resort after.
+    pub(crate) last_resort_after: f64,
+    /// Estimated round trips before.
+    pub(crate) rtt_before: Quantiles,
+    /// Estimated round trips after.
+    pub(crate) rtt_after: Quantiles,
+    /// What the estimated round trip of those that move changes by.
+    pub(crate) rtt_added: Quantiles,
+    /// Share of clients that move.
+    pub(crate) moved: f64,
+    /// From where to where, the largest first.
+    pub(crate) moves: Vec<Move>,
+    /// What each single failure would do after the change, the worst first.
+    pub(crate) failures: Vec<Failure>,
+}
+
+/// One PoP.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct PopRow {
+    /// Its name.
+    pub(crate) pop: String,
+    /// `drained`, `down`, `new`, `gone`, or nothing.
+    pub(crate) state: &'static str,
+    /// Share of the clients before; 0 to 1.
+    pub(crate) share_before: f64,
+    /// Share of the clients after.
+    pub(crate) share_after: f64,
+    /// Load ÷ capacity before; `None`: no capacity or no total.
+    pub(crate) load_before: Option<f64>,
+    /// Load ÷ capacity after.
+    pub(crate) load_after: Option<f64>,
+    /// After: above its capacity, above the target, or neither.
+    pub(crate) strain: Strain,
+}
+
+/// How much a PoP carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Strain {
+    /// Not above the target, or not known.
+    None,
+    /// Above `target_load`.
+    OverTarget,
+    /// Above its capacity.
+    OverCapacity,
+}
+
+/// Of a distribution, milliseconds; `None`: of nobody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Quantiles {
+    pub(crate) mean: Option<f64>,
+    pub(crate) p50: Option<f64>,
+    pub(crate) p90: Option<f64>,
+    pub(crate) p99: Option<f64>,
+    /// Share of clients within 100 ms.
+    pub(crate) within_100_ms: Option<f64>,
+}
+
+/// Clients that move.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Move {
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// Share of all clients.
+    pub(crate) share: f64,
+}
+
+/// What the failure of one PoP would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Failure {
+    /// The PoP that fails.
+    pub(crate) pop: String,
+    /// Share of all clients that move.
+    pub(crate) moved: f64,
+    /// The PoP that then carries most (by load where it is known, else by share).
+    pub(crate) worst: Option<String>,
+    /// Its share of the clients.
+    pub(crate) worst_share: f64,
+    /// Its load ÷ capacity.
+    pub(crate) worst_load: Option<f64>,
+    /// PoPs above target then.
+    pub(crate) over_target: usize,
+    /// PoPs above their capacity then.
+    pub(crate) over_capacity: usize,
+    /// Estimated round trips of all clients then.
+    pub(crate) rtt: Quantiles,
+    /// Share of clients with a last resort.
+    pub(crate) last_resort: f64,
+}
+
+/// A cell as the map shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spot {
+    pub(crate) cell: CellId,
+    /// Who serves most of its clients.
+    pub(crate) site: Site,
+    /// All its clients.
+    pub(crate) amount: f64,
+}
+
+/// What the map is drawn from, besides the plan.
+#[derive(Clone, Debug)]
+pub(crate) struct Picture {
+    pub(crate) sites: Sites,
+    pub(crate) spots: Vec<Spot>,
+}
+
+/// Everything that loads are told from.
+pub(crate) struct Loads {
+    capacity: Vec<Option<f64>>,
+    target: f64,
+    /// Whole demand, in the unit of the capacity.
+    total: Option<f64>,
+    /// The same in the unit of the demand.
+    demand: f64,
+}
+
+/// Works everything out.
+pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
+    let Question {
+        before,
+        after,
+        demand,
+        clients,
+        ..
+    } = *question;
+    let sites = Sites::of(&before.config, &after.config);
+    let trips_before = RoundTrips::new(before, &sites, clients);
+    let trips_after = RoundTrips::new(after, &sites, clients);
+    let (mut then, mut now) = (Tally::new(sites.all()), Tally::new(sites.all()));
+    let mut moves = Moves::default();
+    let mut assigned = Vec::new();
+    for pair in question.services {
+        let of = |world, service| Decider::new(world, &sites, (service, question.family), None);
+        let first = of(before, pair.before).assign(demand);
+        let second = of(after, pair.after).assign(demand);
+        then.add(demand, &first, &trips_before, pair.share);
+        now.add(demand, &second, &trips_after, pair.share);
+        moves.add(
+            demand,
+            (&first, &trips_before),
+            (&second, &trips_after),
+            pair.share,
+        );
+        assigned.push(second);
+    }
+    let failures = if question.failures {
+        failures::each(question, &sites, &trips_after, &now, &assigned)
+    } else {
+        Vec::new()
+    };
+    let picture = Picture {
+        spots: spots(question, &assigned),
+        sites: sites.clone(),
+    };
+    let plan = Plan {
+        services: question
+            .services
+            .iter()
+            .flat_map(|pair| pair.names.clone())
+            .collect(),
+        family: question.family,
+        estimate: before.line().into(),
+        changes: Vec::new(),
+        pops: rows(question, &sites, &then, &now),
+        last_resort_before: then.last_resort / demand.total,
+        last_resort_after: now.last_resort / demand.total,
+        rtt_before: Quantiles::of(&then),
+        rtt_after: Quantiles::of(&now),
+        rtt_added: moves.added(),
+        moved: moves.moved() / demand.total,
+        moves: moves.largest(&sites, demand.total),
+        failures,
+    };
+    (plan, picture)
+}
+
+impl Quantiles {
+    /// Of everyone in a tally.
+    pub(crate) fn of(tally: &Tally) -> Self {
+        Self {
+            mean: tally.rtt.mean(),
+            p50: tally.rtt.quantile(0.5),
+            p90: tally.rtt.quantile(0.9),
+            p99: tally.rtt.quantile(0.99),
+            within_100_ms: tally.rtt.share_within(NEAR_MS),
+        }
+    }
+}
+
+impl Loads {
+    /// Of the PoPs of one world.
+    pub(crate) fn new(world: &World, sites: &Sites, question: &Question<'_>) -> Self {
+        Self {
+            capacity: world.capacities(sites),
+            target: world.target_load(),
+            total: question.load,
+            demand: question.demand.total,
+        }
+    }
+
+    /// Load ÷ capacity of a site with this amount of clients.
+    pub(crate) fn of(&self, site: usize, amount: f64) -> Option<f64> {
+        let capacity = (*self.capacity.get(site)?)?;
+        Some(amount / self.demand * self.total? / capacity)
+    }
+
+    /// How much that is.
+    pub(crate) fn strain(&self, load: Option<f64>) -> Strain {
+        match load {
+            Some(load) if load > 1.0 => Strain::OverCapacity,
+            Some(load) if load > self.target => Strain::OverTarget,
+            _ => Strain::None,
+        }
+    }
+}
+
+/// PoPs that stand in a pool of the planned services of one world.
+pub(crate) fn members<'a>(
+    world: &'a World,
+    services: impl Iterator<Item = ServiceId> + 'a,
+) -> Vec<PopId> {
+    let pools = services
+        .filter_map(|id| world.steering.service(id))
+        .map(|service| service.pool);
+    let pops = pools.flat_map(|pool| world.config.pool(pool).pops.iter().copied());
+    let unique: std::collections::BTreeSet<PopId> = pops.collect();
+    unique.into_iter().collect()
+}
+
+fn rows(question: &Question<'_>, sites: &Sites, then: &Tally, now: &Tally) -> Vec<PopRow> {
+    let Question {
+        before,
+        after,
+        demand,
+        ..
+    } = *question;
+    let site_set = |world: &World, ids: Vec<PopId>| {
+        ids.into_iter()
+            .map(|pop| world.site_of(pop, sites))
+            .collect::<Vec<Site>>()
+    };
+    let was = site_set(
+        before,
+        members(before, question.services.iter().map(|pair| pair.before)),
+    );
+    let is = site_set(
+        after,
+        members(after, question.services.iter().map(|pair| pair.after)),
+    );
+    let loads = (
+        Loads::new(before, sites, question),
+        Loads::new(after, sites, question),
+    );
+    let row = |at: usize| {
+        let site = Site::try_from(at).ok()?;
+        let amounts = (*then.by_site.get(at)?, *now.by_site.get(at)?);
+        let known = was.contains(&site) || is.contains(&site);
+        if !known && amounts.0 + amounts.1 <= 0.0 {
+            return None;
+        }
+        let load_after = loads.1.of(at, amounts.1);
+        let name = sites.name(site);
+        Some(PopRow {
+            pop: name.to_owned(),
+            state: match (was.contains(&site), is.contains(&site)) {
+                (true, false) => "gone",
+                (false, true) if after.state(name).is_empty() => "new",
+                _ => after.state(name),
+            },
+            share_before: amounts.0 / demand.total,
+            share_after: amounts.1 / demand.total,
+            load_before: loads.0.of(at, amounts.0),
+            load_after,
+            strain: loads.1.strain(load_after),
+        })
+    };
+    let mut rows: Vec<PopRow> = (0..sites.all()).filter_map(row).collect();
+    let rank = |row: &PopRow| row.load_after.unwrap_or(0.0);
+    rows.sort_by(|a, b| {
+        let by_share = || b.share_after.total_cmp(&a.share_after);
+        rank(b)
+            .total_cmp(&rank(a))
+            .then_with(by_share)
+            .then_with(|| a.pop.cmp(&b.pop))
+    });
+    rows
+}
+
+/// By cell of known place: who serves most of it, over all services.
+fn spots(question: &Question<'_>, assigned: &[Assignment]) -> Vec<Spot> {
+    let mut by_cell: BTreeMap<(CellId, Site), f64> = BTreeMap::new();
+    for (pair, assignment) in question.services.iter().zip(assigned) {
+        for (asker, site) in question.demand.askers.iter().zip(&assignment.sites) {
+            if let Some(cell) = asker.cell {
+                *by_cell.entry((cell, *site)).or_default() += asker.amount * pair.share;
+            }
+        }
+    }
+    let mut spots: Vec<(Spot, f64)> = Vec::new();
+    for ((cell, site), amount) in by_cell {
+        match spots.last_mut().filter(|(spot, _)| spot.cell == cell) {
+            Some((spot, most)) => {
+                spot.amount += amount;
+                if amount > *most {
+                    (spot.site, *most) = (site, amount);
+                }
+            }
+            None => spots.push((Spot { cell, site, amount }, amount)),
+        }
+    }
+    spots.into_iter().map(|(spot, _)| spot).collect()
+}
+
+/// Services of both worlds that share a name, those that answer alike taken together. `wanted`:
+/// only this one. Of each name the demand is the same.
+// Numbers of services.
+#[allow(clippy::cast_precision_loss)]
+pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) -> Vec<Pair> {
+    let mut found: BTreeMap<(String, String), Pair> = BTreeMap::new();
+    let mut count = 0;
+    for (number, service) in (0_u32..).zip(before.steering.services()) {
+        let id = ServiceId(number);
+        if wanted.is_some_and(|wanted| wanted != id) {
+            continue;
+        }
+        let same = after
+            .steering
+            .services()
+            .iter()
+            .position(|one| one.name == service.name);
+        let Some(same) = same.and_then(|at| u32::try_from(at).ok()) else {
+            continue;
+        };
+        let other = after
+            .steering
+            .service(ServiceId(same))
+            .map_or_else(String::new, |s| alike(after, s));
+        count += 1;
+        let pair = found
+            .entry((alike(before, service), other))
+            .or_insert_with(|| Pair {
+                names: Vec::new(),
+                before: id,
+                after: ServiceId(same),
+                share: 0.0,
+            });
+        pair.names.push(service.name.to_string());
+    }
+    let mut pairs: Vec<Pair> = found.into_values().collect();
+    pairs.sort_by_key(|pair| pair.before.0);
+    for pair in &mut pairs {
+        pair.share = pair.names.len() as f64 / f64::from(count);
+    }
+    pairs
+}
+
+/// Everything that has a say in who is answered, as text.
+fn alike(world: &World, service: &Service) -> String {
+    let pool = world.config.pool(service.pool);
+    let (pops, fallback) = (&pool.pops, &pool.fallback);
+    let of = (
+        pops,
+        fallback,
+        service.policy,
+        service.weights,
+        service.answers,
+    );
+    format!(
+        "{of:?} {} {:?} {:?}",
+        service.tolerance_ms, service.min_health, service.scope_max
+    )
+}

@@ -1,0 +1,215 @@
+//! Plans over small worlds with the bundled geo data, against what can be said of them by hand.
+
+use std::sync::Arc;
+
+use meridian_config::{Config, Coordinates, Family};
+use meridian_geo_data::ClientMap;
+
+use super::{
+    Addition, Change, Demand, Plan, Question, Strain, World, draw, pairs, plan,
+    report::Picture,
+    world::testing::{clients, config, config_with, without},
+};
+
+const THREE: [(&str, f64, f64); 3] = [
+    ("fra", 50.03, 8.57),
+    ("iad", 38.95, -77.45),
+    ("nrt", 35.77, 140.39),
+];
+
+struct Bed {
+    clients: Arc<ClientMap>,
+    before: World,
+    after: World,
+    demand: Demand,
+}
+
+impl Bed {
+    fn new(config: &Config, change: &Change) -> Self {
+        let clients = clients();
+        let after = change.apply(config, |_| true).unwrap();
+        Self {
+            before: World::new(config.clone(), clients.clone(), &Change::default()).unwrap(),
+            after: World::new(after, clients.clone(), change).unwrap(),
+            demand: Demand::by_addresses(&clients, Family::V4),
+            clients,
+        }
+    }
+
+    fn plan(&self, load: Option<f64>) -> (Plan, Picture) {
+        plan(&Question {
+            before: &self.before,
+            after: &self.after,
+            demand: &self.demand,
+            clients: &self.clients,
+            services: &pairs(&self.before, &self.after, None),
+            family: Family::V4,
+            load,
+            failures: true,
+        })
+    }
+}
+
+fn share(plan: &Plan, pop: &str) -> (f64, f64) {
+    let row = plan.pops.iter().find(|row| row.pop == pop).unwrap();
+    (row.share_before, row.share_after)
+}
+
+#[test]
+fn without_a_change_nobody_moves() {
+    let (plan, _) = Bed::new(&config(&THREE), &Change::default()).plan(None);
+    assert_eq!((plan.moved, plan.moves.len()), (0.0, 0));
+    let sum: f64 = plan.pops.iter().map(|row| row.share_after).sum();
+    assert!((sum - 1.0).abs() < 1e-9);
+    assert_eq!(plan.rtt_before, plan.rtt_after);
+    assert_eq!(plan.failures.len(), 3);
+    assert!(
+        plan.pops
+            .iter()
+            .all(|row| row.load_after.is_none() && row.strain == Strain::None)
+    );
+}
+
+#[test]
+fn a_pop_that_goes_moves_its_own_clients_and_the_failure_table_said_so() {
+    let configured = config(&THREE);
+    let (idle, _) = Bed::new(&configured, &Change::default()).plan(None);
+    for change in [without(&["fra"], &[]), without(&[], &["fra"])] {
+        let (plan, _) = Bed::new(&configured, &change).plan(None);
+        let (before, after) = share(&plan, "fra");
+        assert!(before > 0.1);
+        assert_eq!(after, 0.0);
+        assert!((plan.moved - before).abs() < 1e-9);
+        assert!(plan.moves.iter().all(|one| one.from == "fra"));
+        assert_eq!(plan.failures.len(), 2);
+        let told = idle.failures.iter().find(|one| one.pop == "fra").unwrap();
+        assert!((told.moved - plan.moved).abs() < 1e-9);
+        assert_eq!(told.rtt.p50, plan.rtt_after.p50);
+        assert_eq!(told.rtt.p99, plan.rtt_after.p99);
+        let worst = plan
+            .pops
+            .iter()
+            .max_by(|a, b| a.share_after.total_cmp(&b.share_after));
+        assert_eq!(told.worst.as_deref(), worst.map(|row| row.pop.as_str()));
+    }
+}
+
+#[test]
+fn when_every_pop_fails_everyone_gets_a_last_resort() {
+    let change = without(&["fra"], &["iad", "nrt"]);
+    let (plan, _) = Bed::new(&config(&THREE), &change).plan(None);
+    assert!((plan.last_resort_after - 1.0).abs() < 1e-9);
+    assert_eq!(plan.last_resort_before, 0.0);
+    assert!(plan.failures.is_empty());
+    // The last of three that fails leaves nothing either.
+    let (plan, _) = Bed::new(&config(&THREE), &without(&[], &["iad", "nrt"])).plan(None);
+    assert_eq!(plan.failures.len(), 1);
+    assert!((plan.failures[0].last_resort - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn an_added_pop_takes_the_clients_near_it() {
+    let change = Change {
+        add: vec![Addition {
+            name: "gru".to_owned(),
+            location: Coordinates {
+                latitude: -23.4,
+                longitude: -46.5,
+            },
+            weight: 100,
+            capacity: Some(5.0),
+        }],
+        ..Change::default()
+    };
+    let (plan, _) = Bed::new(&config(&THREE), &change).plan(Some(100.0));
+    let (before, after) = share(&plan, "gru");
+    assert!(before == 0.0 && after > 0.01 && (after - plan.moved).abs() < 1e-9);
+    assert!(plan.rtt_after.mean < plan.rtt_before.mean);
+    assert!(plan.rtt_added.p99.unwrap() < 0.0);
+    let row = plan.pops.iter().find(|row| row.pop == "gru").unwrap();
+    assert_eq!(row.state, "new");
+    assert!((row.load_after.unwrap() - after * 100.0 / 5.0).abs() < 1e-9);
+}
+
+#[test]
+fn pops_in_one_place_share_by_weight() {
+    let pair = [("a", 50.0, 8.0), ("b", 50.0, 8.0)];
+    let change = Change {
+        weight: vec![("b".to_owned(), 300)],
+        ..Change::default()
+    };
+    let (plan, _) = Bed::new(&config(&pair), &change).plan(None);
+    let (before, after) = share(&plan, "b");
+    assert!(
+        (before - 0.5).abs() < 0.01 && (after - 0.75).abs() < 0.01,
+        "{before} {after}"
+    );
+    assert!((plan.moved - 0.25).abs() < 0.01, "{}", plan.moved);
+    assert!(
+        plan.moves.iter().all(|one| one.to == "b"),
+        "{:?}",
+        plan.moves
+    );
+}
+
+#[test]
+fn services_that_differ_each_bring_the_same_demand() {
+    let more = "[[pool]]\nname = \"one\"\npops = [\"nrt\"]\n[[zone]]\nname = \"example.net\"\n\
+                file = \"z\"\n[[zone.service]]\nname = \"a\"\npool = \"one\"\n\
+                [[zone.service]]\nname = \"b\"\npool = \"one\"\n";
+    let bed = Bed::new(&config_with(&THREE, more), &Change::default());
+    let pairs = pairs(&bed.before, &bed.after, None);
+    assert_eq!(pairs.len(), 2);
+    assert!((pairs[1].share - 2.0 / 3.0).abs() < 1e-9);
+    let (plan, _) = bed.plan(None);
+    let (alone, _) = Bed::new(&config(&THREE), &Change::default()).plan(None);
+    let right = share(&alone, "nrt").1 / 3.0 + 2.0 / 3.0;
+    assert!((share(&plan, "nrt").1 - right).abs() < 1e-9);
+    assert_eq!(plan.services.len(), 3);
+}
+
+#[test]
+fn the_same_plan_gives_the_same_drawing_and_it_is_well_formed() {
+    let bed = Bed::new(&config(&THREE), &without(&["fra"], &[]));
+    let (planned, picture) = bed.plan(None);
+    let drawn = draw(&planned, &picture, &bed.after, &bed.clients);
+    let (again, picture) = bed.plan(None);
+    assert_eq!(drawn, draw(&again, &picture, &bed.after, &bed.clients));
+    assert!(drawn.len() < 400_000);
+    let elements = well_formed(&drawn);
+    assert!(elements.iter().any(|name| name == "path"));
+    assert_eq!(elements.iter().filter(|name| *name == "title").count(), 3);
+    for name in ["fra", "iad", "nrt"] {
+        assert!(drawn.contains(&format!(">{name}</text>")), "{name}");
+    }
+}
+
+/// Names of all elements of a document without comments, sections and instructions; every one of
+/// them is closed, attributes are quoted, and no text holds markup.
+fn well_formed(text: &str) -> Vec<String> {
+    let (mut open, mut all) = (Vec::new(), Vec::new());
+    let mut rest = text.trim_end();
+    while let Some(start) = rest.find('<') {
+        let between = &rest[..start];
+        assert!(!between.contains('>'), "{between}");
+        for entity in between.split('&').skip(1) {
+            let name = entity.split(';').next().unwrap();
+            assert!(["lt", "gt", "amp", "quot"].contains(&name), "{entity}");
+        }
+        let end = start + rest[start..].find('>').expect("a tag ends");
+        let tag = &rest[start + 1..end];
+        rest = &rest[end + 1..];
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name));
+            continue;
+        }
+        let name = tag.split([' ', '/']).next().unwrap().to_owned();
+        all.push(name.clone());
+        if !tag.ends_with('/') {
+            open.push(name);
+        }
+    }
+    assert!(open.is_empty() && rest.is_empty(), "{open:?} {rest}");
+    all
+}

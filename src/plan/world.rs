@@ -1,0 +1,399 @@
+//! A configuration ready to decide, and the PoP of every client in it.
+
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+
+use meridian_config::{Config, Coordinates, Family, Name, PopId};
+use meridian_dns::{
+    client::Client,
+    steer::{Decision, Standing, Steering, View, decide},
+    types::ServiceId,
+};
+use meridian_geo_data::{CellId, ClientMap, distance::haversine_km, latency::Line};
+use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
+use serde::Serialize;
+
+use super::{
+    change::{self, Change, ChangeError},
+    demand::{Asker, Demand},
+};
+
+/// Names of all PoPs before and after, in a fixed order; [`Site`] is the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sites(Vec<String>);
+
+/// A PoP of either world, or what follows them: the pool's fallback, then nobody.
+pub(crate) type Site = u16;
+
+impl Sites {
+    /// The PoPs of the first configuration, then those that only the second has.
+    pub(crate) fn of(before: &Config, after: &Config) -> Self {
+        let mut names: Vec<String> = before.pops.iter().map(|pop| pop.name.clone()).collect();
+        for pop in &after.pops {
+            if !before.pops.iter().any(|known| known.name == pop.name) {
+                names.push(pop.name.clone());
+            }
+        }
+        Self(names)
+    }
+
+    /// Number of PoPs.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Number of places in a table by site.
+    pub(crate) fn all(&self) -> usize {
+        self.0.len() + 2
+    }
+
+    /// Clients that get the pool's fallback.
+    pub(crate) fn fallback(&self) -> Site {
+        site(self.0.len())
+    }
+
+    /// Clients that get no address.
+    pub(crate) fn nobody(&self) -> Site {
+        site(self.0.len() + 1)
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self, site: Site) -> &str {
+        match self.0.get(usize::from(site)) {
+            Some(name) => name,
+            None if site == self.fallback() => "(fallback)",
+            None => "(nobody)",
+        }
+    }
+
+    fn find(&self, name: &str) -> Site {
+        let at = self.0.iter().position(|known| known == name);
+        at.map_or_else(|| self.nobody(), site)
+    }
+}
+
+/// There are at most 65,535 PoPs; the configuration says so.
+fn site(index: usize) -> Site {
+    Site::try_from(index).unwrap_or(Site::MAX)
+}
+
+/// The line by which round trips are estimated.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Estimate {
+    /// Milliseconds at distance 0.
+    pub(crate) intercept_ms: f32,
+    /// Milliseconds for each 100 km.
+    pub(crate) ms_per_100km: f32,
+    /// Pairs of cell and PoP that it was fitted to; 0: the default.
+    pub(crate) pairs: u32,
+}
+
+impl From<Line> for Estimate {
+    fn from(line: Line) -> Self {
+        Self {
+            intercept_ms: line.intercept_ms,
+            ms_per_100km: line.ms_per_100km,
+            pairs: line.pairs,
+        }
+    }
+}
+
+/// A configuration with geo data, and what of it is taken as out of service.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) config: Config,
+    pub(crate) steering: Steering,
+    /// What PoPs can carry, by name.
+    capacity: Vec<(String, f64)>,
+    drained: Vec<PopId>,
+    down: Vec<PopId>,
+    health: Arc<HealthSnapshot>,
+    standing: Arc<Standing>,
+}
+
+impl World {
+    /// A world in which `change` drains and fails PoPs; everything else in it must be in `config`
+    /// already.
+    ///
+    /// # Errors
+    /// A name that is not known.
+    pub(crate) fn new(
+        config: Config,
+        clients: Arc<ClientMap>,
+        change: &Change,
+    ) -> Result<Self, ChangeError> {
+        let ids = |names: &[String]| {
+            let ids = names.iter().map(|name| change::find(&config, name));
+            ids.collect::<Result<Vec<PopId>, ChangeError>>()
+        };
+        let (drained, down) = (ids(&change.drain)?, ids(&change.fail)?);
+        let overrides: BTreeMap<String, Override> = drained
+            .iter()
+            .map(|pop| {
+                let word = Override {
+                    kind: OverrideKind::Drain,
+                    reason: "planned".to_owned(),
+                    since: SystemTime::UNIX_EPOCH,
+                    until: None,
+                };
+                (config.pop(*pop).name.clone(), word)
+            })
+            .collect();
+        let steering = Steering::new(&config, clients);
+        let known = |pop: &meridian_config::Pop| Some((pop.name.clone(), pop.capacity?));
+        let capacity = config.pops.iter().filter_map(known).collect();
+        Ok(Self {
+            capacity,
+            drained,
+            down,
+            health: Arc::new(HealthSnapshot {
+                overrides,
+                ..HealthSnapshot::default()
+            }),
+            standing: Arc::new(Standing::none(&steering)),
+            steering,
+            config,
+        })
+    }
+
+    /// Health with one more PoP down.
+    pub(crate) fn view(&self, also: Option<PopId>) -> View {
+        let down: Vec<PopId> = self.down.iter().copied().chain(also).collect();
+        View::with_down(
+            &self.steering,
+            self.standing.clone(),
+            self.health.clone(),
+            &down,
+        )
+    }
+
+    /// Whether the PoP can be chosen at all.
+    pub(crate) fn is_in_service(&self, pop: PopId) -> bool {
+        !self.drained.contains(&pop) && !self.down.contains(&pop)
+    }
+
+    /// `drained`, `down`, or nothing.
+    pub(crate) fn state(&self, name: &str) -> &'static str {
+        let is = |list: &[PopId]| list.iter().any(|pop| self.config.pop(*pop).name == name);
+        match () {
+            () if is(&self.drained) => "drained",
+            () if is(&self.down) => "down",
+            () => "",
+        }
+    }
+
+    /// The service of that name.
+    pub(crate) fn service(&self, name: &Name) -> Option<ServiceId> {
+        self.steering.service_by_name(name)
+    }
+
+    /// How round trips are estimated.
+    pub(crate) fn line(&self) -> Line {
+        self.standing.inputs().latency.line()
+    }
+
+    /// By site: where it stands in this world.
+    pub(crate) fn places(&self, sites: &Sites) -> Vec<Option<Coordinates>> {
+        let mut places = vec![None; sites.all()];
+        for pop in &self.config.pops {
+            if let Some(place) = places.get_mut(usize::from(sites.find(&pop.name))) {
+                *place = Some(pop.location);
+            }
+        }
+        places
+    }
+
+    /// By site: what it can carry, where that is known.
+    pub(crate) fn capacities(&self, sites: &Sites) -> Vec<Option<f64>> {
+        let mut all = vec![None; sites.all()];
+        for (name, capacity) in &self.capacity {
+            if let Some(one) = all.get_mut(usize::from(sites.find(name))) {
+                *one = Some(*capacity);
+            }
+        }
+        all
+    }
+
+    /// Sum of all capacities known.
+    pub(crate) fn capacity(&self) -> f64 {
+        self.capacity.iter().map(|(_, capacity)| capacity).sum()
+    }
+
+    /// Load ÷ capacity that a PoP should not be above.
+    pub(crate) fn target_load(&self) -> f64 {
+        self.config.steering.target_load.0
+    }
+
+    /// By PoP of this world: its site.
+    fn sites(&self, sites: &Sites) -> Vec<Site> {
+        self.config
+            .pops
+            .iter()
+            .map(|pop| sites.find(&pop.name))
+            .collect()
+    }
+
+    /// By PoP of this world.
+    pub(crate) fn site_of(&self, pop: PopId, sites: &Sites) -> Site {
+        sites.find(&self.config.pop(pop).name)
+    }
+}
+
+/// Who serves whom, one entry an asker.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Assignment {
+    /// By asker.
+    pub(crate) sites: Vec<Site>,
+    /// Amount of clients that get a last resort.
+    pub(crate) last_resort: f64,
+}
+
+/// Decides for clients of one service under one view, as the server does.
+pub(crate) struct Decider<'a> {
+    world: &'a World,
+    view: View,
+    service: ServiceId,
+    family: Family,
+    sites: &'a Sites,
+    site_of: Vec<Site>,
+}
+
+impl<'a> Decider<'a> {
+    /// Makes the view with one more PoP down.
+    pub(crate) fn new(
+        world: &'a World,
+        sites: &'a Sites,
+        (service, family): (ServiceId, Family),
+        also: Option<PopId>,
+    ) -> Self {
+        Self {
+            world,
+            view: world.view(also),
+            service,
+            family,
+            sites,
+            site_of: world.sites(sites),
+        }
+    }
+
+    /// The site of one asker, and whether it is a last resort. Of several addresses in an answer the
+    /// first counts: most clients try it first.
+    pub(crate) fn decide(&self, asker: &Asker) -> (Site, bool) {
+        let bits = if asker.address.is_ipv4() { 32 } else { 128 };
+        let client = Client::from_ecs(asker.address, bits, asker.address);
+        let decision: Decision = decide(
+            &self.world.steering,
+            &self.view,
+            self.service,
+            &client,
+            self.family,
+        );
+        let site = match decision.pop {
+            Some(pop) => self.site_of.get(pop.index()).copied(),
+            None if decision.addresses.is_empty() => None,
+            None => Some(self.sites.fallback()),
+        };
+        (
+            site.unwrap_or_else(|| self.sites.nobody()),
+            decision.reason.is_last_resort(),
+        )
+    }
+
+    /// The same for everyone.
+    pub(crate) fn assign(&self, demand: &Demand) -> Assignment {
+        let mut last_resort = 0.0;
+        let sites = demand.askers.iter().map(|asker| {
+            let (site, last) = self.decide(asker);
+            if last {
+                last_resort += asker.amount;
+            }
+            site
+        });
+        let sites = sites.collect();
+        Assignment { sites, last_resort }
+    }
+}
+
+/// Estimated round trips between cells and sites.
+pub(crate) struct RoundTrips<'a> {
+    cells: &'a [meridian_geo_data::Cell],
+    places: Vec<Option<Coordinates>>,
+    line: Line,
+}
+
+impl<'a> RoundTrips<'a> {
+    /// Of the PoPs of `world`, with clients where `clients` has them.
+    pub(crate) fn new(world: &World, sites: &Sites, clients: &'a ClientMap) -> Self {
+        Self {
+            cells: clients.cells(),
+            places: world.places(sites),
+            line: world.line(),
+        }
+    }
+
+    /// Milliseconds; `None` where client or site has no known place.
+    // Kilometres fit well into f32.
+    #[allow(clippy::cast_possible_truncation)]
+    pub(crate) fn between(&self, cell: Option<CellId>, site: Site) -> Option<f32> {
+        let cell = self.cells.get(cell?.0 as usize)?;
+        let place = (*self.places.get(usize::from(site))?)?;
+        Some(
+            self.line
+                .at((haversine_km(cell.center, place) / 100.0) as f32),
+        )
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Small worlds.
+
+    use meridian_config::Geo;
+
+    use super::*;
+
+    /// A configuration with these PoPs in one pool, and `www.example.com`.
+    pub(crate) fn config(pops: &[(&str, f64, f64)]) -> Config {
+        config_with(pops, "")
+    }
+
+    /// The same with more text at the end.
+    pub(crate) fn config_with(pops: &[(&str, f64, f64)], more: &str) -> Config {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        let mut text = String::new();
+        for (number, (name, latitude, longitude)) in pops.iter().enumerate() {
+            text += &format!(
+                "[[pop]]\nname = {name:?}\nlatitude = {latitude:?}\nlongitude = {longitude:?}\n\
+                 endpoints = [\"192.0.2.{}\"]\n",
+                number + 1
+            );
+        }
+        let names: Vec<String> = pops.iter().map(|(name, ..)| format!("{name:?}")).collect();
+        text += &format!("[[pool]]\nname = \"edge\"\npops = [{}]\n", names.join(", "));
+        text += "[[zone]]\nname = \"example.com\"\nfile = \"z\"\n\
+                 [[zone.service]]\nname = \"www\"\npool = \"edge\"\n";
+        text += more;
+        std::fs::write(&path, text).unwrap();
+        meridian_config::load(&path).unwrap_or_else(|e| panic!("{}", e.render(false)))
+    }
+
+    /// The bundled geo data.
+    pub(crate) fn clients() -> Arc<ClientMap> {
+        let geo = Geo {
+            city: Vec::new(),
+            asn: Vec::new(),
+            networks: Vec::new(),
+        };
+        Arc::new(ClientMap::open(&geo).unwrap())
+    }
+
+    /// A change that only takes PoPs out of service.
+    pub(crate) fn without(drain: &[&str], fail: &[&str]) -> Change {
+        let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Change {
+            drain: owned(drain),
+            fail: owned(fail),
+            ..Change::default()
+        }
+    }
+}
