@@ -132,6 +132,11 @@ impl Prober {
         self.0.newest_loads.clone()
     }
 
+    /// The loads of this very moment, published or not.
+    pub fn newest_loads(&self) -> Loads {
+        self.0.loads.loads(&self.0.snapshots.borrow())
+    }
+
     /// Takes a load for a PoP with `load = { push = true }` from `who`. It is fresh for three of
     /// the source's intervals, as one that was read.
     ///

@@ -5,9 +5,14 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
+use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
 
-use crate::runtime::{events::EventLog, site::state::Announcements, status::Status};
+use crate::runtime::{
+    events::EventLog,
+    site::state::Announcements,
+    status::{LoadStatus, Status},
+};
 
 /// A boxed future, so that the trait can be used behind a pointer.
 pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -41,6 +46,9 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// Gives a PoP back.
     fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError>;
 
+    /// Takes a load that was pushed for a PoP; gives what counts now.
+    fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, ControlError>;
+
     /// Reads all files again, all or nothing; says what is in force now.
     fn reload(&self, who: String) -> Boxed<'_, Result<serde_json::Value, Diagnostics>>;
 
@@ -68,6 +76,9 @@ pub(crate) enum ControlError {
     /// There is no drain to end.
     #[error("{0} is not drained")]
     NotDrained(String),
+    /// The PoP takes no such load.
+    #[error("{0}")]
+    NotTaken(String),
     /// It could not be kept, so it is not in force.
     #[error("{0}")]
     NotKept(String),

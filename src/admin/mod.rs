@@ -10,6 +10,7 @@
 mod access;
 mod control;
 mod events;
+mod load;
 mod openapi;
 mod reply;
 mod routes;

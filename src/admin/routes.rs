@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Control, ControlError,
     access::{Access, Peer, Who},
-    events, openapi,
+    events, load, openapi,
     reply::{Params, Refusal, nearest},
     site,
 };
@@ -56,6 +56,7 @@ fn table() -> Box<Table> {
         ("/api/v1/pops", get(pops)),
         ("/api/v1/pops/{pop}", get(pop)),
         ("/api/v1/pops/{pop}/drain", put(drain).delete(undrain)),
+        ("/api/v1/pops/{pop}/load", put(load::push)),
         ("/api/v1/explain", get(explain)),
         ("/api/v1/events", get(events::events)),
         ("/api/v1/reload", post(reload)),
@@ -250,13 +251,14 @@ async fn undrain(
     Ok(Json(json!({ "pop": name, "drained": false })).into_response())
 }
 
-fn refused(shared: &Shared, error: ControlError) -> Refusal {
+pub(super) fn refused(shared: &Shared, error: ControlError) -> Refusal {
     match error {
         ControlError::UnknownPop(name) => unknown_pop(shared, &name),
         ControlError::NotDrained(name) => {
             let help = "`meridian status` shows the overrides in force";
             Refusal::new(StatusCode::CONFLICT, format!("{name} is not drained"), help)
         }
+        ControlError::NotTaken(why) => Refusal::new(StatusCode::CONFLICT, why, "nothing changed"),
         ControlError::NotKept(why) => {
             let help = "nothing changed; is server.state_directory writable?";
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, why, help)

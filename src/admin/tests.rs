@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, AdminTls, Diagnostic, Diagnostics, Family, Name};
+use meridian_health_prober::{Level, LoadState};
 use prometheus::{IntCounterVec, Opts, Registry, proto::MetricFamily};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -25,7 +26,7 @@ use super::{AdminError, Boxed, Control, ControlError, Secrets, Server};
 use crate::runtime::site::state::Announcements;
 use crate::runtime::{
     events::{EventKind, EventLog, NewEvent},
-    status::Status,
+    status::{LoadStatus, Status},
 };
 
 const HOSTILE: &str = "</script>\"\\\n\u{1b}[2J";
@@ -110,6 +111,29 @@ impl Control for Fake {
         let line = format!("drain {pop} {reason:?} {duration:?} {who}");
         self.drains.lock().unwrap().push(line);
         Ok(duration.map(|d| Timestamp::UNIX_EPOCH + d))
+    }
+
+    fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, ControlError> {
+        if pop == "iad" {
+            return Err(ControlError::NotTaken("iad takes no pushed load".into()));
+        }
+        if pop != "fra" {
+            return Err(ControlError::UnknownPop(pop.to_owned()));
+        }
+        let (value, ratio) = match level {
+            Level::Value(value) => (Some(value), value / 100.0),
+            Level::Ratio(ratio) => (None, ratio),
+        };
+        Ok(LoadStatus {
+            state: LoadState::Fresh,
+            ratio: Some(ratio),
+            value,
+            capacity: Some(100.0),
+            what: "pushed".into(),
+            source: format!("push by {who}"),
+            at: Some(Timestamp::UNIX_EPOCH),
+            problem: None,
+        })
     }
 
     fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
@@ -258,6 +282,7 @@ async fn refusals_are_json_with_a_remedy() {
         ("PUT", "/api/v1/pops/ida/drain", 404, "did you mean iad?"),
         ("PUT", "/api/v1/pops/zzz/drain", 500, "state_directory"),
         ("DELETE", "/api/v1/pops/iad/drain", 409, "status"),
+        ("PUT", "/api/v1/pops/fra/load", 400, "value"),
         (
             "GET",
             "/api/v1/explain?name=w.example.com&client=::1",
@@ -304,6 +329,7 @@ async fn class_4_a_wrong_parameter_never_means_all() {
         ),
         ("GET", "/api/v1/explain?name=a&name=b&client=::1"),
         ("PUT", "/api/v1/pops/fra/drain?for=2h"),
+        ("PUT", "/api/v1/pops/fra/load?value=5"),
         ("DELETE", "/api/v1/pops/fra/drain?reason="),
         ("POST", "/api/v1/reload?force=1"),
     ] {
@@ -311,6 +337,22 @@ async fn class_4_a_wrong_parameter_never_means_all() {
         assert_eq!(status, 400, "{method} {path}: {body}");
     }
     assert!(server.fake.drains.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_load_is_taken_or_refused_with_a_reason() {
+    let server = start(&plain(), Fake::new()).await;
+    let body = r#"{"value": 53}"#;
+    let (status, load) = server.ask("PUT", "/api/v1/pops/fra/load", "", body).await;
+    assert_eq!(status, 200);
+    assert_eq!(load["load"]["ratio"], 0.53);
+    assert_eq!(load["load"]["source"], "push by 127.0.0.1");
+    for (pop, status, part) in [("iad", 409, "takes no pushed"), ("fre", 404, "fra?")] {
+        let path = format!("/api/v1/pops/{pop}/load");
+        let (got, body) = server.ask("PUT", &path, "", r#"{"ratio": 0.5}"#).await;
+        assert_eq!(got, status, "{body}");
+        assert!(body.to_string().contains(part), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, Config, Diagnostics, Family, Name};
+use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +18,7 @@ use crate::{
         events::{EventKind, EventLog},
         last_good::LastGood,
         site::state::Announcements,
-        status::Status,
+        status::{LoadStatus, Status},
     },
 };
 
@@ -168,6 +169,14 @@ impl Control for Handle {
                 other => other.into(),
             }
         })
+    }
+
+    fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, ControlError> {
+        if self.0.config().pop_by_name(pop).is_none() {
+            return Err(ControlError::UnknownPop(pop.to_owned()));
+        }
+        let load = self.0.push_load(pop, level, who);
+        load.map_err(|error| ControlError::NotTaken(error.to_string()))
     }
 
     fn announcements(&self) -> Arc<Announcements> {

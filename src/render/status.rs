@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
+use meridian_health_prober::LoadState;
 
 use super::{Cell, Paint, Style, Table, announcements::prefixes, clean, one_line, span};
 use crate::runtime::status::{PopStatus, Status};
@@ -23,6 +24,9 @@ pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
             "\nEndpoints that are not up:\n{}",
             table.render(style, 2)
         );
+    }
+    if let Some(table) = loads(&status.pops, now) {
+        let _ = write!(out, "\n{}", table.render(style, 0));
     }
     out.push('\n');
     out.push_str(&services(status).render(style, 0));
@@ -116,6 +120,42 @@ fn endpoints(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
     any.then_some(table)
 }
 
+fn loads(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
+    let mut table = Table::new(&[
+        "POP", "LOAD", "STATE", "AGE", "OF", "WHAT", "SOURCE", "PROBLEM",
+    ]);
+    let mut any = false;
+    for pop in pops {
+        let Some(load) = &pop.load else {
+            continue;
+        };
+        any = true;
+        let (paint, state) = match load.state {
+            LoadState::Fresh => (Paint::Plain, "fresh"),
+            LoadState::Stale => (Paint::Warn, "stale"),
+            LoadState::Unknown => (Paint::Warn, "unknown"),
+        };
+        let percent = load.ratio.map(|ratio| format!("{:.0} %", 100.0 * ratio));
+        let of = match (load.value, load.capacity) {
+            (Some(value), Some(capacity)) => format!("{value:.0} of {capacity:.0}"),
+            (Some(value), None) => format!("{value:.0}, never full"),
+            (None, Some(capacity)) => format!("{capacity:.0}"),
+            (None, None) => String::new(),
+        };
+        table.row(vec![
+            Cell::painted(Paint::Bold, &pop.name),
+            Cell::new(percent.unwrap_or_else(|| "-".to_owned())),
+            Cell::painted(paint, state),
+            Cell::new(load.at.map(|at| ago(at, now)).unwrap_or_default()),
+            Cell::new(of),
+            Cell::new(&load.what),
+            Cell::new(&load.source),
+            Cell::new(load.problem.as_deref().unwrap_or_default()),
+        ]);
+    }
+    any.then_some(table)
+}
+
 fn services(status: &Status) -> Table {
     let mut table = Table::new(&["SERVICE", "POOL", "STEERED BY"]);
     for service in &status.services {
@@ -178,6 +218,9 @@ mod tests {
                 {"name": "fra", "latitude": 50.0, "longitude": 8.5, "weight": 100,
                  "state": "down", "verdict": "down", "reason": "1 of 1 endpoints down",
                  "since": "2026-11-20T22:58:00Z", "pools": ["edge"],
+                 "load": {"state": "stale", "ratio": 0.716, "value": 7160.0, "capacity": 10000.0,
+                    "what": "active", "source": "http://192.0.2.10:9100/metrics",
+                    "at": "2026-11-20T22:59:40Z", "problem": "connection refused"},
                  "endpoints": [{"address": "192.0.2.10", "check": "edge", "verdict": "down",
                     "reason": "connection refused", "since": "2026-11-20T22:58:00Z"}]},
                 {"name": "iad", "latitude": 39.0, "longitude": -77.5, "weight": 100,
@@ -211,6 +254,9 @@ iad  drained  1h   1 of 1     edge   drain by operator: switch\u{1b}[2J (ends in
 Endpoints that are not up:
   POP  ENDPOINT    CHECK  VERDICT  FOR  LAST PROBE
   fra  192.0.2.10  edge   down     2m   connection refused
+
+POP  LOAD  STATE  AGE  OF             WHAT    SOURCE                          PROBLEM
+fra  72 %  stale  20s  7160 of 10000  active  http://192.0.2.10:9100/metrics  connection refused
 
 SERVICE           POOL  STEERED BY
 www.example.com.  edge  last resort

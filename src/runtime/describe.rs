@@ -5,17 +5,21 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use meridian_config::{Config, Pool, Pop, PopId};
 use meridian_health_prober::{
-    CheckHealth, EndpointHealth, GroupKey, HealthSnapshot, PopHealth, Verdict,
+    CheckHealth, EndpointHealth, GroupKey, HealthSnapshot, Loads, PopHealth, PopLoad, Verdict,
 };
 
-use super::status::{CheckStatus, EndpointStatus, OverrideStatus, PopState, PopStatus};
+use super::status::{CheckStatus, EndpointStatus, LoadStatus, OverrideStatus, PopState, PopStatus};
 
-/// Every PoP as `status` shows it, in the order of the configuration.
-pub fn pops(config: &Config, health: &HealthSnapshot) -> Vec<PopStatus> {
+/// Every PoP as `status` shows it, in the order of the configuration. `loads` may be newer than
+/// those of `health`.
+pub fn pops(config: &Config, health: &HealthSnapshot, loads: &Loads) -> Vec<PopStatus> {
     (0_u16..)
         .map(PopId)
         .zip(&config.pops)
-        .map(|(id, pop)| describe(config, health, id, pop))
+        .map(|(id, pop)| PopStatus {
+            load: loads.get(&pop.name).map(load),
+            ..describe(config, health, id, pop)
+        })
         .collect()
 }
 
@@ -50,7 +54,22 @@ fn describe(config: &Config, health: &HealthSnapshot, id: PopId, pop: &Pop) -> P
             until: o.until.and_then(timestamp),
         }),
         pools: pools_of(config, id).map(|p| p.name.clone()).collect(),
+        load: None,
         endpoints: endpoints(config, health, id, pop),
+    }
+}
+
+/// A load as it is shown.
+pub fn load(load: &PopLoad) -> LoadStatus {
+    LoadStatus {
+        state: load.state,
+        ratio: load.ratio,
+        value: load.value,
+        capacity: load.capacity,
+        what: load.what.clone(),
+        source: load.source.clone(),
+        at: load.at.and_then(timestamp),
+        problem: load.problem.clone(),
     }
 }
 

@@ -44,7 +44,7 @@ use meridian_dns::{
     metrics::Metrics,
     snapshot::Snapshot,
 };
-use meridian_health_prober::{HealthSnapshot, Prober};
+use meridian_health_prober::{HealthSnapshot, Level, Prober, PushError};
 use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -58,7 +58,7 @@ use load::Loaded;
 use metrics::RuntimeMetrics;
 use publish::{Publisher, Teller};
 use site::{Site, state::Announcements};
-use status::{ConfigStatus, GeoStatus, Status};
+use status::{ConfigStatus, GeoStatus, LoadStatus, Status};
 
 /// Time in which queries still arrive after the last route is withdrawn.
 const LATE: Duration = Duration::from_secs(1);
@@ -206,12 +206,24 @@ impl Runtime {
                 refused,
                 last_good: loaded.last_good,
             },
-            pops: describe::pops(&loaded.config, &health),
+            pops: describe::pops(&loaded.config, &health, &inner.prober.newest_loads()),
             services: publish::services(&loaded, &snapshot.view),
             geo: geo_status(&loaded),
             announcements: inner.site.get().map(|_| (*self.announcements()).clone()),
             alarms: self.alarms(&loaded),
         }
+    }
+
+    /// Takes a load that was pushed for a PoP; gives what counts now.
+    ///
+    /// # Errors
+    /// The PoP does not take it; nothing changed.
+    pub fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, PushError> {
+        let prober = &self.0.prober;
+        prober.push_load(pop, level, who)?;
+        let newest = prober.newest_loads();
+        let load = newest.get(pop).map(describe::load);
+        load.ok_or_else(|| PushError::NotPushed(pop.to_owned()))
     }
 
     /// What is announced, and why.

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 
 use jiff::Timestamp;
+use meridian_health_prober::LoadState;
 use serde::{Deserialize, Serialize};
 
 /// Everything at one moment.
@@ -71,8 +72,37 @@ pub struct PopStatus {
     pub override_: Option<OverrideStatus>,
     /// Pools that it serves.
     pub pools: Vec<String>,
+    /// Its load, where it has a source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<LoadStatus>,
     /// Its endpoints under each check; one entry per endpoint with check `null` when untested.
     pub endpoints: Vec<EndpointStatus>,
+}
+
+/// The load of a PoP.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LoadStatus {
+    /// `fresh`, `stale` (the last value is kept) or `unknown`.
+    pub state: LoadState,
+    /// Share of the capacity; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratio: Option<f64>,
+    /// The last value, in the unit of the source; absent where a ratio was pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<f64>,
+    /// What the endpoints that are not down can carry; absent: never full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<f64>,
+    /// What is measured.
+    pub what: String,
+    /// Where it is read, or who pushed it.
+    pub source: String,
+    /// When it was read or pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Why the last reading failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// What a PoP counts as, after override and verdict.
