@@ -1,7 +1,7 @@
 //! What is measured, in a file: it outlives restarts.
 //!
 //! ```text
-//! "MERILAT1" · version, window · columns · rows of cells, by place · rows of prefixes · CRC-32
+//! "MERILAT1" · version, window · columns · rows of cells, by place · rows of prefixes · preferences · CRC-32
 //! ```
 //!
 //! Numbers are little-endian. The caller writes the file whole beside the old one and renames it.
@@ -18,8 +18,9 @@ use crc32fast::Hasher;
 use thiserror::Error;
 
 use super::{
-    matrix::{CellKey, CellWindow, MAX_CELL_ROWS, Matrix, cell_key, seconds},
+    matrix::{CellKey, CellWindow, MAX_CELL_ROWS, Matrix, cell_key, seconds, wider_rows},
     prefix::{MAX_COLUMNS, NO_CELL, Prefix, column_of, is_wider},
+    race::{Held, MAX_HELD, Subject, Whose},
     types::{Rules, Site},
     window::Window,
 };
@@ -72,7 +73,7 @@ impl Matrix {
         }
         self.save_cells(&mut out, now_s)?;
         let worth = || {
-            let rows = self.rows.iter();
+            let rows = self.rows.iter().chain(self.wider.iter());
             rows.filter(|row| !row.window.is_gone(now_s, &self.rules))
         };
         out.count(worth().count())?;
@@ -80,7 +81,32 @@ impl Matrix {
             out.u64(row.key)?;
             out.window(&row.window)?;
         }
+        self.save_held(&mut out)?;
         out.finish()
+    }
+
+    fn save_held<W: Write>(&self, out: &mut Out<W>) -> io::Result<()> {
+        let place = |cell: u32| self.clients.cells().get(cell as usize).map(cell_key);
+        out.count(self.held.0.len())?;
+        for (subject, held) in &self.held.0 {
+            out.u16(subject.anycast)?;
+            match subject.whose {
+                Whose::Prefix(key) => {
+                    out.put(&[0])?;
+                    out.u64(key)?;
+                }
+                Whose::Cell(cell) => {
+                    out.put(&[1])?;
+                    out.place(place(cell).unwrap_or_default())?;
+                }
+            }
+            out.u16(held.pop)?;
+            for value in [held.first_s, held.last_s, held.windows, held.seen_s] {
+                out.u32(value)?;
+            }
+            out.put(&[u8::from(held.in_force)])?;
+        }
+        Ok(())
     }
 
     fn save_cells<W: Write>(&self, out: &mut Out<W>, now_s: u32) -> io::Result<()> {
@@ -95,13 +121,10 @@ impl Matrix {
                 .count(),
         )?;
         for ((cell, column), window) in worth() {
-            let Some((latitude, longitude, country, continent)) = place(*cell) else {
+            let Some(place) = place(*cell) else {
                 continue;
             };
-            out.u64(latitude)?;
-            out.u64(longitude)?;
-            out.put(&country.unwrap_or_default())?;
-            out.put(&continent.unwrap_or_default())?;
+            out.place(place)?;
             out.u16(*column)?;
             out.window(window)?;
         }
@@ -140,8 +163,10 @@ impl Matrix {
         new.generation = input.u64()?;
         let columns = new.load_columns(&mut input)?;
         let latest = seconds(now_s).saturating_add(new.rules.window_s);
-        new.load_cells(&mut input, &columns, latest)?;
+        let known = new.clients.cells().iter().map(cell_key).zip(0..).collect();
+        new.load_cells(&mut input, &columns, &known, latest)?;
         new.load_rows(&mut input, &columns, latest)?;
+        new.load_held(&mut input, &columns, &known)?;
         input.finish()?;
         new.set_sites(sites);
         Ok(new)
@@ -165,19 +190,42 @@ impl Matrix {
         &mut self,
         input: &mut In<R>,
         columns: &[u16],
+        known: &HashMap<CellKey, u32>,
         latest: u32,
     ) -> Result<(), LoadError> {
-        let known: HashMap<CellKey, u32> =
-            self.clients.cells().iter().map(cell_key).zip(0..).collect();
         for _ in 0..input.count(MAX_CELL_ROWS)? {
-            let (latitude, longitude) = (input.u64()?, input.u64()?);
-            let code = |code: [u8; 2]| Some(code).filter(|code| *code != [0; 2]);
-            let (country, continent) = (code(input.octets()?), code(input.octets()?));
+            let cell = known.get(&input.place()?);
             let column = renamed(columns, input.u16()?)?;
             let window: CellWindow = input.window()?;
-            let cell = known.get(&(latitude, longitude, country, continent));
             if let Some(cell) = cell.filter(|_| window.last_s <= latest) {
                 self.cells.insert((*cell, column), Box::new(window));
+            }
+        }
+        Ok(())
+    }
+
+    fn load_held<R: Read>(
+        &mut self,
+        input: &mut In<R>,
+        columns: &[u16],
+        known: &HashMap<CellKey, u32>,
+    ) -> Result<(), LoadError> {
+        for _ in 0..input.count(MAX_HELD)? {
+            let anycast = renamed(columns, input.u16()?)?;
+            let whose = match input.octets()? {
+                [0] => Some(Whose::Prefix(Prefix::of_key(input.u64()?).key(0))),
+                _ => known.get(&input.place()?).copied().map(Whose::Cell),
+            };
+            let held = Held {
+                pop: renamed(columns, input.u16()?)?,
+                first_s: input.u32()?,
+                last_s: input.u32()?,
+                windows: input.u32()?,
+                seen_s: input.u32()?,
+                in_force: input.octets()? != [0],
+            };
+            if let Some(whose) = whose {
+                self.held.0.insert(Subject { anycast, whose }, held);
             }
         }
         Ok(())
@@ -194,17 +242,21 @@ impl Matrix {
             let column = renamed(columns, column_of(key))?;
             let window = input.window()?;
             let prefix = Prefix::of_key(key);
-            let key = match is_wider(key) {
-                true => prefix.wider_key(column),
-                false => prefix.key(column),
-            };
             if window.last_s > latest {
                 continue;
             }
             let found = self.clients.find(prefix.first());
             let (cell, _) = self.clients.place(found.place);
             let cell = cell.map_or(NO_CELL, |cell| cell.0);
-            if let Some(row) = self.rows.entry(key, cell, &self.rules) {
+            let row = match is_wider(key) {
+                true => self
+                    .wider
+                    .entry(prefix.wider_key(column), cell, wider_rows(&self.rules)),
+                false => self
+                    .rows
+                    .entry(prefix.key(column), cell, self.rules.max_rows),
+            };
+            if let Some(row) = row {
                 row.window = window;
             }
         }
@@ -251,6 +303,13 @@ impl<W: Write> Out<W> {
 
     fn count(&mut self, count: usize) -> io::Result<()> {
         self.u32(u32::try_from(count).map_err(io::Error::other)?)
+    }
+
+    fn place(&mut self, (latitude, longitude, country, continent): CellKey) -> io::Result<()> {
+        self.u64(latitude)?;
+        self.u64(longitude)?;
+        self.put(&country.unwrap_or_default())?;
+        self.put(&continent.unwrap_or_default())
     }
 
     fn window<const KEEP: usize, const SEEN: usize>(
@@ -318,6 +377,17 @@ impl<R: Read> In<R> {
         let count = self.u32()? as usize;
         let fits = count <= most;
         fits.then_some(count).ok_or(LoadError::Damaged("a count"))
+    }
+
+    fn place(&mut self) -> Result<CellKey, LoadError> {
+        let code = |code: [u8; 2]| Some(code).filter(|code| *code != [0; 2]);
+        let (latitude, longitude) = (self.u64()?, self.u64()?);
+        Ok((
+            latitude,
+            longitude,
+            code(self.octets()?),
+            code(self.octets()?),
+        ))
     }
 
     fn window<const KEEP: usize, const SEEN: usize>(

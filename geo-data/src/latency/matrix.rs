@@ -10,6 +10,7 @@ use meridian_config::Coordinates;
 
 use super::{
     prefix::{MAX_COLUMNS, NO_CELL, Prefix, is_unrouted},
+    race::{Entered, Holdings, Race, Whose},
     rows::Rows,
     types::{Refused, Reporter, Rules, Sample, Site},
     window::{Window, code_of, mix},
@@ -31,7 +32,8 @@ pub(super) type CellWindow = Window<64, 8>;
 /// # Memory
 /// A row of a prefix and a column takes 88 octets and at most 8 in the index, a row of a cell about
 /// 350. [`Rules::max_rows`] bounds the former (5 million, a million prefixes by 5 PoPs: 475 MB when full),
-/// half a million the latter. Memory is taken as rows come, and not given back.
+/// a quarter of it the rows of wider prefixes, half a million those of cells. Memory is taken as rows
+/// come, and not given back.
 ///
 /// # Who can move what
 /// In every row, of a prefix or a cell, a [`Reporter::Other`] counts once in half a window: with at
@@ -44,10 +46,14 @@ pub struct Matrix {
     pub(super) columns: Vec<Column>,
     by_name: HashMap<Arc<str>, u16>,
     pub(super) rows: Rows,
+    /// Rows of wider prefixes.
+    pub(super) wider: Rows,
     pub(super) cells: BTreeMap<(u32, u16), Box<CellWindow>>,
     pub(super) generation: u64,
     /// Keys (of column 0) of the prefixes that the last publication named.
     pub(super) named: HashSet<u64>,
+    pub(super) races: Vec<Entered>,
+    pub(super) held: Holdings,
 }
 
 /// A column, in or out of the configuration.
@@ -69,9 +75,12 @@ impl Matrix {
             columns: Vec::new(),
             by_name: HashMap::new(),
             rows: Rows::new(seed),
+            wider: Rows::new(seed),
             cells: BTreeMap::new(),
             generation: 0,
             named: HashSet::new(),
+            races: Vec::new(),
+            held: Holdings::default(),
         };
         new.set_sites(sites);
         new
@@ -101,7 +110,7 @@ impl Matrix {
             cell: cell.map_or(NO_CELL, |cell| cell.0),
         };
         let key = prefix.key(column);
-        let row = self.rows.entry(key, taken.cell, &self.rules);
+        let row = self.rows.entry(key, taken.cell, self.rules.max_rows);
         let window = &mut row.ok_or(Refused::OutOfRange)?.window;
         let clock = (taken.now_s, &self.rules);
         window.add(clock, key, code, taken.reporter)?;
@@ -109,7 +118,8 @@ impl Matrix {
         if window.current() <= self.rules.min_samples {
             if self.clients.alike(first, found) <= prefix.wider_len() {
                 let key = prefix.wider_key(column);
-                if let Some(row) = self.rows.entry(key, taken.cell, &self.rules) {
+                let most = wider_rows(&self.rules);
+                if let Some(row) = self.wider.entry(key, taken.cell, most) {
                     // A reporter may have been heard there through another prefix.
                     let _ = row.window.add(clock, key, code, taken.reporter);
                 }
@@ -133,7 +143,18 @@ impl Matrix {
                     self.cells.insert((*now, column), window);
                 }
             }
-            for row in self.rows.iter_mut() {
+            let held = std::mem::take(&mut self.held.0);
+            for (mut subject, one) in held {
+                if let Whose::Cell(cell) = &mut subject.whose {
+                    let known = self.clients.cells().get(*cell as usize);
+                    match known.and_then(|cell| new.get(&cell_key(cell))) {
+                        Some(now) => *cell = *now,
+                        None => continue,
+                    }
+                }
+                self.held.0.insert(subject, one);
+            }
+            for row in self.rows.iter_mut().chain(self.wider.iter_mut()) {
                 let found = clients.find(Prefix::of_key(row.key).first());
                 row.cell = clients.place(found.place).0.map_or(NO_CELL, |cell| cell.0);
             }
@@ -142,7 +163,21 @@ impl Matrix {
         self.set_sites(sites);
     }
 
-    /// Rows of prefixes, and of cells.
+    /// Takes over the pools with an anycast address. Their columns, and those of their PoPs, should be among
+    /// the sites.
+    pub fn set_races(&mut self, races: &[Race]) {
+        let entered = races.iter().filter_map(|race| {
+            let number = |name: &Arc<str>| self.by_name.get(name).copied();
+            Some(Entered {
+                anycast: number(&race.anycast)?,
+                pops: race.pops.iter().filter_map(number).collect(),
+                margin_ms: race.margin_ms,
+            })
+        });
+        self.races = entered.collect();
+    }
+
+    /// Rows of prefixes, without the wider ones, and of cells.
     pub fn rows(&self) -> (usize, usize) {
         (self.rows.len(), self.cells.len())
     }
@@ -155,7 +190,8 @@ impl Matrix {
     /// Octets that it takes.
     pub fn octets(&self) -> usize {
         // A box, its key and its part of a node of the tree.
-        self.rows.octets() + self.cells.len() * (size_of::<CellWindow>() + 32)
+        let prefixes = self.rows.octets() + self.wider.octets();
+        prefixes + self.cells.len() * (size_of::<CellWindow>() + 32)
     }
 
     /// The rules in force.
@@ -270,6 +306,11 @@ pub(super) fn cell_key(cell: &Cell) -> CellKey {
         cell.country,
         cell.continent,
     )
+}
+
+/// Most rows of wider prefixes.
+pub(super) fn wider_rows(rules: &Rules) -> usize {
+    rules.max_rows.div_ceil(4)
 }
 
 /// Seconds since the epoch in 32 bits: enough until 2106, and what comes after stands still.

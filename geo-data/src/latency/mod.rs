@@ -14,6 +14,7 @@ pub mod parse;
 mod prefix;
 mod publish;
 mod published;
+mod race;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -23,4 +24,5 @@ mod window;
 pub use file::LoadError;
 pub use matrix::Matrix;
 pub use published::{Latency, Parts};
+pub use race::{Preference, Race};
 pub use types::*;

@@ -6,13 +6,17 @@
 //! rows of prefixes, where thin the wider one's ───┴→ those off their cell ─→ the most deviating 65,536
 //! ```
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use super::{
     line::fit,
     matrix::{Matrix, seconds},
-    prefix::{NO_CELL, Prefix, column_of, is_wider},
+    prefix::{NO_CELL, Prefix, column_of},
     published::{Latency, Parts},
+    race::{Entered, Preference, Subject, Whose},
     types::{Basis, Line, Measured},
     window::Reading,
 };
@@ -22,6 +26,12 @@ use crate::CellId;
 const STAY: f32 = 0.5;
 /// Trust from which a cell has a say in the line.
 const FRESH: f32 = 0.5;
+
+/// Stands for a prefix that prefers something else than its cell: those come first.
+const APART: f32 = 1e9;
+
+/// The prefixes that were compared by themselves, with their cells.
+type Told = BTreeMap<Subject, u32>;
 
 /// A row that is off its cell.
 #[derive(Clone, Copy, Debug)]
@@ -37,7 +47,7 @@ impl Matrix {
     /// What is measured at `now_s`, seconds since the epoch.
     ///
     /// The same history of samples, times and geo data gives the same, whatever the seed. Takes about
-    /// 0.3 s for a million rows; nothing can be recorded meanwhile.
+    /// a second for 5 million rows; nothing can be recorded meanwhile.
     pub fn publish(&mut self, now_s: u64) -> Arc<Latency> {
         let now_s = seconds(now_s);
         let read = self.read_cells(now_s);
@@ -54,16 +64,18 @@ impl Matrix {
             line,
             cells: &cells,
         };
-        let deviants = self.deviants(now_s, &by_cell);
-        let exceptions = deviants
-            .iter()
-            .map(|one| {
-                (
-                    Prefix::of_key(one.key).net(),
-                    self.row_of(one, now_s, &by_cell),
-                )
-            })
-            .collect();
+        self.held.pass(now_s, &self.rules);
+        self.race_cells(&read, now_s);
+        let told = self.race_prefixes(now_s);
+        let deviants = self.deviants(now_s, &by_cell, &told);
+        let net = |one: &Deviant| Prefix::of_key(one.key).net();
+        let exceptions = deviants.iter();
+        let exceptions = exceptions.map(|one| (net(one), self.row_of(one, now_s, &by_cell)));
+        let exceptions = exceptions.collect();
+        let preferred = deviants.iter();
+        let preferred = preferred.map(|one| (net(one), self.preferences_of(one, &told, now_s)));
+        let preferred = preferred.collect();
+        let preferences = self.preferences(now_s);
         self.named = deviants.iter().map(|one| one.key).collect();
         self.generation += 1;
         Arc::new(Latency::new(Parts {
@@ -72,6 +84,8 @@ impl Matrix {
             columns: self.columns.iter().map(|one| one.name.clone()).collect(),
             cells,
             exceptions,
+            preferences,
+            preferred,
         }))
     }
 
@@ -102,12 +116,12 @@ impl Matrix {
 
     /// The prefixes that are judged by themselves: at most so many as the rules allow, those that are
     /// off the most.
-    fn deviants(&self, now_s: u32, by_cell: &Table<'_>) -> Vec<Deviant> {
+    fn deviants(&self, now_s: u32, by_cell: &Table<'_>, told: &Told) -> Vec<Deviant> {
         let mut wider: HashMap<u64, Option<Reading>> = HashMap::new();
-        let mut all = Vec::new();
+        let mut all = self.apart(told);
         for row in self.rows.iter() {
             let column = column_of(row.key);
-            if is_wider(row.key) || !self.is_live(column) {
+            if !self.is_live(column) {
                 continue;
             }
             let prefix = Prefix::of_key(row.key);
@@ -116,7 +130,7 @@ impl Matrix {
                 let key = prefix.wider_key(column);
                 *wider
                     .entry(key)
-                    .or_insert_with(|| self.rows.get(key)?.window.read(now_s, &self.rules))
+                    .or_insert_with(|| self.read_wider(key, now_s))
             });
             let key = prefix.key(0);
             let base = self.base(by_cell, row.cell, column);
@@ -133,6 +147,30 @@ impl Matrix {
             all.truncate(self.rules.max_exceptions);
         }
         all
+    }
+
+    /// The prefixes that prefer something else than their cell.
+    fn apart(&self, told: &Told) -> Vec<Deviant> {
+        let force = |subject: Subject| {
+            let held = self.held.0.get(&subject).filter(|held| held.in_force);
+            held.map(|held| held.pop)
+        };
+        let differs = |(subject, cell): &(&Subject, &u32)| {
+            let of_cell = Subject {
+                whose: Whose::Cell(**cell),
+                ..**subject
+            };
+            force(**subject) != force(of_cell)
+        };
+        let deviant = |(subject, cell): (&Subject, &u32)| match subject.whose {
+            Whose::Cell(_) => None,
+            Whose::Prefix(key) => Some(Deviant {
+                key,
+                cell: *cell,
+                by: APART,
+            }),
+        };
+        told.iter().filter(differs).filter_map(deviant).collect()
     }
 
     /// By how many margins a reading is off what would stand in its place; `None`: not by enough, or
@@ -156,19 +194,26 @@ impl Matrix {
         let prefix = Prefix::of_key(one.key);
         let live = (0..).zip(&self.columns).filter(|(_, column)| column.live);
         live.filter_map(|(column, _)| {
-            let read = |key| self.rows.get(key)?.window.read(now_s, &self.rules);
-            let own = read(prefix.key(column)).map(|reading| (Basis::Prefix, reading));
-            let (basis, reading) = match own {
-                Some(own) => own,
-                None => match read(prefix.wider_key(column)) {
-                    Some(wider) => (Basis::Wider, wider),
-                    None => return by_cell.of(one.cell, column),
-                },
+            let Some((basis, reading)) = self.read_prefix(prefix, column, now_s) else {
+                return by_cell.of(one.cell, column);
             };
             let base = self.base(by_cell, one.cell, column);
             Some(measured(column, basis, &reading, base))
         })
         .collect()
+    }
+
+    /// What is known of a prefix: its own row, or where that is thin the wider one's.
+    fn read_prefix(&self, prefix: Prefix, column: u16, now_s: u32) -> Option<(Basis, Reading)> {
+        let row = self.rows.get(prefix.key(column));
+        let own = row.and_then(|row| row.window.read(now_s, &self.rules));
+        let wider = || self.read_wider(prefix.wider_key(column), now_s);
+        own.map(|reading| (Basis::Prefix, reading))
+            .or_else(|| wider().map(|reading| (Basis::Wider, reading)))
+    }
+
+    fn read_wider(&self, key: u64, now_s: u32) -> Option<Reading> {
+        self.wider.get(key)?.window.read(now_s, &self.rules)
     }
 
     /// What would stand in a prefix's place: its cell's figure, or the estimate.
@@ -183,6 +228,89 @@ impl Matrix {
     fn is_live(&self, column: u16) -> bool {
         let column = self.columns.get(usize::from(column));
         column.is_some_and(|column| column.live)
+    }
+}
+
+/// Anycast against single PoPs.
+impl Matrix {
+    fn race_cells(&mut self, read: &[((u32, u16), Reading)], now_s: u32) {
+        let of = |cell: u32, column: u16| {
+            let at = read.binary_search_by_key(&(cell, column), |(key, _)| *key);
+            read.get(at.ok()?).map(|(_, reading)| *reading)
+        };
+        for race in &self.races {
+            for ((cell, column), _) in read {
+                if *column != race.anycast {
+                    continue;
+                }
+                let subject = Subject {
+                    anycast: race.anycast,
+                    whose: Whose::Cell(*cell),
+                };
+                let before = self.held.pop(subject);
+                if let Some(winner) = race.winner(before, &self.rules, |column| of(*cell, column)) {
+                    self.held.note(subject, winner, now_s, &self.rules);
+                }
+            }
+        }
+    }
+
+    /// Compares for every prefix of which enough is known, and says which those are.
+    fn race_prefixes(&mut self, now_s: u32) -> Told {
+        let mut told = Told::new();
+        if self.races.is_empty() {
+            return told;
+        }
+        for row in self.rows.iter() {
+            let column = column_of(row.key);
+            let race = self.races.iter().find(|race| race.anycast == column);
+            let Some(race) = race else {
+                continue;
+            };
+            let prefix = Prefix::of_key(row.key);
+            let subject = Subject {
+                anycast: race.anycast,
+                whose: Whose::Prefix(prefix.key(0)),
+            };
+            let before = self.held.pop(subject);
+            let winner = race.winner(before, &self.rules, |column| {
+                Some(self.read_prefix(prefix, column, now_s)?.1)
+            });
+            if let Some(winner) = winner {
+                self.held.note(subject, winner, now_s, &self.rules);
+            }
+            if winner.is_some() || before.is_some() {
+                told.insert(subject, row.cell);
+            }
+        }
+        told
+    }
+
+    /// What cells prefer.
+    fn preferences(&self, now_s: u32) -> Vec<(CellId, Preference)> {
+        let live = |anycast| self.races.iter().any(|race| race.anycast == anycast);
+        let all = self.held.0.keys().filter(|subject| live(subject.anycast));
+        all.filter_map(|subject| match subject.whose {
+            Whose::Cell(cell) => Some((CellId(cell), self.held.get(*subject, now_s)?)),
+            Whose::Prefix(_) => None,
+        })
+        .collect()
+    }
+
+    /// What a prefix prefers: its own choice where it was compared by itself, else its cell's.
+    fn preferences_of(&self, one: &Deviant, told: &Told, now_s: u32) -> Vec<Preference> {
+        let subject = |race: &Entered, whose| Subject {
+            anycast: race.anycast,
+            whose,
+        };
+        let of = |race| {
+            let own = subject(race, Whose::Prefix(one.key));
+            match told.contains_key(&own) {
+                true => self.held.get(own, now_s),
+                false => self.held.get(subject(race, Whose::Cell(one.cell)), now_s),
+            }
+        };
+        self.races.iter().filter_map(of).collect()
     }
 }
 

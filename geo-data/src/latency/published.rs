@@ -1,10 +1,13 @@
 //! What is known of latency at one moment, for readers: immutable, swapped whole.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use ipnet::IpNet;
 
-use super::types::{Line, Measured};
+use super::{
+    race::Preference,
+    types::{Line, Measured},
+};
 use crate::CellId;
 
 /// Measured latency at one moment. Cheap to read; made by [`Matrix::publish`](super::Matrix::publish).
@@ -18,6 +21,10 @@ pub struct Latency {
     entries: Vec<Measured>,
     exceptions: Vec<(IpNet, u32)>,
     rows: Vec<Box<[Measured]>>,
+    /// What cells prefer, sorted.
+    preferences: Vec<(CellId, Preference)>,
+    /// What exceptional prefixes prefer, by row.
+    preferred: Vec<Box<[Preference]>>,
 }
 
 /// What a [`Latency`] is made of.
@@ -34,6 +41,10 @@ pub struct Parts {
     /// Prefixes (/24 or /48) so unlike their cell that they are judged by themselves, in any order,
     /// each once, with what holds for them: their own where that was measured, else their cell's.
     pub exceptions: Vec<(IpNet, Vec<Measured>)>,
+    /// Single PoPs that cells prefer to anycast, in any order.
+    pub preferences: Vec<(CellId, Preference)>,
+    /// The same of prefixes that are judged by themselves; one that is missing prefers none.
+    pub preferred: Vec<(IpNet, Vec<Preference>)>,
 }
 
 impl Latency {
@@ -50,6 +61,8 @@ impl Latency {
             columns,
             mut cells,
             mut exceptions,
+            mut preferences,
+            preferred,
         } = parts;
         cells.sort_by_key(|(cell, one)| (*cell, one.column));
         cells.dedup_by_key(|(cell, one)| (*cell, one.column));
@@ -66,6 +79,14 @@ impl Latency {
             *start = sum;
         }
         exceptions.sort_by_key(|(prefix, _)| *prefix);
+        preferences.sort_by_key(|(cell, one)| (*cell, one.anycast));
+        let mut told: BTreeMap<IpNet, Vec<Preference>> = preferred.into_iter().collect();
+        let preferred = exceptions.iter().map(|(prefix, _)| {
+            let mut own = told.remove(prefix).unwrap_or_default();
+            own.sort_by_key(|one| one.anycast);
+            own.into_boxed_slice()
+        });
+        let preferred = preferred.collect();
         let named = exceptions.iter().map(|(prefix, _)| *prefix).zip(0..);
         let named = named.collect();
         let rows = exceptions.into_iter().map(|(_, mut row)| {
@@ -80,6 +101,8 @@ impl Latency {
             entries: cells.into_iter().map(|(_, one)| one).collect(),
             exceptions: named,
             rows: rows.collect(),
+            preferences,
+            preferred,
         }
     }
 
@@ -128,6 +151,25 @@ impl Latency {
         row.map_or(&[], |row| row)
     }
 
+    /// The single PoPs that cells prefer to anycast, sorted by cell and column.
+    pub fn preferences(&self) -> &[(CellId, Preference)] {
+        &self.preferences
+    }
+
+    /// The single PoPs that a cell prefers to anycast.
+    pub fn preferred_by_cell(&self, cell: CellId) -> &[(CellId, Preference)] {
+        let start = self.preferences.partition_point(|(one, _)| *one < cell);
+        let rest = self.preferences.get(start..).unwrap_or(&[]);
+        let end = rest.partition_point(|(one, _)| *one == cell);
+        rest.get(..end).unwrap_or(&[])
+    }
+
+    /// The single PoPs that a prefix which is judged by itself prefers to anycast.
+    pub fn preferred_by_row(&self, row: u32) -> &[Preference] {
+        let row = self.preferred.get(row as usize);
+        row.map_or(&[], |row| row)
+    }
+
     /// Pairs of cell and column that are measured.
     pub fn pairs(&self) -> usize {
         self.entries.len()
@@ -140,6 +182,8 @@ impl Latency {
             + size_of_val(&*self.entries)
             + size_of_val(&*self.exceptions)
             + size_of_val(&*self.rows)
+            + size_of_val(&*self.preferences)
+            + size_of_val(&*self.preferred)
             + rows
     }
 }

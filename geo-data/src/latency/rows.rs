@@ -1,9 +1,6 @@
 //! All rows of prefixes: one slab, one index of numbers, the longest unused replaced when full.
 
-use super::{
-    types::Rules,
-    window::{Window, mix},
-};
+use super::window::{Window, mix};
 
 /// Rows that are allocated together.
 const CHUNK: usize = 4096;
@@ -71,25 +68,25 @@ impl Rows {
         self.row(at)
     }
 
-    /// The row with this key, an empty one if there is none.
-    pub(super) fn entry(&mut self, key: u64, cell: u32, rules: &Rules) -> Option<&mut Row> {
+    /// The row with this key, an empty one if there is none; at most `max_rows` are kept.
+    pub(super) fn entry(&mut self, key: u64, cell: u32, max_rows: usize) -> Option<&mut Row> {
         let at = match self.find(key) {
             Some((_, at)) => at,
-            None => self.add(key, cell, rules)?,
+            None => self.add(key, cell, max_rows)?,
         };
         let row = self.chunks.get_mut(at / CHUNK)?.get_mut(at % CHUNK)?;
         row.cell = cell;
         Some(row)
     }
 
-    fn add(&mut self, key: u64, cell: u32, rules: &Rules) -> Option<usize> {
+    fn add(&mut self, key: u64, cell: u32, max_rows: usize) -> Option<usize> {
         let row = Row {
             key,
             cell,
             window: Window::EMPTY,
         };
         // The index counts in 32 bits.
-        let most = rules.max_rows.clamp(1, 1 << 30);
+        let most = max_rows.clamp(1, 1 << 30);
         let at = if self.len < most {
             if (self.len + 1) * 4 > self.index.len() * 3 {
                 self.grow();
@@ -218,11 +215,10 @@ mod tests {
         fn rows_are_found_and_bounded(
             keys in proptest::collection::vec(0..3000_u64, 1..6000), max_rows in 1..2500_usize, seed: u64,
         ) {
-            let rules = Rules { max_rows, ..Rules::default() };
             let mut rows = Rows::new(seed);
             let mut last: HashMap<u64, u32> = HashMap::new();
             for (now, key) in (1_u32..).zip(keys) {
-                let row = rows.entry(key, 3, &rules).unwrap();
+                let row = rows.entry(key, 3, max_rows).unwrap();
                 prop_assert!(row.window.last_s == 0 || last.get(&key) == Some(&row.window.last_s));
                 row.window.last_s = now;
                 last.insert(key, now);

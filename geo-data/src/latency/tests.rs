@@ -350,6 +350,66 @@ fn a_damaged_file_is_refused_with_a_reason() {
     );
 }
 
+fn race() -> Race {
+    Race {
+        anycast: anycast_column("edge"),
+        pops: vec!["fra".into(), "iad".into()],
+        margin_ms: 10.0,
+    }
+}
+
+/// An hour of samples: of four prefixes anycast is 40 ms and fra 12 ms away, of one the other way.
+fn an_hour(matrix: &mut Matrix, now: u64) {
+    for (prefix, anycast, fra) in [
+        ("198.51.0.0/24", 40.0, 12.0),
+        ("198.51.1.0/24", 40.0, 12.0),
+        ("198.51.2.0/24", 40.0, 12.0),
+        ("198.51.4.0/24", 40.0, 12.0),
+        ("198.51.3.0/24", 12.0, 40.0),
+    ] {
+        feed(matrix, now, 30, &sample(prefix, "anycast:edge", anycast));
+        feed(matrix, now, 30, &sample(prefix, "fra", fra));
+    }
+}
+
+/// What a cell and a prefix prefer, as far as it is in force.
+fn in_force(matrix: &Matrix, latency: &Latency, prefix: &str) -> (Option<u16>, Option<u16>) {
+    let force = |one: &Preference| one.in_force.then_some(one.pop);
+    let cell = cell_of(matrix, "198.51.0.1");
+    let of_cell = latency.preferred_by_cell(cell).first();
+    let of_cell = of_cell.and_then(|(_, one)| force(one));
+    let prefix: IpNet = prefix.parse().unwrap();
+    let named = latency.exceptions().iter().find(|(net, _)| *net == prefix);
+    let of_row = |row: u32| latency.preferred_by_row(row).first().and_then(force);
+    (of_cell, named.map_or(of_cell, |(_, row)| of_row(*row)))
+}
+
+#[test]
+fn a_single_pop_is_preferred_once_proven_and_for_a_day() {
+    let mut matrix = matrix();
+    matrix.set_races(&[race()]);
+    for hour in 0..3 {
+        let now = NOW + hour * 3600;
+        an_hour(&mut matrix, now);
+        let latency = matrix.publish(now + 60);
+        let expect = (hour == 2).then_some(0);
+        let got = in_force(&matrix, &latency, "198.51.3.0/24");
+        assert_eq!(got, (expect, None), "hour {hour}");
+    }
+    // It outlives a restart, and goes a day after it was last seen.
+    let now = NOW + 2 * 3600;
+    let file = saved(&matrix, now);
+    let mut again = Matrix::load(Rules::default(), clients(), &sites(), 3, &file[..], now).unwrap();
+    again.set_races(&[race()]);
+    for (later, expect) in [(60, Some(0)), (20 * 3600, Some(0)), (34 * 3600, None)] {
+        let latency = again.publish(now + later);
+        let got = in_force(&again, &latency, "198.51.0.0/24");
+        assert_eq!(got, (expect, expect), "{later}");
+    }
+    again.set_races(&[]);
+    assert!(again.publish(now).preferences().is_empty());
+}
+
 /// A world of prefixes of Paris with honest reporters: (prefix, who, ms).
 fn honest() -> impl Strategy<Value = Vec<(u8, u64, f32)>> {
     proptest::collection::vec((0..12_u8, 0..60_u64, 8.0..60.0f32), 0..400)
