@@ -9,8 +9,9 @@ use crate::{
     names::Names,
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
-        read_cookies, read_geo, read_latency, read_log, read_networks, read_pool, read_pop,
-        read_rate_limit, read_server, read_steering, read_test, read_zone, read_zone_folders,
+        read_cookies, read_explain, read_geo, read_latency, read_log, read_networks, read_pool,
+        read_pop, read_rate_limit, read_server, read_steering, read_test, read_zone,
+        read_zone_folders,
     },
     syntax,
     text::{NAME_RULE, is_name, quote},
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 10] = [
+const MAIN_ONLY: [&str; 11] = [
     "include",
     "zone_folders",
     "server",
@@ -27,6 +28,7 @@ const MAIN_ONLY: [&str; 10] = [
     "cookies",
     "rate_limit",
     "latency",
+    "explain",
     "steering",
     "bgp",
 ];
@@ -83,6 +85,7 @@ struct Parts<'a> {
     log: Option<Table<'a>>,
     cookies: Option<Table<'a>>,
     rate_limit: Option<Table<'a>>,
+    explain: Option<Table<'a>>,
     latency: Option<Table<'a>>,
     steering: Option<Table<'a>>,
     bgp: Option<Table<'a>>,
@@ -114,6 +117,7 @@ impl<'a> Parts<'a> {
             self.cookies = section("cookies", "{ secret_file = \"cookie.secrets\" }");
             self.rate_limit = section("rate_limit", "{ mode = \"dry-run\" }");
             self.latency = section("latency", "{ window = \"1h\" }");
+            self.explain = section("explain", "{ clients = [\"192.0.2.0/24\"] }");
             self.steering = section("steering", "{ ttl = \"30s\" }");
             self.bgp = section("bgp", "{ site = \"fra\" }");
         } else {
@@ -248,6 +252,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         log: read_log(parts.log),
         cookies,
         rate_limit: read_rate_limit(parts.rate_limit),
+        explain: read_explain(parts.explain),
         geo,
         latency,
         steering,

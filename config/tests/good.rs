@@ -307,6 +307,13 @@ fn every_key_reaches_the_model() {
 }
 
 #[test]
+fn who_may_ask_for_explanations() {
+    let clients = ["192.0.2.53/32", "2001:db8:53::/48"].map(|net| net.parse().unwrap());
+    assert_eq!(good("everything").explain.clients, clients);
+    assert_eq!(good("contract").explain.clients, []);
+}
+
+#[test]
 fn every_steering_key_reaches_the_model() {
     let config = good("everything");
     let steering = Steering {

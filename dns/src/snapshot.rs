@@ -6,6 +6,7 @@ use meridian_config::{Chaos, Config};
 
 use crate::{
     abuse::{Limits, cookie::Cookies},
+    answer::Listed,
     steer::{Steering, View},
     zone::ZoneSet,
 };
@@ -37,6 +38,8 @@ pub struct Identity {
     pub stale: bool,
     /// Server cookies (RFC 7873).
     pub cookies: Cookies,
+    /// Who may ask why an answer is what it is.
+    pub explain: Listed,
     /// Rates of replies over UDP.
     pub limits: Limits,
 }
@@ -49,6 +52,7 @@ impl From<&Config> for Identity {
             chaos: server.chaos.clone(),
             stale: false,
             cookies: Cookies::from(&config.cookies),
+            explain: Listed::from(&config.explain),
             limits: Limits::from(&config.rate_limit),
         }
     }

@@ -52,7 +52,8 @@ pub(crate) struct Generator {
     last: Vec<u8>,
 }
 
-const LABELS: [&str; 22] = [
+const LABELS: [&str; 23] = [
+    "_explain",
     "www",
     "ns1",
     "ns",
@@ -250,6 +251,7 @@ impl Generator {
                 self.random.below(20).try_into().unwrap_or(0),
                 vec![0; self.random.below(9)],
             ),
+            8 if self.random.once_in(2) => (15, vec![0; self.random.below(3)]),
             8 => (12, vec![0; self.random.below(64)]),
             _ => (65001, vec![1; self.random.below(5)]),
         }

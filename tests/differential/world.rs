@@ -6,6 +6,7 @@ use std::{fs, path::Path, sync::Arc};
 use meridian_config::PopId;
 use meridian_dns::{
     abuse::cookie::{Cookies, Secret, Secrets},
+    answer::Listed,
     build::build,
     snapshot::{Identity, Snapshot},
     steer::{Standing, View},
@@ -214,8 +215,20 @@ pub(crate) fn servers() -> Vec<(&'static str, Snapshot)> {
             ..with(Some(b"x"), false, cookies(false))
         }
     };
+    let networks = ["192.0.2.0/24", "2001:db8::/33"].map(|net| net.parse().expect("a network"));
+    let explain = Listed::from(&meridian_config::Explain {
+        clients: networks.into(),
+    });
+    let explained = Snapshot {
+        identity: Arc::new(Identity {
+            explain,
+            ..(*base.identity).clone()
+        }),
+        ..base.clone()
+    };
     vec![
         ("plain", base.clone()),
+        ("explained", explained),
         ("one depth of zones", flat),
         ("cookies", with(Some(b"fra1"), false, cookies(false))),
         ("cookies required", with(None, false, cookies(true))),

@@ -95,6 +95,8 @@ pub struct Config {
     pub cookies: Cookies,
     /// `[rate_limit]`
     pub rate_limit: RateLimit,
+    /// `[explain]`
+    pub explain: Explain,
     /// `[geo]`
     pub geo: Geo,
     /// `[latency]`
@@ -180,6 +182,13 @@ pub struct NamedFile {
     pub path: PathBuf,
     /// Where the configuration names it.
     pub at: Place,
+}
+
+/// `[explain]`: who may ask the DNS itself why an answer is what it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Explain {
+    /// Networks that queries for it come from; empty: nobody.
+    pub clients: Vec<IpNet>,
 }
 
 /// `[geo]`

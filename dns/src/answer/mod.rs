@@ -17,6 +17,7 @@
 
 mod chaos;
 mod compress;
+mod explain;
 pub(crate) mod opt;
 mod plan;
 mod reply;
@@ -37,9 +38,11 @@ use crate::{
     client::Client,
     query::{self, DropReason, Parsed},
     snapshot::Snapshot,
-    steer::{self, Decision, Level, Reason},
+    steer::{self, Decision, Explanation, Level, Reason},
     types::{ServiceId, UnixTime},
 };
+pub(crate) use explain::LABEL;
+pub use explain::Listed;
 use plan::Steer;
 
 /// How a query came.
@@ -146,5 +149,13 @@ fn respond_with(
 impl Steer for Snapshot {
     fn decide(&self, service: ServiceId, client: &Client, family: Family) -> Decision {
         steer::decide(&self.steering, &self.view, service, client, family)
+    }
+
+    fn explain(&self, service: ServiceId, client: &Client, family: Family) -> Option<Explanation> {
+        steer::explain(&self.steering, &self.view, service, client, family)
+    }
+
+    fn candidates(&self, service: ServiceId) -> usize {
+        self.steering.candidates(service)
     }
 }

@@ -67,6 +67,8 @@ pub(super) struct Opt<'a> {
     /// The client's cookie and ours.
     pub(super) cookie: Option<[u8; cookie::REPLY_LEN]>,
     pub(super) errors: ArrayVec<Ede, 2>,
+    /// EXTRA-TEXT of one more extended error, INFO-CODE 0: why the answer is what it is.
+    pub(super) explanation: Option<String>,
 }
 
 impl Opt<'_> {
@@ -76,6 +78,7 @@ impl Opt<'_> {
         let mut record = self.write();
         if record.len() > limit {
             self.errors.clear();
+            self.explanation = None;
             record = self.write();
         }
         if record.len() > limit {
@@ -103,6 +106,9 @@ impl Opt<'_> {
         for error in &self.errors {
             let code = error.info_code().to_be_bytes();
             option(&mut record, EDE, &[&code, error.text().as_bytes()]);
+        }
+        if let Some(text) = &self.explanation {
+            option(&mut record, EDE, &[&[0, 0], text.as_bytes()]);
         }
         let length = u16::try_from(record.len() - 11).unwrap_or(u16::MAX);
         if let Some(field) = record.get_mut(9..11) {

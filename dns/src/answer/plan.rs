@@ -17,7 +17,7 @@ use arrayvec::ArrayVec;
 use super::opt::Ede;
 use crate::{
     client::Client,
-    steer::Decision,
+    steer::{Decision, Explanation},
     types::{ServiceId, rcode, rtype},
     zone::{Lookup, LowerName, Rrset, Zone, ZoneSet},
 };
@@ -33,6 +33,14 @@ const MAX_PIECES: usize = 2 * MAX_CHAIN + 1;
 pub(super) trait Steer {
     /// The decision of `service` in one family.
     fn decide(&self, service: ServiceId, client: &Client, family: Family) -> Decision;
+    /// The same with reasons; `None`: there is no such service, or nothing to be said.
+    fn explain(&self, _: ServiceId, _: &Client, _: Family) -> Option<Explanation> {
+        None
+    }
+    /// How many PoPs an explanation has to look at.
+    fn candidates(&self, _: ServiceId) -> usize {
+        0
+    }
 }
 
 /// One RRset of the answer section.

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use super::{
     Meta, Steered, Summary, Transport,
     chaos::{self, ChaosReply},
+    explain::{self, Told},
     opt::{Ede, Opt, UDP_SIZE},
     plan::{Ask, Authority, Plan, Steer},
     sections, tsig,
@@ -75,6 +76,7 @@ pub(super) fn refuse(
         nsid: None,
         cookie: None,
         errors: ArrayVec::new(),
+        explanation: None,
     });
     let judged = frame.judge(data.identity(), meta);
     frame.set_cookie(&judged.unwrap_or(cookie::ABSENT));
@@ -171,8 +173,18 @@ pub(super) fn answer(
         client: Client::of(frame.ecs().as_ref(), meta.source.ip()),
         steer,
     };
+    // By the address that the packet came from, never by what it says of its client.
+    let listed = data.identity().explain.lists(meta.source.ip());
+    if listed && let Some(told) = explain::told(&ask, &lower, meta.transport, limit) {
+        return frame.told(question, &told);
+    }
     match ask.plan(lower) {
-        Some(plan) => frame.planned(question, &plan),
+        Some(plan) => {
+            if listed {
+                frame.explain(&ask, &plan, meta.transport);
+            }
+            frame.planned(question, &plan)
+        }
         None => frame.bare(Some(question), &NOT_AUTHORITATIVE),
     }
 }
@@ -253,6 +265,7 @@ impl<'a, 'o> Frame<'a, 'o> {
             nsid: identity.nsid.as_deref().filter(|_| edns.nsid),
             cookie: None,
             errors: identity.stale.then_some(Ede::Stale).into_iter().collect(),
+            explanation: None,
         });
     }
 
@@ -298,6 +311,42 @@ impl<'a, 'o> Frame<'a, 'o> {
         let mut open = self.open(Some(question), rcode::NOERROR);
         let full = open.writer.rrset(Section::Answer, &head, rdata).is_err();
         open.close(true, full)
+    }
+
+    /// The reasons of an answer as TXT records. They may differ from one address to the next, so the
+    /// scope is all that the client told of itself; nobody keeps them anyway.
+    fn told(mut self, question: &Question<'_>, told: &Told) -> Summary {
+        if let Some(opt) = &mut self.opt
+            && let Some((ecs, scope)) = &mut opt.ecs
+        {
+            *scope = ecs.source;
+        }
+        let head = Head {
+            owner: question.name,
+            rtype: rtype::TXT,
+            class: class::IN,
+            ttl: 0,
+        };
+        let mut open = self.open(Some(question), rcode::NOERROR);
+        let full = match &told.records {
+            Some(records) => open.writer.rrset(Section::Answer, &head, records).is_err(),
+            None => true,
+        };
+        let summary = open.close(true, full);
+        Summary {
+            imputed: told.imputed,
+            ..summary
+        }
+    }
+
+    /// Adds the reasons of a steered answer, where they are asked for and there is room.
+    fn explain(&mut self, ask: &Ask<'_, impl Steer>, plan: &Plan<'_>, transport: Transport) {
+        let asked = self.edns.is_some_and(|edns| edns.explain);
+        if let (true, Some(choice), Some(opt)) = (asked, &plan.steered, &mut self.opt)
+            && self.limit >= usize::from(UDP_SIZE)
+        {
+            opt.explanation = explain::sentence(ask, choice, transport);
+        }
     }
 
     fn planned(mut self, question: &Question<'_>, plan: &Plan<'_>) -> Summary {

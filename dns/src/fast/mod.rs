@@ -12,7 +12,7 @@
 //! Every reply is octet for octet that of [`crate::answer::respond`]; the tests compare them.
 //! [`Fast::Slow`] leaves the query as it was, and `respond` answers it: other opcodes and classes,
 //! format errors, TSIG, ANY, DNAME, chains of more than one alias, names outside all zones, replies
-//! that do not fit, and what is refused for its cookie.
+//! that do not fit, what is refused for its cookie, and explanations.
 
 #![deny(
     clippy::unwrap_used,
@@ -82,6 +82,13 @@ fn prepared(
         Some(cookie) => judge(snapshot, meta, cookie)?,
     };
     if identity.stale {
+        return None;
+    }
+    // Explanations are for few, and are written the slow way.
+    if !identity.explain.is_off()
+        && asked.may_be_explained()
+        && identity.explain.lists(meta.source.ip())
+    {
         return None;
     }
     let found = found::find(&snapshot.zones, &asked)?;

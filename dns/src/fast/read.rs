@@ -1,7 +1,7 @@
 //! Reads the queries that the fast path takes.
 
 use crate::{
-    answer::{Transport, opt::UDP_SIZE},
+    answer::{LABEL, Transport, opt::UDP_SIZE},
     query::{Edns, HEADER_LEN},
     types::{class, rtype},
     zone::LowerName,
@@ -19,6 +19,14 @@ pub(super) struct Asked<'q> {
     pub(super) edns: Option<Edns<'q>>,
     /// Most octets of the reply.
     pub(super) limit: usize,
+}
+
+impl Asked<'_> {
+    /// Whether it asks for reasons, should the client be listed for them.
+    pub(super) fn may_be_explained(&self) -> bool {
+        let by_name = || self.qtype == rtype::TXT && self.name.as_wire().starts_with(LABEL);
+        self.edns.is_some_and(|edns| edns.explain) || by_name()
+    }
 }
 
 /// `None` for anything unusual. The name is put into `name`, which is the root.

@@ -15,6 +15,8 @@ const NSID: u16 = 3;
 const ECS: u16 = 8;
 /// OPTION-CODE of DNS cookies (RFC 7873 §4).
 const COOKIE: u16 = 10;
+/// OPTION-CODE of extended errors (RFC 8914 §2).
+const EDE: u16 = 15;
 
 /// What the OPT record of a query says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,9 @@ pub struct Edns<'a> {
     pub ecs: Option<Ecs>,
     /// Whether the name server identifier is asked for.
     pub nsid: bool,
+    /// Whether the reasons of the answer are asked for: by an extended error with INFO-CODE 0 and no
+    /// EXTRA-TEXT, or without either. RFC 8914 gives the option no meaning in queries.
+    pub explain: bool,
     /// The first COOKIE option: "only the first (the one closest to the DNS header) is considered.
     /// All others are ignored" (RFC 7873 §5.2). Whether it is well-formed is judged where it is
     /// known whether this server has cookies.
@@ -42,6 +47,7 @@ impl<'a> Edns<'a> {
             dnssec_ok,
             ecs: None,
             nsid: false,
+            explain: false,
             cookie: None,
         };
         read_options(options, &mut edns)?;
@@ -65,6 +71,7 @@ pub(super) fn read<'a>(record: &Record<'a>, edns: &mut Option<Edns<'a>>) -> Resu
         dnssec_ok: flags & 0x80 != 0,
         ecs: None,
         nsid: false,
+        explain: false,
         cookie: None,
     });
     // RFC 6891 §6.1.3: "If a responder does not implement the VERSION level of the request, then it
@@ -87,6 +94,7 @@ fn read_options<'a>(mut rest: &'a [u8], edns: &mut Edns<'a>) -> Option<()> {
             ECS if edns.ecs.is_some() => return None,
             ECS => edns.ecs = Some(read_ecs(data)?),
             NSID => edns.nsid = true,
+            EDE => edns.explain |= matches!(data, [] | [0, 0]),
             COOKIE => {
                 edns.cookie.get_or_insert(data);
             }

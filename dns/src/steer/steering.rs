@@ -293,6 +293,13 @@ pub(super) struct Tested {
 }
 
 impl Steering {
+    /// Number of PoPs that may answer a service; 0: there is no such service.
+    pub fn candidates(&self, service: ServiceId) -> usize {
+        let pool = self.service(service).map(|service| service.pool.index());
+        let pool = pool.and_then(|index| self.pools.get(index));
+        pool.map_or(0, |pool| pool.members.len())
+    }
+
     /// Takes what steering needs out of a checked configuration.
     pub fn new(config: &Config, clients: Arc<ClientMap>) -> Self {
         let parts = build::parts(config, clients.cells().len());

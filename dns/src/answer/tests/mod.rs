@@ -3,5 +3,6 @@
 
 mod adversarial;
 mod cookies;
+mod explained;
 mod tables;
 mod world;

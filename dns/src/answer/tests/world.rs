@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use hickory_proto::op::Message;
 use meridian_config::{Chaos, Family, Name, PopId};
 
-use super::super::{Meta, Outcome, Summary, Transport, plan::Steer, reply::Data, respond_with};
+use super::super::{
+    Listed, Meta, Outcome, Summary, Transport, plan::Steer, reply::Data, respond_with,
+};
 use crate::{
     abuse::{
         Limits,
@@ -42,6 +44,7 @@ impl World {
                 },
                 stale: false,
                 cookies: Cookies::on(Secrets::new(Secret::new([7; 16]), None), false),
+                explain: Listed::default(),
                 limits: Limits::OFF,
             },
             addresses: ["198.51.100.7", "2001:db8::7", "198.51.100.3"]
