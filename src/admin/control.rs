@@ -5,11 +5,13 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
+use meridian_geo_data::latency::Sample;
 use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
 
 use crate::runtime::{
     events::EventLog,
+    measure::{NotTaken, Outcomes},
     site::state::Announcements,
     status::{LoadStatus, Status},
 };
@@ -62,6 +64,12 @@ pub(crate) trait Control: Send + Sync + 'static {
         wanted: Option<(Duration, String)>,
         who: String,
     ) -> Boxed<'_, Result<(), String>>;
+
+    /// Takes round trips measured elsewhere; says what became of each, in order.
+    fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes>;
+
+    /// Counts a line that tells no round trip.
+    fn refuse_round_trip(&self, why: &NotTaken);
 
     /// Hands over to the binary that stands where this one was started from.
     fn upgrade(&self, who: String) -> Boxed<'_, Result<serde_json::Value, String>>;

@@ -10,6 +10,7 @@
 mod access;
 mod control;
 mod events;
+mod latency;
 mod load;
 mod openapi;
 mod reply;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Control, ControlError,
     access::{Access, Peer, Who},
-    events, load, openapi,
+    events, latency, load, openapi,
     reply::{Params, Refusal, nearest},
     site,
 };
@@ -57,6 +57,7 @@ fn table() -> Box<Table> {
         ("/api/v1/pops/{pop}", get(pop)),
         ("/api/v1/pops/{pop}/drain", put(drain).delete(undrain)),
         ("/api/v1/pops/{pop}/load", put(load::push)),
+        ("/api/v1/latency", post(latency::latency)),
         ("/api/v1/explain", get(explain)),
         ("/api/v1/events", get(events::events)),
         ("/api/v1/reload", post(reload)),

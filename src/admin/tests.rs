@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, AdminTls, Diagnostic, Diagnostics, Family, Name};
+use meridian_geo_data::latency::{Refused, Sample};
 use meridian_health_prober::{Level, LoadState};
 use prometheus::{IntCounterVec, Opts, Registry, proto::MetricFamily};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -26,6 +27,7 @@ use super::{AdminError, Boxed, Control, ControlError, Secrets, Server};
 use crate::runtime::site::state::Announcements;
 use crate::runtime::{
     events::{EventKind, EventLog, NewEvent},
+    measure::{NotTaken, Outcomes},
     status::{LoadStatus, Status},
 };
 
@@ -163,6 +165,22 @@ impl Control for Fake {
             }
         })
     }
+
+    fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes> {
+        let judge = move |sample: Sample| match &*sample.pop {
+            "fra" => {
+                let (prefix, ms) = (sample.prefix, sample.rtt_ms);
+                let mut drains = self.drains.lock().unwrap();
+                drains.push(format!("{prefix} {ms} {who}"));
+                Ok(())
+            }
+            "busy" => Err(NotTaken::Rate),
+            _ => Err(Refused::UnknownPop.into()),
+        };
+        Box::pin(async move { samples.into_iter().map(judge).collect() })
+    }
+
+    fn refuse_round_trip(&self, _why: &NotTaken) {}
 
     fn upgrade(&self, _who: String) -> Boxed<'_, Result<Value, String>> {
         Box::pin(async { Err("the new server does not start".to_owned()) })
@@ -405,6 +423,75 @@ async fn a_drain_is_taken_only_when_all_of_it_is_understood() {
             "undrain fra 127.0.0.1",
         ]
     );
+}
+
+#[tokio::test]
+async fn every_line_of_round_trips_is_taken_or_refused_with_its_number() {
+    let server = start(&plain(), Fake::new()).await;
+    let line =
+        |pop: &str| format!("{{\"client\":\"203.0.113.0/24\",\"pop\":\"{pop}\",\"rtt_ms\":12.5}}");
+    let body = [
+        line("fra"),
+        String::new(),
+        line("far"),
+        "x".to_owned(),
+        line("fra"),
+    ]
+    .join("\n");
+    let (status, told) = server.ask("POST", "/api/v1/latency", "", &body).await;
+    assert_eq!(status, 200);
+    assert_eq!((&told["taken"], &told["refused"]), (&json!(2), &json!(2)));
+    assert_eq!(told["reasons"], json!({"json": 1, "unknown_pop": 1}));
+    let numbers: Vec<&Value> = told["first"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["line"])
+        .collect();
+    assert_eq!(numbers, [4, 3]);
+    let heard = server.fake.drains.lock().unwrap().clone();
+    assert_eq!(heard, ["203.0.113.0/24 12.5 127.0.0.1"; 2]);
+    for (body, status, part) in [
+        (String::new(), 400, "empty"),
+        ("\n\n".to_owned(), 400, "empty"),
+        (line("far"), 400, "none of 1 lines"),
+        (line("busy"), 429, "latency.rate"),
+        ("x".repeat(5000), 400, "none of 1 lines"),
+    ] {
+        let (got, answer) = server.ask("POST", "/api/v1/latency", "", &body).await;
+        assert_eq!(got, status, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains(part), "{answer}");
+        assert!(answer["help"].as_str().unwrap().contains("rtt_ms"));
+    }
+    assert_eq!(
+        server
+            .ask("POST", "/api/v1/latency?x=1", "", &line("fra"))
+            .await
+            .0,
+        400
+    );
+    assert_eq!(server.get("/api/v1/latency").await.0, 405);
+}
+
+#[tokio::test]
+async fn round_trips_are_bounded_in_lines_and_octets() {
+    let server = start(&plain(), Fake::new()).await;
+    let line = "{\"client\":\"203.0.113.0/24\",\"pop\":\"fra\",\"rtt_ms\":1}\n";
+    let (status, told) = server
+        .ask("POST", "/api/v1/latency", "", &line.repeat(2500))
+        .await;
+    assert_eq!((status, &told["taken"]), (200, &json!(2500)));
+    let many = format!("{line}{}", "\n".repeat(100_000));
+    let (status, answer) = server.ask("POST", "/api/v1/latency", "", &many).await;
+    assert_eq!((status, &answer["taken"]), (413, &json!(1)));
+    // Beyond the bound of the other routes, up to its own, and no farther.
+    let wide = format!("{line}{}", " ".repeat(9 << 20));
+    let (status, answer) = server.ask("POST", "/api/v1/latency", "", &wide).await;
+    if status != 0 {
+        // The server closes while we still send: the answer may be lost.
+        assert_eq!((status, &answer["taken"]), (413, &json!(1)));
+    }
+    assert_eq!(server.get("/healthz").await.0, 200);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, Config, Diagnostics, Family, Name};
+use meridian_geo_data::latency::Sample;
 use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
 use tokio::task::JoinHandle;
@@ -17,6 +18,7 @@ use crate::{
         Cause, Options, OverrideError, Runtime, StartError, describe,
         events::{EventKind, EventLog},
         last_good::LastGood,
+        measure::{NotTaken, Outcomes},
         site::state::Announcements,
         status::{LoadStatus, Status},
     },
@@ -190,6 +192,14 @@ impl Control for Handle {
         who: String,
     ) -> Boxed<'_, Result<(), String>> {
         Box::pin(async move { self.0.blackhole(prefix, wanted, &who).await })
+    }
+
+    fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes> {
+        Box::pin(self.0.take_round_trips(who, samples))
+    }
+
+    fn refuse_round_trip(&self, why: &NotTaken) {
+        self.0.refuse_round_trip(why);
     }
 
     fn upgrade(&self, who: String) -> Boxed<'_, Result<serde_json::Value, String>> {

@@ -28,6 +28,7 @@ use super::{
     last_good::LastGood,
     limits,
     load::{self, Loaded},
+    measure::{self, Measure, MeasureError},
     metrics::RuntimeMetrics,
     overrides,
     privileges::{self, PrivilegeError},
@@ -83,6 +84,9 @@ pub enum StartError {
     /// No thread for announcements.
     #[error("announcements cannot be started: {0}")]
     Site(std::io::Error),
+    /// Measuring latency cannot begin.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
     /// Metrics clash: a mistake of ours.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -136,6 +140,7 @@ async fn boot(
         Some(listener) => listener,
         None => bind_admin(config.admin.listen)?,
     };
+    let opened = measure::open(&config.latency);
     if let Some(user) = &config.server.user {
         privileges::become_user(
             user,
@@ -149,6 +154,7 @@ async fn boot(
         inherited: successor.is_some(),
     };
     let runtime = assemble(config_path, loaded, &sockets)?;
+    measure(&runtime, opened)?;
     if let Some(mistakes) = mistakes {
         let message =
             format!("the configuration cannot be used, the last good state answers: {mistakes}");
@@ -307,6 +313,7 @@ fn assemble(
         publishing: tokio::sync::Mutex::default(),
         condition: Mutex::new(Condition::default()),
         site: OnceLock::new(),
+        measure: OnceLock::new(),
         dns: Arc::new(ArcSwap::from_pointee(bound.handle())),
         dns_metrics,
         gate,
@@ -335,6 +342,27 @@ fn tell_lost_overrides(runtime: &Runtime, error: &str) {
     let problem = format!("the kept overrides cannot be used, none is in force: {error}");
     runtime.condition(|condition| condition.overrides_lost = Some(problem.clone()));
     runtime.record(NewEvent::new(EventKind::Alarm, problem));
+}
+
+/// Starts to measure latency. What it tells the runtime it tells weakly, or neither would ever end.
+fn measure(runtime: &Runtime, opened: measure::Opened) -> Result<(), StartError> {
+    let inner = &runtime.0;
+    let weak = Arc::downgrade(inner);
+    let parts = measure::Parts {
+        config: inner.booted.clone(),
+        clients: inner.publisher.inputs().0.clients.clone(),
+        registry: &inner.registry,
+        opened,
+        tell: Arc::new(move |event| {
+            if let Some(inner) = weak.upgrade() {
+                Runtime(inner).record(event);
+            }
+        }),
+        stop: inner.stop.clone(),
+        tasks: &inner.tasks,
+    };
+    let _ = inner.measure.set(Measure::start(parts)?);
+    Ok(())
 }
 
 /// Starts to announce, where that is configured. What it needs of the runtime it reaches weakly, or

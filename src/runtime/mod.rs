@@ -15,6 +15,7 @@ mod inotify;
 pub mod last_good;
 pub mod limits;
 pub mod load;
+pub mod measure;
 pub mod metrics;
 pub mod overrides;
 pub mod privileges;
@@ -44,6 +45,7 @@ use meridian_dns::{
     metrics::Metrics,
     snapshot::Snapshot,
 };
+use meridian_geo_data::latency::Sample;
 use meridian_health_prober::{HealthSnapshot, Level, Prober, PushError};
 use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -55,6 +57,7 @@ pub use reload::{Cause, Reloaded};
 use events::{EventKind, EventLog, NewEvent};
 use last_good::LastGood;
 use load::Loaded;
+use measure::{Measure, NotTaken, Outcomes, Published};
 use metrics::RuntimeMetrics;
 use publish::{Publisher, Teller};
 use site::{Site, state::Announcements};
@@ -91,6 +94,8 @@ struct Inner {
     condition: Mutex<Condition>,
     /// Announces prefixes, where `[bgp]` was configured at the start.
     site: OnceLock<Site>,
+    /// Measures latency, from the start on.
+    measure: OnceLock<Measure>,
     /// The running listeners, and where they count.
     dns: Arc<ArcSwap<Handle>>,
     dns_metrics: Arc<Metrics>,
@@ -176,9 +181,33 @@ impl Runtime {
         self.0.successor.get().copied()
     }
 
+    /// Measured latency as of now; `None`: nothing measures.
+    pub fn measured(&self) -> Option<tokio::sync::watch::Receiver<Published>> {
+        self.0.measure.get().map(Measure::published)
+    }
+
+    /// Takes round trips that came over the API; says what became of each.
+    pub(crate) async fn take_round_trips(&self, who: &str, samples: Vec<Sample>) -> Outcomes {
+        match self.0.measure.get() {
+            Some(measure) => measure.ask(who, samples).await,
+            None => vec![Err(NotTaken::Busy); samples.len()],
+        }
+    }
+
+    /// Counts a line of the API that tells no round trip.
+    pub(crate) fn refuse_round_trip(&self, why: &NotTaken) {
+        if let Some(measure) = self.0.measure.get() {
+            measure.refuse_line(why);
+        }
+    }
+
     /// Answers queries on these sockets.
     fn answer(&self, bound: Bound) {
         let inner = &self.0;
+        let bound = match inner.measure.get() {
+            Some(measure) => bound.telling_round_trips(measure.resolvers()),
+            None => bound,
+        };
         let snapshot = inner.publisher.current();
         let run = bound.run(
             snapshot,
@@ -280,6 +309,7 @@ impl Runtime {
         });
         let mut alarms: Vec<String> = alarms.into_iter().flatten().collect();
         alarms.extend(self.announcements().alarms.iter().cloned());
+        alarms.extend(self.0.measure.get().into_iter().flat_map(Measure::alarms));
         alarms
     }
 
@@ -316,6 +346,10 @@ impl Runtime {
             tracing::warn!("some connections did not end in time and are cut");
         }
         inner.prober.clone().shutdown().await;
+        if let Some(measure) = inner.measure.get() {
+            // What was measured is the successor's, who writes it.
+            measure.finish(self.successor().is_none()).await;
+        }
         // Last: nobody is sent here any more, and nobody is answered.
         if let Some(site) = inner.site.get().filter(|_| self.successor().is_none()) {
             site.finish().await;

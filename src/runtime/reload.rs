@@ -224,6 +224,10 @@ impl Runtime {
         if let Some(site) = self.0.site.get() {
             site.reload(next.config.clone());
         }
+        if let Some(measure) = self.0.measure.get() {
+            let (config, clients) = (next.config.clone(), next.clients.clone());
+            measure.reload(config, clients).await;
+        }
         let mut message = format!("reloaded ({})", cause.describe());
         if !needs_restart.is_empty() {
             message.push_str("; changed but in force only after a restart: ");
@@ -346,6 +350,10 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     // Its token and certificates are read again at every reload.
     differs("admin.listen", before.admin.listen != after.admin.listen);
     differs("log", before.log != after.log);
+    let (old, new) = (&before.latency, &after.latency);
+    differs("latency.window", old.window != new.window);
+    differs("latency.min_samples", old.min_samples != new.min_samples);
+    differs("latency.rows", old.rows != new.rows);
     differs("bgp", before.bgp.is_some() != after.bgp.is_some());
     let interface = |config: &Config| config.bgp.as_ref().map(|bgp| bgp.interface.clone());
     if before.bgp.is_some() && after.bgp.is_some() {

@@ -65,6 +65,10 @@ impl Runtime {
 
     async fn try_upgrade(&self) -> Result<Upgraded, UpgradeError> {
         let announced = self.settled().await?;
+        if let Some(measure) = self.0.measure.get() {
+            // The new process begins with what is on the disk.
+            measure.save().await;
+        }
         let dns = self.0.dns.load_full();
         let sockets = dns.sockets().map_err(UpgradeError::Sockets)?;
         let kept: Vec<OwnedFd> = sockets.into_iter().map(|(_, _, fd)| fd).collect();

@@ -1,0 +1,344 @@
+//! The beacon: browsers measure and tell.
+//!
+//! ```text
+//! GET  /beacon.js   the script, for pages of the operator
+//! POST /beacon      what a browser measured: {"fra":12.3,"iad":90.1}
+//! ```
+//!
+//! A listener of its own, away from the admin API: everybody reaches it. Everything that a peer can
+//! make it hold is bounded: connections, request heads, bodies, time, and what one client may tell.
+
+mod report;
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderMap, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use ipnet::IpNet;
+use meridian_config::{Config, LatencyBeacon};
+use meridian_geo_data::latency::Sample;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+
+use super::{
+    Shared,
+    intake::{Source, host},
+    rates::Rates,
+};
+use crate::runtime::monotonic;
+
+const SCRIPT: &str = include_str!("script.js");
+/// Connections open at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// For the head of a request, and for its body.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// For one connection with all of its requests.
+const LIFETIME: Duration = Duration::from_secs(60);
+/// Clients whose rate is kept. A client is forgotten a minute after its last report.
+const CLIENTS: usize = 65_536;
+/// Time between attempts to get the address.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Attempts before it is an alarm.
+const ATTEMPTS: u32 = 5;
+/// What alarms are about.
+const ABOUT: &str = "latency.beacon.listen";
+
+type Reply = Response<Full<Bytes>>;
+
+/// Opens the socket, as long as the process may.
+pub(super) fn bind(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Serves where the newest configuration says so.
+pub(super) async fn run(
+    mut settings: watch::Receiver<Arc<Config>>,
+    mut ready: Option<(SocketAddr, std::net::TcpListener)>,
+    shared: Shared,
+) {
+    let mut failures = 0;
+    let mut site: Option<Arc<Site>> = None;
+    loop {
+        let config = settings.borrow_and_update().clone();
+        let Some(beacon) = &config.latency.beacon else {
+            (ready, site) = (None, None);
+            shared.alarms.set(ABOUT, None);
+            if settings.changed().await.is_err() {
+                return;
+            }
+            continue;
+        };
+        let site = site.get_or_insert_with(|| Arc::new(Site::new(shared.clone())));
+        site.adapt(beacon, &config);
+        let kept = ready.take().filter(|(at, _)| *at == beacon.listen);
+        let opened = match kept {
+            Some((_, listener)) => Ok(listener),
+            None => bind(beacon.listen),
+        };
+        let opened = opened.and_then(|listener| {
+            let copy = listener.try_clone()?;
+            Ok((listener, TcpListener::from_std(copy)?))
+        });
+        let work = async {
+            match opened {
+                Ok((kept, listener)) => {
+                    failures = 0;
+                    shared.alarms.set(ABOUT, None);
+                    ready = Some((beacon.listen, kept));
+                    accept(&listener, site).await;
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures >= ATTEMPTS {
+                        let problem = format!("{ABOUT}: cannot bind {}: {error}", beacon.listen);
+                        shared.alarms.set(ABOUT, Some(problem));
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            changed = settings.changed() => if changed.is_err() {
+                return;
+            },
+        }
+    }
+}
+
+/// Never ends.
+async fn accept(listener: &TcpListener, site: &Arc<Site>) {
+    loop {
+        let Ok(permit) = site.room.clone().acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                let site = site.clone();
+                tokio::spawn(async move {
+                    let _ = timeout(LIFETIME, serve(stream, peer.ip(), &site)).await;
+                    drop(permit);
+                });
+            }
+            // Out of file descriptors, for instance: wait, or this loop would spin.
+            Err(_) => tokio::time::sleep(AGAIN).await,
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, peer: IpAddr, site: &Arc<Site>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request| {
+        let site = site.clone();
+        async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .max_headers(64)
+        .max_buf_size(16 << 10);
+    // An error is the end of the peer.
+    let _ = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// What answers.
+struct Site {
+    shared: Shared,
+    settings: ArcSwap<Settings>,
+    clients: Mutex<Rates<u64>>,
+    room: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct Settings {
+    /// Empty: all.
+    origins: Vec<String>,
+    proxies: Vec<IpNet>,
+    names: Vec<Arc<str>>,
+    script: Bytes,
+}
+
+impl Site {
+    fn new(shared: Shared) -> Self {
+        Self {
+            shared,
+            settings: ArcSwap::default(),
+            clients: Mutex::new(Rates::new(0.0, 0.0, CLIENTS)),
+            room: Arc::new(Semaphore::new(CONNECTIONS)),
+        }
+    }
+
+    /// Takes another configuration over.
+    fn adapt(&self, beacon: &LatencyBeacon, config: &Config) {
+        let per_minute = f64::from(beacon.per_client);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.limit(per_minute / 60.0, per_minute, CLIENTS);
+        drop(clients);
+        let names = beacon.urls.iter().map(|(pop, _)| pop.name(config).into());
+        self.settings.store(Arc::new(Settings {
+            origins: beacon.origins.clone(),
+            proxies: beacon.proxies.clone(),
+            names: names.collect(),
+            script: script(beacon, config).into(),
+        }));
+    }
+
+    async fn answer(&self, request: Request<Incoming>, peer: IpAddr) -> Reply {
+        let settings = self.settings.load_full();
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let mut reply = match (request.method(), request.uri().path()) {
+            (&Method::GET | &Method::HEAD, "/beacon.js") => javascript(&settings),
+            (&Method::OPTIONS, "/beacon") => status(StatusCode::NO_CONTENT),
+            (&Method::POST, "/beacon") => {
+                let code = self.take(request, peer, &settings).await;
+                status(code)
+            }
+            (_, "/beacon.js" | "/beacon") => status(StatusCode::METHOD_NOT_ALLOWED),
+            _ => status(StatusCode::NOT_FOUND),
+        };
+        allow(reply.headers_mut(), origin, &settings);
+        reply
+    }
+
+    async fn take(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        settings: &Settings,
+    ) -> StatusCode {
+        let headers = request.headers();
+        if !is_ours(headers.get(header::ORIGIN), settings) {
+            self.refuse("origin");
+            return StatusCode::FORBIDDEN;
+        }
+        let forwarded = headers.get_all("x-forwarded-for").into_iter();
+        let forwarded = forwarded.map(|line| line.to_str().unwrap_or("?"));
+        let forwarded: Vec<String> = forwarded.map(str::to_owned).collect();
+        let lines = forwarded.iter().map(String::as_str);
+        let Some(client) = report::client(peer, lines, &settings.proxies) else {
+            self.refuse("client");
+            return StatusCode::BAD_REQUEST;
+        };
+        let body = Limited::new(request.into_body(), report::LONGEST).collect();
+        let told = match timeout(PATIENCE, body).await {
+            Ok(Ok(body)) => report::read(&body.to_bytes()),
+            _ => None,
+        };
+        let Some(told) = told else {
+            self.refuse("json");
+            return StatusCode::BAD_REQUEST;
+        };
+        if self.count(client, told, settings) {
+            StatusCode::NO_CONTENT
+        } else {
+            StatusCode::TOO_MANY_REQUESTS
+        }
+    }
+
+    /// Whether something of it may count.
+    fn count(&self, client: IpAddr, told: Vec<(String, f32)>, settings: &Settings) -> bool {
+        let intake = &self.shared.intake;
+        let key = intake.key(host(client));
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        let granted = clients.take(monotonic(), key, told.len());
+        drop(clients);
+        for _ in granted..told.len() {
+            self.refuse("rate");
+        }
+        let mut samples = Vec::new();
+        for (name, rtt_ms) in told.into_iter().take(granted) {
+            match settings.names.iter().find(|known| ***known == *name) {
+                Some(pop) => samples.push(Sample {
+                    prefix: IpNet::from(client),
+                    pop: pop.clone(),
+                    rtt_ms,
+                    reporter: intake.reporter(client),
+                }),
+                None => self.refuse("unknown_pop"),
+            }
+        }
+        intake.offer(Source::Beacon, intake.key("beacon"), samples);
+        granted > 0
+    }
+
+    fn refuse(&self, why: &str) {
+        self.shared.intake.refuse(Source::Beacon, why);
+    }
+}
+
+fn script(beacon: &LatencyBeacon, config: &Config) -> String {
+    let named = beacon.urls.iter();
+    let urls: serde_json::Map<String, serde_json::Value> = named
+        .map(|(pop, url)| (pop.name(config), url.as_str().into()))
+        .collect();
+    let urls = serde_json::Value::Object(urls).to_string();
+    let share = beacon.share.to_string();
+    SCRIPT
+        .replace("__SHARE__", &share)
+        .replace("__URLS__", &urls)
+}
+
+fn status(code: StatusCode) -> Reply {
+    let mut reply = Response::new(Full::default());
+    *reply.status_mut() = code;
+    let nothing = HeaderValue::from_static("no-store");
+    reply.headers_mut().insert(header::CACHE_CONTROL, nothing);
+    reply
+}
+
+fn javascript(settings: &Settings) -> Reply {
+    let mut reply = Response::new(Full::new(settings.script.clone()));
+    let headers = reply.headers_mut();
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::CONTENT_TYPE, "text/javascript; charset=utf-8");
+    set(header::CACHE_CONTROL, "public, max-age=300");
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // Pages with Cross-Origin-Embedder-Policy load nothing from elsewhere without it.
+    set(
+        header::HeaderName::from_static("cross-origin-resource-policy"),
+        "cross-origin",
+    );
+    reply
+}
+
+/// Browsers name the page's origin in every POST to another one.
+fn is_ours(origin: Option<&HeaderValue>, settings: &Settings) -> bool {
+    let origin = origin.and_then(|origin| origin.to_str().ok());
+    settings.origins.is_empty()
+        || origin.is_some_and(|origin| settings.origins.iter().any(|known| known == origin))
+}
+
+/// The Fetch standard's CORS protocol: an origin that may send may also read the status.
+fn allow(headers: &mut HeaderMap, origin: Option<HeaderValue>, settings: &Settings) {
+    headers.insert(header::VARY, HeaderValue::from_static("Origin"));
+    let Some(origin) = origin.filter(|origin| is_ours(Some(origin), settings)) else {
+        return;
+    };
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::ACCESS_CONTROL_ALLOW_METHODS, "POST");
+    set(header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type");
+    set(header::ACCESS_CONTROL_MAX_AGE, "86400");
+}

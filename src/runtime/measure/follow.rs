@@ -1,0 +1,278 @@
+//! Following one log file over its rotations, like `tail -F`.
+//!
+//! ```text
+//! there at the start        from its end on; the rest of a line that is being written is left out
+//! renamed, a new one made   the old one to its end, then the new one from its beginning
+//! truncated in place        from its beginning
+//! gone                      the old one for a minute more; what comes back is new
+//! ```
+//!
+//! A file that was truncated and has grown beyond the old place between two looks cannot be told from
+//! one that has only grown: lines are lost then, and the one at that place is refused or cut short.
+
+use std::{
+    fs::{File, Metadata, OpenOptions},
+    io::{self, Read as _, Seek as _, SeekFrom},
+    os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use super::lines::{Line, Lines};
+
+/// Octets read at once.
+const PIECE: usize = 64 << 10;
+/// Octets read at one look, so that one busy file does not keep others waiting.
+pub(super) const LOOK: usize = 1 << 20;
+
+/// Looks that a file is read after it has gone: its proxy may not have let go of it.
+const GONE_LOOKS: u32 = 60;
+
+/// One file that is followed.
+#[derive(Debug)]
+pub(super) struct Follower {
+    path: PathBuf,
+    open: Option<Open>,
+    lines: Lines,
+    /// Whether it has been looked for before: what was not there then is read from its beginning.
+    looked: bool,
+    /// Looks in a row at which the open file did not stand under its name.
+    elsewhere: u32,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: File,
+    /// Device and inode.
+    id: (u64, u64),
+    at: u64,
+}
+
+impl Follower {
+    /// Follows this file, with lines of at most `longest` octets.
+    pub(super) fn new(path: PathBuf, longest: usize) -> Self {
+        Self {
+            path,
+            open: None,
+            lines: Lines::new(longest),
+            looked: false,
+            elsewhere: 0,
+        }
+    }
+
+    /// Gives the lines that have come since the last look, and tells whether more are waiting.
+    ///
+    /// # Errors
+    /// Why nothing can be read now; the next look tries again.
+    pub(super) fn look(&mut self, mut give: impl FnMut(Line<'_>)) -> io::Result<bool> {
+        let first = !std::mem::replace(&mut self.looked, true);
+        let there = std::fs::metadata(&self.path);
+        let id = there.as_ref().ok().map(identity);
+        if self.open.is_none() {
+            self.open = Some(self.open_file(first && there.is_ok())?);
+            self.elsewhere = 0;
+        }
+        let Some(open) = &mut self.open else {
+            return Ok(false);
+        };
+        if read(open, &mut self.lines, &mut give)? {
+            return Ok(true);
+        }
+        if id == Some(open.id) {
+            self.elsewhere = 0;
+            return Ok(false);
+        }
+        // Renamed or gone, and read to its end. Whoever writes it may do so for a moment still.
+        self.elsewhere += 1;
+        let leaves = if id.is_some() { 2 } else { GONE_LOOKS };
+        if self.elsewhere >= leaves {
+            self.lines.restart(false);
+            self.open = None;
+            self.elsewhere = 0;
+        }
+        there.map(|_| false)
+    }
+
+    fn open_file(&mut self, at_end: bool) -> io::Result<Open> {
+        let (mut file, metadata) = open_regular(&self.path)?;
+        self.lines.restart(false);
+        let mut at = 0;
+        if at_end {
+            at = file.seek(SeekFrom::End(0))?;
+            let mut last = [b'\n'];
+            if at > 0 {
+                file.read_exact_at(&mut last, at - 1)?;
+            }
+            self.lines.restart(last != [b'\n']);
+        }
+        let id = identity(&metadata);
+        Ok(Open { file, id, at })
+    }
+}
+
+/// Opens without waiting for the other end of a FIFO.
+fn open_regular(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    Ok((file, metadata))
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+fn read(open: &mut Open, lines: &mut Lines, give: &mut impl FnMut(Line<'_>)) -> io::Result<bool> {
+    if open.file.metadata()?.len() < open.at {
+        open.at = open.file.seek(SeekFrom::Start(0))?;
+        lines.restart(false);
+    }
+    let mut piece = vec![0; PIECE];
+    for _ in 0..LOOK / PIECE {
+        let octets = open.file.read(&mut piece)?;
+        if octets == 0 {
+            return Ok(false);
+        }
+        open.at += octets as u64;
+        lines.push(piece.get(..octets).unwrap_or_default(), &mut *give);
+    }
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, io::Write as _};
+
+    use super::*;
+
+    struct Bed {
+        folder: tempfile::TempDir,
+        follower: Follower,
+    }
+
+    impl Bed {
+        fn new(before: Option<&str>) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("log");
+            if let Some(text) = before {
+                fs::write(&path, text).unwrap();
+            }
+            let follower = Follower::new(path, 64);
+            Self { folder, follower }
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let path = self.path(name);
+            let file = OpenOptions::new().append(true).create(true).open(path);
+            file.unwrap().write_all(text.as_bytes()).unwrap();
+        }
+
+        /// Looks until nothing has come for a while.
+        fn lines(&mut self) -> Vec<String> {
+            let mut all = Vec::new();
+            let mut quiet = 0;
+            while quiet < 3 {
+                let looked = self.follower.look(|line| {
+                    all.push(match line {
+                        Line::Whole(line) => String::from_utf8(line.to_vec()).unwrap(),
+                        Line::TooLong => "too long".to_owned(),
+                    });
+                });
+                quiet = if looked.unwrap_or(false) {
+                    0
+                } else {
+                    quiet + 1
+                };
+            }
+            all
+        }
+    }
+
+    #[test]
+    fn what_was_there_before_is_left_out() {
+        let mut bed = Bed::new(Some("old\nhalf"));
+        assert!(bed.lines().is_empty());
+        bed.write("log", " a line\nnew\npart");
+        assert_eq!(bed.lines(), ["new"]);
+        bed.write("log", "ial\n");
+        assert_eq!(bed.lines(), ["partial"]);
+        assert!(bed.lines().is_empty());
+    }
+
+    #[test]
+    fn rename_and_create_loses_nothing() {
+        let mut bed = Bed::new(Some(""));
+        assert!(bed.lines().is_empty());
+        bed.write("log", "1\n");
+        fs::rename(bed.path("log"), bed.path("log.1")).unwrap();
+        // The proxy still writes to the old one.
+        bed.write("log.1", "2\n");
+        assert_eq!(bed.lines(), ["1", "2"]);
+        bed.write("log", "4\n");
+        bed.write("log.1", "3\n");
+        assert_eq!(bed.lines(), ["3", "4"]);
+        bed.write("log", "5\nlost ha");
+        fs::rename(bed.path("log"), bed.path("log.2")).unwrap();
+        bed.write("log", "6\n");
+        assert_eq!(bed.lines(), ["5", "6"]);
+    }
+
+    #[test]
+    fn copytruncate_starts_over() {
+        let mut bed = Bed::new(Some("a line that is long\n"));
+        bed.lines();
+        bed.write("log", "1\nhalf");
+        assert_eq!(bed.lines(), ["1"]);
+        fs::write(bed.path("log"), "2\n").unwrap();
+        assert_eq!(bed.lines(), ["2"]);
+        fs::write(bed.path("log"), "").unwrap();
+        assert!(bed.lines().is_empty());
+        bed.write("log", "3\n");
+        assert_eq!(bed.lines(), ["3"]);
+    }
+
+    #[test]
+    fn missing_gone_and_back() {
+        let mut bed = Bed::new(None);
+        assert!(bed.follower.look(|_| ()).is_err());
+        bed.write("log", "first\n");
+        assert_eq!(bed.lines(), ["first"]);
+        bed.write("log", "last\n");
+        fs::remove_file(bed.path("log")).unwrap();
+        assert_eq!(bed.lines(), ["last"]);
+        for _ in 0..GONE_LOOKS {
+            assert!(bed.follower.look(|_| ()).is_err());
+        }
+        assert!(bed.follower.open.is_none());
+        bed.write("log", "back\n");
+        assert_eq!(bed.lines(), ["back"]);
+    }
+
+    #[test]
+    fn one_look_is_bounded_and_what_is_no_file_is_refused() {
+        let mut bed = Bed::new(Some(""));
+        bed.lines();
+        bed.write("log", &"0123456\n".repeat(LOOK / 8 + 10));
+        let mut count = 0;
+        assert!(bed.follower.look(|_| count += 1).unwrap());
+        assert_eq!(count, LOOK / 8);
+        assert_eq!(bed.lines().len(), 10);
+        let long = "x".repeat(100);
+        bed.write("log", &format!("{long}\nshort\n"));
+        assert_eq!(bed.lines(), ["too long", "short"]);
+        let fifo = bed.path("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [fifo, bed.path("")] {
+            let found = Follower::new(path, 64).look(|_| ()).unwrap_err();
+            assert!(found.to_string().contains("no regular file"), "{found}");
+        }
+    }
+}
