@@ -246,6 +246,7 @@ fn health(config: &Config, down: usize) -> HealthSnapshot {
                     reason,
                     since: None,
                     flips_in: None,
+                    took: None,
                     endpoints,
                 },
             );

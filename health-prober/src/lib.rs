@@ -10,6 +10,7 @@
 //! target and puts them together, still without a clock; `runner` is the task around it, `probe`
 //! the network, and [`Prober`] what others hold.
 
+mod bound;
 mod combine;
 mod engine;
 mod event;
@@ -31,6 +32,7 @@ mod testing;
 mod validate;
 mod verdict;
 
+pub use bound::pool_detection_bound;
 pub use combine::combine;
 pub use event::HealthEvent;
 pub use load::fuzz as fuzz_load_page;

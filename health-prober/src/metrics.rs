@@ -18,7 +18,11 @@ use prometheus::{
 };
 use tokio::sync::watch;
 
-use crate::{HealthSnapshot, Outcome, PopHealth, Verdict, quorum};
+use crate::{
+    HealthSnapshot, Outcome, PopHealth, Verdict,
+    probe::{Certificate, Certificates},
+    quorum,
+};
 
 /// Counters of one endpoint, all checks together.
 #[derive(Default)]
@@ -84,6 +88,7 @@ impl Stats {
 pub(crate) struct HealthCollector {
     stats: Arc<Stats>,
     snapshots: watch::Receiver<Arc<HealthSnapshot>>,
+    certificates: Arc<Certificates>,
     families: Vec<Desc>,
 }
 
@@ -120,6 +125,11 @@ const POP_RATIO: Family = (
     "Share of the PoP's endpoints that are not down.",
     &["pop"],
 );
+const CERTIFICATE: Family = (
+    "meridian_check_certificate_expiry_timestamp_seconds",
+    "End of the certificate that the endpoint last showed, seconds since the epoch.",
+    &["pop", "endpoint", "check"],
+);
 const DELAYED: Family = (
     "meridian_probes_delayed_total",
     "Probes that started more than 100 ms late, mostly because too many were under way.",
@@ -135,6 +145,7 @@ impl HealthCollector {
     pub(crate) fn new(
         stats: Arc<Stats>,
         snapshots: watch::Receiver<Arc<HealthSnapshot>>,
+        certificates: Arc<Certificates>,
     ) -> Result<Self, prometheus::Error> {
         let families = [
             PROBES,
@@ -143,6 +154,7 @@ impl HealthCollector {
             CHECK_UP,
             POP_UP,
             POP_RATIO,
+            CERTIFICATE,
             DELAYED,
             IN_FLIGHT,
         ]
@@ -155,8 +167,20 @@ impl HealthCollector {
         Ok(Self {
             stats,
             snapshots,
+            certificates,
             families,
         })
+    }
+}
+
+impl HealthCollector {
+    fn ends(&self) -> Vec<Metric> {
+        let all = self.certificates.all();
+        let end = |one: &Certificate| {
+            let labels = [&*one.group.pop, &one.address.to_string(), &one.group.check];
+            gauge(&labels, CERTIFICATE, float(one.ends))
+        };
+        all.iter().map(end).collect()
     }
 }
 
@@ -169,6 +193,7 @@ impl Collector for HealthCollector {
         let mut families = probes(&self.stats.endpoints());
         let snapshot = self.snapshots.borrow().clone();
         families.extend(health(&snapshot));
+        families.push(family(CERTIFICATE, self.ends()));
         let delayed = self.stats.delayed.load(Relaxed);
         families.push(family(DELAYED, vec![counter(&[], DELAYED, delayed)]));
         let in_flight = self.stats.in_flight.load(Relaxed);
@@ -338,6 +363,7 @@ mod tests {
             reason: String::new(),
             since: None,
             flips_in: None,
+            took: None,
             endpoints,
         }
     }
@@ -396,7 +422,7 @@ mod tests {
         };
         let (_sender, receiver) = watch::channel(Arc::new(snapshot));
         let registry = Registry::new();
-        let collector = HealthCollector::new(stats.clone(), receiver).unwrap();
+        let collector = HealthCollector::new(stats.clone(), receiver, Arc::default()).unwrap();
         registry.register(Box::new(collector)).unwrap();
         assert_eq!(
             text(&registry),

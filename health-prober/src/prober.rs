@@ -158,7 +158,11 @@ impl Prober {
     /// When they are in it already.
     pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
         let stats = self.0.stats.clone();
-        registry.register(Box::new(HealthCollector::new(stats, self.subscribe())?))?;
+        registry.register(Box::new(HealthCollector::new(
+            stats,
+            self.subscribe(),
+            self.0.probe.certificates(),
+        )?))?;
         let collector = LoadCollector::new(self.0.loads.clone(), self.loads())?;
         registry.register(Box::new(collector))
     }

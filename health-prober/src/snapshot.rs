@@ -94,6 +94,9 @@ pub struct PopHealth {
     pub since: Option<SystemTime>,
     /// Shortest time in which the verdict could flip; `None` while too little contradicts it.
     pub flips_in: Option<Duration>,
+    /// From the start of the first probe that spoke against the verdict before until this one;
+    /// `None`: no probe did.
+    pub took: Option<Duration>,
     /// In the order of the PoP's `endpoints`.
     pub endpoints: Vec<EndpointHealth>,
 }

@@ -135,7 +135,7 @@ pub(crate) fn targets(config: &Config) -> Vec<Target> {
 }
 
 /// A passive check has the pace of the PoP's load source.
-fn paced(check: &Arc<Check>, pop: &Pop) -> Arc<Check> {
+pub(crate) fn paced(check: &Arc<Check>, pop: &Pop) -> Arc<Check> {
     match (&check.kind, &pop.load) {
         (CheckKind::Passive(_), Some(load)) => Arc::new(Check {
             interval: load.interval,

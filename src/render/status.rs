@@ -157,13 +157,22 @@ fn loads(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
 }
 
 fn services(status: &Status) -> Table {
-    let mut table = Table::new(&["SERVICE", "POOL", "STEERED BY"]);
+    let mut table = Table::new(&[
+        "SERVICE",
+        "POOL",
+        "STEERED BY",
+        "SHIFTS WITHIN",
+        "LAST TIME",
+    ]);
+    let seconds = |time: Option<f64>| time.map_or("-".to_owned(), |s| format!("{s:.0} s"));
     for service in &status.services {
         let (paint, level) = level(service.level);
         table.row(vec![
             Cell::painted(Paint::Bold, &service.name),
             Cell::new(&service.pool),
             Cell::painted(paint, level),
+            Cell::new(seconds(service.shift_bound_s)),
+            Cell::new(seconds(service.shift_last_s)),
         ]);
     }
     table
@@ -230,7 +239,7 @@ mod tests {
                  "endpoints": [{"address": "192.0.2.20", "check": "edge", "verdict": "up",
                     "reason": "pass", "rtt_ms": 0.4}]}
             ],
-            "services": [{"name": "www.example.com.", "pool": "edge", "level": 3}],
+            "services": [{"name": "www.example.com.", "pool": "edge", "level": 3, "shift_bound_s": 39.02, "shift_last_s": 36.2}],
             "geo": [{"file": "bundled", "database_type": "country", "level": "country",
                      "built": "2026-11-01T23:00:00Z"}],
             "alarms": ["disk full"]
@@ -258,8 +267,8 @@ Endpoints that are not up:
 POP  LOAD  STATE  AGE  OF             WHAT    SOURCE                          PROBLEM
 fra  72 %  stale  20s  7160 of 10000  active  http://192.0.2.10:9100/metrics  connection refused
 
-SERVICE           POOL  STEERED BY
-www.example.com.  edge  last resort
+SERVICE           POOL  STEERED BY   SHIFTS WITHIN  LAST TIME
+www.example.com.  edge  last resort  39 s           36 s
 
 GEO DATA  TYPE     LEVEL    BUILT
 bundled   country  country  19d 0h ago

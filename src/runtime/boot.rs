@@ -288,6 +288,7 @@ fn assemble(
         Collector::of_snapshots(dns_metrics.clone(), publisher.current(), gate.clone())?;
     registry.register(Box::new(collector))?;
     metrics.know_pops(config.pops.iter().map(|p| p.name.as_str()));
+    metrics.shift_bounds(&config);
     metrics.loaded(
         loaded.at,
         loaded.clients.databases(),

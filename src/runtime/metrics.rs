@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use meridian_config::Config;
 use meridian_geo_data::DatabaseInfo;
 use meridian_health_prober::Override;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+use super::shift::{self, Shift};
 
 /// Handles of the metrics that the runtime sets.
 #[derive(Clone, Debug)]
@@ -19,6 +22,42 @@ pub struct RuntimeMetrics {
     alarms: IntGauge,
     overrides: IntGaugeVec,
     failovers: IntCounterVec,
+    shifts: Shifts,
+}
+
+/// How long clients take to leave a PoP.
+#[derive(Clone, Debug)]
+struct Shifts {
+    bound: GaugeVec,
+    service: GaugeVec,
+    pop: GaugeVec,
+}
+
+impl Shifts {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let seconds = |name: &str, help: &str, label: &str| {
+            let gauge = GaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        Ok(Self {
+            bound: seconds(
+                "meridian_service_shift_bound_seconds",
+                "Longest time from the death of a PoP to the end of the last cached answer with it",
+                "service",
+            )?,
+            service: seconds(
+                "meridian_service_shift_seconds",
+                "The same at the last failover, from the first failed probe on",
+                "service",
+            )?,
+            pop: seconds(
+                "meridian_pop_shift_seconds",
+                "Time from the first failed probe to answers without the PoP, at its last failover",
+                "pop",
+            )?,
+        })
+    }
 }
 
 impl RuntimeMetrics {
@@ -57,6 +96,7 @@ impl RuntimeMetrics {
             &["database"],
         )?;
         let metrics = Self {
+            shifts: Shifts::new(registry)?,
             generation: IntGauge::new(
                 "meridian_snapshot_generation",
                 "Number of the snapshot that answers queries",
@@ -133,6 +173,33 @@ impl RuntimeMetrics {
             self.overrides
                 .with_label_values(&[pop.as_str(), "drain"])
                 .set(1);
+        }
+    }
+
+    /// The worst cases of the services of a configuration that came into force.
+    pub fn shift_bounds(&self, config: &Config) {
+        self.shifts.bound.reset();
+        for service in config.zones.iter().flat_map(|zone| &zone.services) {
+            if let Some(bound) = shift::bound(config, service) {
+                let name = service.name.to_string();
+                let gauge = self.shifts.bound.with_label_values(&[&name]);
+                gauge.set(bound.as_secs_f64());
+            }
+        }
+    }
+
+    /// What a failover away from `pop` took.
+    pub(super) fn shifted(&self, pop: &str, shifts: &[Shift]) {
+        for one in shifts {
+            let whole = (one.published + one.cached).as_secs_f64();
+            self.shifts
+                .service
+                .with_label_values(&[&one.service])
+                .set(whole);
+        }
+        if let Some(published) = shifts.iter().map(|one| one.published).max() {
+            let gauge = self.shifts.pop.with_label_values(&[pop]);
+            gauge.set(published.as_secs_f64());
         }
     }
 

@@ -21,6 +21,7 @@ pub mod overrides;
 pub mod privileges;
 pub mod publish;
 pub mod reload;
+mod shift;
 pub mod site;
 pub mod status;
 pub mod tasks;
@@ -236,7 +237,7 @@ impl Runtime {
                 last_good: loaded.last_good,
             },
             pops: describe::pops(&loaded.config, &health, &inner.prober.newest_loads()),
-            services: publish::services(&loaded, &snapshot.view),
+            services: publish::services(&loaded, &snapshot.view, &inner.publisher.shifts()),
             geo: geo_status(&loaded),
             announcements: inner.site.get().map(|_| (*self.announcements()).clone()),
             alarms: self.alarms(&loaded),

@@ -28,6 +28,7 @@ use super::{
     events::{EventKind, EventLog, NewEvent},
     load::Loaded,
     metrics::RuntimeMetrics,
+    shift::{self, Shift},
     status::{PopState, ServiceStatus},
 };
 
@@ -55,6 +56,8 @@ struct Inputs {
     pops: BTreeMap<String, PopState>,
     /// By number of the service.
     levels: Vec<Level>,
+    /// Seconds that the last failover took, by name of the service.
+    shifts: BTreeMap<String, f64>,
 }
 
 impl Publisher {
@@ -69,6 +72,7 @@ impl Publisher {
             health,
             excluded: None,
             generation: 1,
+            shifts: BTreeMap::new(),
         };
         Self {
             current: Arc::new(ArcSwap::from_pointee(snapshot)),
@@ -87,6 +91,12 @@ impl Publisher {
     pub fn inputs(&self) -> (Arc<Loaded>, Arc<HealthSnapshot>) {
         let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         (inputs.loaded.clone(), inputs.health.clone())
+    }
+
+    /// Seconds that the last failover of each service took, where there was one.
+    pub fn shifts(&self) -> BTreeMap<String, f64> {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        inputs.shifts.clone()
     }
 
     /// Publishes new health over the state in force.
@@ -143,7 +153,8 @@ impl Publisher {
             .metrics
             .published(inputs.generation, took.as_secs_f64());
         let pops = pop_states(&inputs.loaded, &inputs.health);
-        teller.tell(&inputs, before.as_deref(), &pops, &levels);
+        let shifts = teller.tell(&inputs, before.as_deref(), &pops, &levels);
+        inputs.shifts.extend(shifts);
         inputs.pops = pops;
         inputs.levels = levels;
         self.retire(snapshot);
@@ -231,13 +242,20 @@ fn pop_states(loaded: &Loaded, health: &HealthSnapshot) -> BTreeMap<String, PopS
         .collect()
 }
 
-/// Services of a state with the ladder step that each is on, in configuration order.
-pub fn services(loaded: &Loaded, view: &View) -> Vec<ServiceStatus> {
+/// Services of a state with the ladder step that each is on, in configuration order. `shifts`: what
+/// their last failovers took.
+pub fn services(
+    loaded: &Loaded,
+    view: &View,
+    shifts: &BTreeMap<String, f64>,
+) -> Vec<ServiceStatus> {
     with_levels(loaded, view)
         .map(|(service, level)| ServiceStatus {
             name: service.name.to_string(),
             pool: loaded.config.pool(service.pool).name.clone(),
             level: level as u8,
+            shift_bound_s: shift::bound(&loaded.config, service).map(|time| time.as_secs_f64()),
+            shift_last_s: shifts.get(&service.name.to_string()).copied(),
         })
         .collect()
 }
@@ -280,18 +298,29 @@ pub struct Teller<'a> {
 
 impl Teller<'_> {
     /// Tells what differs from the publication before; `inputs` still holds its states, and
-    /// `before` what they are the states of, where that is no more in force.
+    /// `before` what they are the states of, where that is no more in force. Returns what failovers
+    /// took, by service.
     fn tell(
         &self,
         inputs: &Inputs,
         before: Option<&Loaded>,
         pops: &BTreeMap<String, PopState>,
         levels: &[Level],
-    ) {
+    ) -> BTreeMap<String, f64> {
+        let mut took = BTreeMap::new();
         for (pop, state) in pops {
             let was = inputs.pops.get(pop).copied().unwrap_or(PopState::Unknown);
             if was.is_usable() != state.is_usable() {
-                self.failover(pop, *state);
+                let config = &inputs.loaded.config;
+                let shifts = match state {
+                    PopState::Down => shift::measured(config, &inputs.health, pop, self.now),
+                    _ => Vec::new(),
+                };
+                self.failover(pop, *state, &shifts);
+                took.extend(shifts.into_iter().map(|one| {
+                    let seconds = (one.published + one.cached).as_secs_f64();
+                    (one.service, seconds)
+                }));
             }
         }
         let steering = &inputs.loaded.built.steering;
@@ -311,10 +340,11 @@ impl Teller<'_> {
             }
         }
         self.metrics.overrides(&inputs.health.overrides);
+        took
     }
 
-    fn failover(&self, pop: &str, state: PopState) {
-        let (direction, message) = if state.is_usable() {
+    fn failover(&self, pop: &str, state: PopState, shifts: &[Shift]) {
+        let (direction, mut message) = if state.is_usable() {
             (
                 "back",
                 format!("clients may come back to {pop} ({})", state.as_str()),
@@ -322,7 +352,11 @@ impl Teller<'_> {
         } else {
             ("away", format!("clients leave {pop} ({})", state.as_str()))
         };
+        if let Some(words) = shift::in_words(shifts) {
+            message = format!("{message} {words}");
+        }
         self.metrics.failover(pop, direction);
+        self.metrics.shifted(pop, shifts);
         let event = NewEvent::new(EventKind::Failover, message).pop(pop);
         self.record(event.good(state.is_usable()));
     }

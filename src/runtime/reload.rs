@@ -217,6 +217,7 @@ impl Runtime {
             .metrics
             .know_pops(next.config.pops.iter().map(|p| p.name.as_str()));
         self.swap(next.clone()).await;
+        inner.metrics.shift_bounds(&next.config);
         inner
             .metrics
             .loaded(next.at, next.clients.databases(), next.geo_broken.is_some());

@@ -199,6 +199,13 @@ pub struct ServiceStatus {
     pub pool: String,
     /// 0 measured, 1 geo, 2 configured order, 3 last resort.
     pub level: u8,
+    /// Longest time in seconds from the death of a PoP to the end of the last cached answer with it;
+    /// `None`: nothing tests its pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_bound_s: Option<f64>,
+    /// The same as it was at the last failover, from the first failed probe on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shift_last_s: Option<f64>,
 }
 
 /// One geo database.

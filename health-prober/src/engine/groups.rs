@@ -42,6 +42,8 @@ pub(super) struct Finding<'a> {
     /// How long it is held down, while it is.
     pub(super) held: Option<Duration>,
     pub(super) flips_in: Option<Duration>,
+    /// Since when probes have contradicted the verdict before.
+    pub(super) doubted_for: Option<Duration>,
 }
 
 /// What an outcome changed.
@@ -123,9 +125,10 @@ impl Groups {
                 reason: NOT_PROBED.into(),
                 since: old.and_then(|old| old.since),
                 flips_in: None,
+                took: old.and_then(|old| old.took),
                 endpoints,
             };
-            events.extend(judge(key, &mut pop, self.min_health, wall));
+            events.extend(judge(key, &mut pop, self.min_health, None, wall));
             self.all.insert(key.clone(), pop);
         }
         events
@@ -178,7 +181,7 @@ impl Groups {
             if changed {
                 recorded
                     .events
-                    .extend(judge(key, pop, self.min_health, wall));
+                    .extend(judge(key, pop, self.min_health, finding.doubted_for, wall));
             }
         }
         recorded
@@ -236,6 +239,7 @@ fn judge(
     key: &GroupKey,
     pop: &mut PopHealth,
     min_health: Ratio,
+    doubted_for: Option<Duration>,
     wall: SystemTime,
 ) -> Option<HealthEvent> {
     let (verdict, reason) = quorum::explain(&pop.endpoints, min_health);
@@ -249,6 +253,7 @@ fn judge(
     }
     let from = std::mem::replace(&mut pop.verdict, verdict);
     pop.since = Some(wall);
+    pop.took = doubted_for;
     Some(HealthEvent::Pop {
         pop: key.pop.clone(),
         check: key.check.clone(),

@@ -116,6 +116,8 @@ struct Tracked {
     heard: bool,
     /// Start of the youngest probe that passed.
     passed: Option<Instant>,
+    /// Start of the first probe in a row that contradicts the verdict.
+    doubted: Option<Instant>,
 }
 
 impl Engine {
@@ -176,7 +178,13 @@ impl Engine {
                 verdict: after,
                 held: tracked.flap.held(now.instant),
                 flips_in: tracked.flips_in(now.instant),
+                doubted_for: tracked
+                    .doubted
+                    .map(|since| now.instant.saturating_duration_since(since)),
             };
+            if before != after {
+                tracked.doubted = None;
+            }
             let recorded = self.groups.record(&tracked.target, &finding, now.wall);
             let news = match before == after {
                 true if recorded.contradiction => News::Doubt,
@@ -338,6 +346,11 @@ impl Tracked {
             self.heard = true;
             self.passed = self.passed.max(Some(started));
         }
+        if self.machine.verdict().is_usable() == passed {
+            self.doubted = None;
+        } else {
+            self.doubted.get_or_insert(started);
+        }
         let next = self.machine.after(passed, self.thresholds);
         match (self.machine.verdict(), next.verdict()) {
             (Verdict::Down, Verdict::Up) if self.flap.held(now).is_some() => {
@@ -362,7 +375,11 @@ impl Tracked {
             }
             Verdict::Up | Verdict::Unknown if failures > 0 => {
                 let missing = self.thresholds.fall.saturating_sub(failures);
-                Some(self.pace.fall_in(missing))
+                // Nothing is read sooner because it failed.
+                Some(match self.target.is_passive() {
+                    true => self.pace.rise_in(missing),
+                    false => self.pace.fall_in(missing),
+                })
             }
             _ => None,
         }

@@ -99,6 +99,7 @@ impl Engine {
             last_start: None,
             heard: false,
             passed: None,
+            doubted: None,
             target: Arc::new(target),
         };
         (TargetId(self.next_id), tracked, health)

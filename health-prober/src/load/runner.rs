@@ -267,6 +267,7 @@ mod tests {
                 reason: String::new(),
                 since: None,
                 flips_in: None,
+                took: None,
                 endpoints: verdicts.iter().copied().map(endpoint).collect(),
             };
             (key, pop)

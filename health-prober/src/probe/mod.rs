@@ -10,6 +10,7 @@
 //! Time and memory are bounded whatever the target does: one deadline over everything, 16 KiB of
 //! headers, 64 KiB of body.
 
+mod certificates;
 mod connect;
 mod dns;
 mod exec;
@@ -23,11 +24,12 @@ mod session;
 mod tests;
 mod tls;
 
-use std::{collections::HashSet, future::Future, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use meridian_config::{CheckKind, Config, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
+pub(crate) use self::certificates::{Certificate, Certificates};
 pub(crate) use self::page::Fetcher;
 pub(crate) use self::tls::{alpn, client_config, server_name};
 use self::{keep::Keep, tls::Tls};
@@ -75,6 +77,11 @@ impl NetworkProbe {
         }
     }
 
+    /// The ends of certificates, as they come to be known.
+    pub(crate) fn certificates(&self) -> Arc<Certificates> {
+        self.tls.certificates.clone()
+    }
+
     async fn handshake(&self, job: &Job, tls: &TlsCheck, clock: Clock) -> Result<(), Trouble> {
         let stream = connect::tcp(job.target.socket_address(), clock).await?;
         self.tls.handshake(job, tls, stream, clock).await.map(drop)
@@ -118,6 +125,7 @@ impl Probe for NetworkProbe {
 
     fn retain(&self, live: &HashSet<TargetId>) {
         self.keep.retain(live);
+        self.tls.certificates.retain(live);
     }
 }
 

@@ -25,13 +25,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
-use super::{Clock, Trouble, connect};
+use super::{Clock, Trouble, certificates::Certificates, connect};
 use crate::{CertificateFault, LocalReason, Phase, Reason, engine::Job};
 
 /// The TLS settings of every check over TLS, by name of the check.
 #[derive(Default)]
 pub(super) struct Tls {
     by_check: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
+    pub(super) certificates: Arc<Certificates>,
 }
 
 /// Why a check's TLS settings cannot be used.
@@ -102,7 +103,11 @@ impl Tls {
             handshake.map_err(|error| tls_trouble(&error))
         };
         let stream = clock.limit(Phase::Tls, connect).await?;
-        still_long_valid(tls, &stream)?;
+        let ends = end_of_certificate(&stream);
+        if let Some(ends) = ends {
+            self.certificates.put(job, ends);
+        }
+        still_long_valid(tls, ends)?;
         Ok(stream)
     }
 
@@ -122,21 +127,19 @@ pub(crate) fn alpn(kind: &CheckKind) -> &'static [&'static [u8]] {
     }
 }
 
+/// When the certificate that the target showed ends, in seconds since the epoch.
+fn end_of_certificate(stream: &TlsStream<TcpStream>) -> Option<u64> {
+    let certificate = stream.get_ref().1.peer_certificates()?.first()?;
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    u64::try_from(parsed.validity().not_after.timestamp()).ok()
+}
+
 /// Refuses a certificate that ends in fewer days than the check asks for.
 #[allow(clippy::disallowed_methods)] // a runner: certificates live by the wall clock
-fn still_long_valid(tls: &TlsCheck, stream: &TlsStream<TcpStream>) -> Result<(), Trouble> {
+fn still_long_valid(tls: &TlsCheck, ends: Option<u64>) -> Result<(), Trouble> {
     let Some(least) = tls.min_days else {
         return Ok(());
     };
-    let certificate = stream
-        .get_ref()
-        .1
-        .peer_certificates()
-        .and_then(<[_]>::first);
-    let ends = certificate.and_then(|certificate| {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        u64::try_from(parsed.validity().not_after.timestamp()).ok()
-    });
     let unreadable =
         || Reason::Certificate(CertificateFault::Other("its end cannot be read".into()));
     let now = SystemTime::now()

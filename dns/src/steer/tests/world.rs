@@ -249,6 +249,7 @@ pub(super) fn health(
                 reason: "tested".into(),
                 since: None,
                 flips_in: None,
+                took: None,
                 endpoints,
             },
         )

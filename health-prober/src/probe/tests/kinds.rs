@@ -53,6 +53,33 @@ async fn a_tls_check_looks_at_the_handshake_and_at_the_days_left() {
     );
 }
 
+#[tokio::test]
+async fn the_end_of_a_certificate_is_known_whatever_the_check_says_of_it() {
+    let authority = Authority::new("roots");
+    let end = SystemTime::now() + 10 * DAY;
+    let ending = authority.issue("edge.example", |params| params.not_after = end.into());
+    let address = https(ending).await;
+    for keys in [
+        "type = \"tls\"\ninsecure = true\nmin_days = 20",
+        "type = \"https\"\ninsecure = true\nstatus = 599",
+    ] {
+        let job = job(address, keys, AMPLE);
+        let prober = NetworkProbe::new(0);
+        prober.prepare(&config_of(&job));
+        assert!(!passed(&prober.probe(&job).await));
+        let known = prober.certificates().all();
+        let expect = end
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        assert_eq!(known.len(), 1);
+        assert!(known[0].ends.abs_diff(expect) <= 1);
+        assert_eq!(known[0].group, job.target.group);
+        prober.retain(&std::collections::HashSet::new());
+        assert_eq!(prober.certificates().all(), []);
+    }
+}
+
 /// A DNS server on both transports that lets `change` have every answer; `None` stays silent.
 async fn dns(change: impl Fn(&mut Message) -> Option<()> + Send + Clone + 'static) -> SocketAddr {
     let reply = move |octets: &[u8]| {

@@ -1,0 +1,52 @@
+//! How long it takes at most until a pool's PoP that has died is Down.
+
+use std::{sync::Arc, time::Duration};
+
+use meridian_config::{Check, CheckKind, Config, Pool};
+
+use crate::{detection_bound, target::paced};
+
+/// Longest time from the death of an endpoint of any PoP of the pool until its verdict is Down, however
+/// it dies; `None`: nothing tests it. With several checks it is that of the slowest: with `any` all must
+/// have failed, and with `all` it may be the only one that notices.
+pub fn pool_detection_bound(config: &Config, pool: &Pool) -> Option<Duration> {
+    let checks = &pool.check.as_ref()?.checks;
+    let checks = checks.iter().map(|id| Arc::new(config.check(*id).clone()));
+    let of_pops = |check: Arc<Check>| {
+        let pops = pool.pops.iter();
+        pops.map(move |pop| of(&paced(&check, config.pop(*pop))))
+    };
+    checks.flat_map(of_pops).max()
+}
+
+/// A passive check is read at the interval of the load source, whatever it says.
+fn of(check: &Check) -> Duration {
+    match check.kind {
+        CheckKind::Passive(_) => check
+            .interval
+            .saturating_mul(check.fall)
+            .saturating_add(check.timeout),
+        _ => detection_bound(check),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn the_slowest_check_counts() {
+        let mut config = testing::pools(&[
+            "\"ping\"",
+            "{ all = [\"page\", \"ping\"] }",
+            "{ any = [\"page\", \"ping\"] }",
+        ]);
+        config.checks[0].interval = Duration::from_secs(10);
+        let bound = |pool: usize| pool_detection_bound(&config, &config.pools[pool]);
+        let times = [9, 16, 16].map(|seconds| Some(Duration::from_secs(seconds)));
+        assert_eq!([bound(0), bound(1), bound(2)], times);
+        config.pools[0].check = None;
+        assert_eq!(pool_detection_bound(&config, &config.pools[0]), None);
+    }
+}
