@@ -65,6 +65,8 @@ pub enum EventKind {
     Peer,
     /// Another binary takes over.
     Upgrade,
+    /// Something is unlike its own past, or is as usual again.
+    Anomaly,
     /// Something needs an operator.
     Alarm,
 }
@@ -85,6 +87,7 @@ impl EventKind {
             Self::Announcement => "announcement",
             Self::Peer => "peer",
             Self::Upgrade => "upgrade",
+            Self::Anomaly => "anomaly",
             Self::Alarm => "alarm",
         }
     }
@@ -228,6 +231,7 @@ fn write_log(event: &Event, is_good: bool) {
         | EventKind::Steering
         | EventKind::Announcement
         | EventKind::Peer
+        | EventKind::Anomaly
             if !is_good =>
         {
             tracing::warn!(kind, pop, endpoint, service, "{message}");
@@ -283,6 +287,7 @@ mod tests {
             EventKind::Announcement,
             EventKind::Peer,
             EventKind::Upgrade,
+            EventKind::Anomaly,
             EventKind::Alarm,
         ] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());

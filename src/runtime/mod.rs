@@ -8,6 +8,7 @@
 //!
 //! Everything that changes goes through [`publish::Publisher`]: one writer, whole values.
 
+pub mod anomaly;
 pub mod boot;
 pub mod describe;
 pub mod events;

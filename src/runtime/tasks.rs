@@ -21,6 +21,7 @@ impl Runtime {
         self.spawn(self.clone().publish_health(health));
         self.spawn(self.clone().tell_verdicts(events));
         self.spawn(self.clone().follow_files());
+        self.spawn(self.clone().watch_anomalies());
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

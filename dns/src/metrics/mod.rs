@@ -20,7 +20,10 @@ mod collect;
 mod demand;
 mod tables;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
+};
 
 pub use block::{Batch, Block, Tally};
 pub use collect::Collector;
@@ -71,6 +74,18 @@ impl Metrics {
             block.samples().take(&mut all);
         }
         all
+    }
+
+    /// Steered answers so far by service and PoP; the PoP is empty for answers without one.
+    pub fn answers(&self) -> BTreeMap<(Arc<str>, Arc<str>), u64> {
+        let mut sums = BTreeMap::new();
+        for block in self.blocks() {
+            for (key, reasons) in block.answers() {
+                let count: u64 = reasons.iter().map(|count| count.load(Relaxed)).sum();
+                *sums.entry(key).or_default() += count;
+            }
+        }
+        sums
     }
 
     pub(crate) fn blocks(&self) -> Vec<Arc<Block>> {
