@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{
     plan::{
-        self, Change, ChangeError, Demand, Pair, Plan, Question, TrafficError, TrafficUnit, World,
+        self, Change, ChangeError, Demand, Pair, Plan, Question, Settled, TrafficError,
+        TrafficUnit, World,
     },
     render::{self, Style, print, print_json},
 };
@@ -51,64 +52,49 @@ pub(crate) struct Told {
     pub(crate) load_source: Option<&'static str>,
 }
 
+/// Both worlds, and what is planned for.
+struct Prepared {
+    before: World,
+    after: World,
+    /// Where clients are, by the first configuration.
+    clients: Arc<ClientMap>,
+    services: Vec<Pair>,
+    family: Family,
+    /// In words.
+    changes: Vec<String>,
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
-    let (config, clients) = read(&args.config)?;
-    let change = change_of(args);
-    let (base, other_clients) = match &args.compare {
-        Some(other) => read_other(other, &config, &clients)?,
-        None => (config.clone(), clients.clone()),
-    };
-    let before = World::new(config, clients.clone(), &Change::default()).map_err(usage)?;
-    let wanted = args
-        .service
-        .as_deref()
-        .map(|name| service(&before, name))
-        .transpose()?;
-    let planned = pools_of(&before, wanted);
-    let changed = change
-        .apply(&base, |pool| planned.contains(&pool.name))
-        .map_err(usage)?;
-    let after = World::new(changed, other_clients, &change).map_err(usage)?;
-    let pairs = plan::pairs(&before, &after, wanted);
-    let family = match args.rtype {
-        AddressType::A => Family::V4,
-        AddressType::Aaaa => Family::V6,
-    };
-    refuse_nothing(&before, &pairs, args)?;
-    let (demand, mut told) = demand(args, &clients, family)?;
+    let mut prepared = prepare(args)?;
+    let (demand, mut told) = demand(args, &prepared.clients, prepared.family)?;
     if demand.unlocated >= demand.total {
         return Err(Failure::Message(format!(
             "none of the clients is known to the geo data ({}): nothing can be said of them",
             told.source
         )));
     }
-    load(args, &mut told, after.capacity());
-    let question = Question {
-        before: &before,
-        after: &after,
+    load(args, &mut told, &prepared);
+    let settled = settle(&mut prepared, &demand, told.load);
+    let (mut plan, picture) = plan::plan(&Question {
+        before: &prepared.before,
+        after: &prepared.after,
         demand: &demand,
-        clients: &clients,
-        services: &pairs,
-        family,
+        clients: &prepared.clients,
+        services: &prepared.services,
+        family: prepared.family,
         load: told.load,
         failures: true,
-    };
-    let (mut plan, picture) = plan::plan(&question);
-    plan.changes = change.lines(&before.config);
-    if let Some(other) = &args.compare {
-        plan.changes.insert(
-            0,
-            format!("{} -> {}", args.config.display(), other.display()),
-        );
-    }
+    });
+    (plan.loads, plan.settled_after_s) = settled.told();
+    plan.changes = prepared.changes;
     if let Some(out) = &args.svg {
-        let drawn = plan::draw(&plan, &picture, &after, &clients);
+        let drawn = plan::draw(&plan, &picture, &prepared.after, &prepared.clients);
         std::fs::write(out, drawn)
             .map_err(|e| Failure::Message(format!("cannot write {}: {e}", out.display())))?;
     }
     let moved = plan.moved;
-    show(args, Planned { demand: told, plan });
+    show(args, &Planned { demand: told, plan });
     match args.max_moved {
         Some(most) if moved > most => Err(Failure::Message(format!(
             "{:.2} % of clients move, more than {} %",
@@ -119,11 +105,63 @@ pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn show(args: &Arguments, planned: Planned) {
+fn prepare(args: &Arguments) -> Result<Prepared, Failure> {
+    let (config, clients) = read(&args.config)?;
+    let change = change_of(args);
+    let mut changes = change.lines(&config);
+    let (base, other_clients) = match &args.compare {
+        Some(other) => {
+            changes.insert(
+                0,
+                format!("{} -> {}", args.config.display(), other.display()),
+            );
+            read_other(other, &config, &clients)?
+        }
+        None => (config.clone(), clients.clone()),
+    };
+    let before = World::new(config, clients.clone(), &Change::default()).map_err(usage)?;
+    let wanted = args.service.as_deref();
+    let wanted = wanted.map(|name| service(&before, name)).transpose()?;
+    let planned = pools_of(&before, wanted);
+    let changed = change
+        .apply(&base, |pool| planned.contains(&pool.name))
+        .map_err(usage)?;
+    let after = World::new(changed, other_clients, &change).map_err(usage)?;
+    let services = plan::pairs(&before, &after, wanted);
+    refuse_nothing(&before, &services, args)?;
+    Ok(Prepared {
+        before,
+        after,
+        clients,
+        services,
+        family: match args.rtype {
+            AddressType::A => Family::V4,
+            AddressType::Aaaa => Family::V6,
+        },
+        changes,
+    })
+}
+
+/// Lets loads have their say before the change, then, from there, after it.
+fn settle(prepared: &mut Prepared, demand: &Demand, load: Option<f64>) -> Settled {
+    let family = prepared.family;
+    let of = |pairs: &[Pair], of: fn(&Pair) -> ServiceId| {
+        let services = pairs.iter().map(|pair| (of(pair), family, pair.share));
+        services.collect::<Vec<_>>()
+    };
+    let first = of(&prepared.services, |pair| pair.before);
+    let (course, _) = prepared.before.settle(demand, &first, load, None);
+    // Without a change both are the same, whether they settled or not.
+    let course = course.filter(|_| !prepared.changes.is_empty());
+    let second = of(&prepared.services, |pair| pair.after);
+    prepared.after.settle(demand, &second, load, course).1
+}
+
+fn show(args: &Arguments, planned: &Planned) {
     if args.output.json {
-        print_json(&planned);
+        print_json(planned);
     } else {
-        print(&render::plan(&planned, Style::stdout()));
+        print(&render::plan(planned, Style::stdout()));
     }
 }
 
@@ -217,6 +255,7 @@ fn demand(
     clients: &ClientMap,
     family: Family,
 ) -> Result<(Demand, Told), Failure> {
+    let mut load = None;
     let (demand, source, unit) = if let Some(file) = &args.traffic {
         let refused = |error: &TrafficError| {
             let file = file.display();
@@ -243,7 +282,8 @@ fn demand(
             unit,
         )
     } else if let Some(url) = &args.from_server {
-        let counted = super::block_on(ask(args, url))?;
+        let (counted, carried) = super::block_on(ask(args, url))?;
+        load = carried;
         let demand = Demand::by_prefixes(clients, &counted);
         (
             demand,
@@ -269,7 +309,7 @@ fn demand(
         unit,
         total: demand.total,
         unlocated: demand.unlocated / demand.total,
-        load: None,
+        load,
         load_source: None,
     };
     Ok((demand, told))
@@ -288,29 +328,63 @@ struct CountedCell {
     queries: f64,
 }
 
-async fn ask(args: &Arguments, url: &str) -> Result<Vec<(IpNet, f64)>, Failure> {
+/// A PoP of `GET /api/v1/pops`.
+#[derive(Debug, Deserialize)]
+struct Carrier {
+    load: Option<Carried>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Carried {
+    value: Option<f64>,
+    ratio: Option<f64>,
+    capacity: Option<f64>,
+}
+
+impl Carried {
+    /// In the unit of the capacity.
+    fn amount(&self) -> Option<f64> {
+        let shared = || Some(self.ratio? * self.capacity?);
+        self.value
+            .or_else(shared)
+            .filter(|load| load.is_finite() && *load >= 0.0)
+    }
+}
+
+/// The demand by client, and what all PoPs carry together, where any says so.
+async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpNet, f64)>, Option<f64>), Failure> {
     let target = Target {
         admin: url.to_owned(),
         token_file: args.token_file.clone(),
         ca_file: args.ca_file.clone(),
     };
-    let counted: Counted = Client::new(&target)?.get("/api/v1/demand").await?;
+    let client = Client::new(&target)?;
+    let counted: Counted = client.get("/api/v1/demand").await?;
+    let pops: Vec<Carrier> = client.get("/api/v1/pops").await?;
+    let carried = pops.iter().filter_map(|pop| pop.load.as_ref()?.amount());
+    let carried: f64 = carried.sum();
     let asked = |cell: &CountedCell| cell.queries.is_finite() && cell.queries > 0.0;
     let cells = counted.cells.into_iter().filter(asked);
-    Ok(cells
+    let cells = cells
         .map(|cell| (cell.client.into(), cell.queries))
-        .collect())
+        .collect();
+    Ok((cells, (carried > 0.0).then_some(carried)))
 }
 
 /// The whole demand in the unit of the capacities, as far as any is known.
-fn load(args: &Arguments, told: &mut Told, capacity: f64) {
+fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
+    let capacity = prepared.before.capacity().max(prepared.after.capacity());
     if capacity <= 0.0 {
         return;
     }
-    let (load, source) = match args.total {
-        Some(total) => (total, "--total"),
-        None if args.traffic.is_some() => (told.total, "the sum of the traffic file"),
-        None => (
+    let (load, source) = match (args.total, told.load) {
+        (Some(total), _) => (total, "--total"),
+        (None, Some(now)) => (
+            now,
+            "what the server's PoPs carry now; --total says otherwise",
+        ),
+        (None, None) if args.traffic.is_some() => (told.total, "the sum of the traffic file"),
+        (None, None) => (
             capacity * ASSUMED,
             "assumed: half of all capacity; --total says otherwise",
         ),

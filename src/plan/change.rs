@@ -131,7 +131,10 @@ impl Addition {
             endpoints: vec![v4, v6],
             serves: Fence::default(),
             capacity: self.capacity,
-            load: None,
+            // Its load will be known as that of the others is.
+            load: self
+                .capacity
+                .and(others.iter().find_map(|pop| pop.load.clone())),
             ..others.first()?.clone()
         })
     }

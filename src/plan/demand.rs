@@ -10,7 +10,7 @@ use meridian_config::Family;
 use meridian_geo_data::{BlockRange, CellId, ClientMap};
 
 /// Clients that stand for all addresses of the geo data, beside the least number a place.
-const SAMPLES: f64 = 200_000.0;
+const SAMPLES: f64 = 100_000.0;
 
 /// Clients that stand for a place at least, if it has that many blocks.
 const LEAST: u64 = 4;

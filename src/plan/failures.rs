@@ -1,6 +1,12 @@
 //! What the failure of each single PoP would do.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
 use meridian_config::PopId;
+use meridian_geo_data::CellId;
 
 use super::{
     report::{Failure, Loads, Quantiles, Question, Strain, members},
@@ -9,10 +15,11 @@ use super::{
 };
 
 /// One entry for each PoP of the planned services that is in service after the change, the worst
-/// first.
+/// first. Where loads have a say, it is as the server spreads the clients at once by score and
+/// headroom, before prices move.
 ///
-/// A PoP that goes moves its own clients and nobody else's (steering's law), so only they are decided
-/// anew.
+/// A PoP that goes moves its own clients and nobody else's (steering's law); where clients of a cell
+/// are shared by headroom, those of the same cell may change too. So only they are decided anew.
 pub(super) fn each(
     question: &Question<'_>,
     sites: &Sites,
@@ -21,14 +28,14 @@ pub(super) fn each(
     assigned: &[Assignment],
 ) -> Vec<Failure> {
     let after = question.after;
-    let own = assigned
+    let own: Vec<Groups> = assigned
         .iter()
-        .map(|one| by_site(one, sites))
-        .collect::<Vec<_>>();
+        .map(|one| Groups::new(question, one, sites))
+        .collect();
     let pops = members(after, question.services.iter().map(|pair| pair.after));
     let in_service = pops.into_iter().filter(|pop| after.is_in_service(*pop));
     let mut all: Vec<Failure> = in_service
-        .map(|pop| one(question, sites, trips, whole, &own, pop))
+        .map(|pop| one(question, sites, trips, (whole, assigned, &own), pop))
         .collect();
     let badness = |one: &Failure| (one.last_resort, one.worst_load.unwrap_or(0.0), one.moved);
     all.sort_by(|a, b| {
@@ -40,43 +47,79 @@ pub(super) fn each(
     all
 }
 
-/// By site: the places of its askers in the list.
-fn by_site(assignment: &Assignment, sites: &Sites) -> Vec<Vec<u32>> {
-    let mut own = vec![Vec::new(); sites.all()];
-    for (at, site) in (0_u32..).zip(&assignment.sites) {
-        if let Some(list) = own.get_mut(usize::from(*site)) {
-            list.push(at);
+/// Who is decided anew when a site goes.
+struct Groups {
+    /// By site: the places of its askers in the list.
+    by_site: Vec<Vec<u32>>,
+    /// By cell: the places of its askers in the list. Empty where only the site's own are needed.
+    by_cell: BTreeMap<Option<CellId>, Vec<u32>>,
+}
+
+impl Groups {
+    fn new(question: &Question<'_>, assignment: &Assignment, sites: &Sites) -> Self {
+        let mut by_site = vec![Vec::new(); sites.all()];
+        let mut by_cell: BTreeMap<Option<CellId>, Vec<u32>> = BTreeMap::new();
+        let shared = question.after.follows_loads();
+        let askers = question.demand.askers.iter().zip(&assignment.sites);
+        for (at, (asker, site)) in (0_u32..).zip(askers) {
+            if let Some(list) = by_site.get_mut(usize::from(*site)) {
+                list.push(at);
+            }
+            if shared {
+                by_cell.entry(asker.cell).or_default().push(at);
+            }
         }
+        Self { by_site, by_cell }
     }
-    own
+
+    fn of(&self, question: &Question<'_>, gone: Site) -> Vec<u32> {
+        let own = self
+            .by_site
+            .get(usize::from(gone))
+            .map_or(&[][..], |own| own);
+        if self.by_cell.is_empty() {
+            return own.to_vec();
+        }
+        let asker = |at: &u32| question.demand.askers.get(*at as usize);
+        let cells: BTreeSet<Option<CellId>> = own
+            .iter()
+            .filter_map(asker)
+            .map(|asker| asker.cell)
+            .collect();
+        let lists = cells.iter().filter_map(|cell| self.by_cell.get(cell));
+        lists.flatten().copied().collect()
+    }
 }
 
 fn one(
     question: &Question<'_>,
     sites: &Sites,
     trips: &RoundTrips<'_>,
-    whole: &Tally,
-    own: &[Vec<Vec<u32>>],
+    (whole, assigned, own): (&Tally, &[Assignment], &[Groups]),
     pop: PopId,
 ) -> Failure {
     let gone = question.after.site_of(pop, sites);
     let mut tally = whole.clone();
     let mut moved = 0.0;
-    for (pair, own) in question.services.iter().zip(own) {
+    let view = Arc::new(question.after.view(Some(pop)));
+    for ((pair, own), assignment) in question.services.iter().zip(own).zip(assigned) {
         let which = (pair.after, question.family);
-        let decider = Decider::new(question.after, sites, which, Some(pop));
-        for at in own.get(usize::from(gone)).into_iter().flatten() {
-            let Some(asker) = question.demand.askers.get(*at as usize) else {
+        let decider = Decider::new(question.after, sites, which, view.clone());
+        for at in own.of(question, gone) {
+            let at = at as usize;
+            let (Some(asker), Some(was)) =
+                (question.demand.askers.get(at), assignment.sites.get(at))
+            else {
                 continue;
             };
             let (site, last) = decider.decide(asker);
             let amount = asker.amount * pair.share;
-            tally.put(gone, trips.between(asker.cell, gone), -amount);
-            tally.put(site, trips.between(asker.cell, site), amount);
-            if site != gone {
+            if site != *was {
+                tally.put(*was, trips.between(asker.cell, *was), -amount);
+                tally.put(site, trips.between(asker.cell, site), amount);
                 moved += amount;
             }
-            if last {
+            if last && *was == gone {
                 tally.last_resort += amount;
             }
         }

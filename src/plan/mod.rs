@@ -3,12 +3,13 @@
 //! ```text
 //! traffic file, server's counters, address count ──► demand     clients with amounts
 //! configuration ──► change ──► world (before, after)             steering and what is taken as down
-//! demand × world ──► assign ──► tally, failures ──► Plan         shares, loads, round trips, moves
+//! demand × world ──► settle ──► assign ──► tally, failures ──► Plan         shares, loads, round trips, moves
 //!                                                   map          the same as a picture
 //! ```
 //!
 //! * `demand` — who asks how much, by place; `traffic` — the same from a file;
 //! * `change` — drain, fail, add, weigh; names checked, the nearest known one suggested;
+//! * `settle` — where prices settle when loads have a say: the server's controller in simulated time;
 //! * `world` — a configuration ready to decide, and every client's PoP in it;
 //! * `tally` — sums over an assignment: shares, distribution of round trips; `moves` — who moves;
 //! * `failures` — the same with each single PoP down;
@@ -28,6 +29,7 @@ mod moves;
 mod palette;
 mod projection;
 mod report;
+mod settle;
 mod tally;
 mod traffic;
 mod world;
@@ -36,6 +38,7 @@ pub(crate) use change::{Addition, Change, ChangeError};
 pub(crate) use demand::Demand;
 pub(crate) use map::draw;
 pub(crate) use report::{Failure, Pair, Plan, Quantiles, Question, Strain, pairs, plan};
+pub(crate) use settle::Settled;
 pub(crate) use traffic::{TrafficError, TrafficUnit, read as read_traffic};
 pub(crate) use world::World;
 

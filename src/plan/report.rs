@@ -1,9 +1,12 @@
 //! The whole plan: everything worked out, for scripts as it stands, for people by `render`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use meridian_config::{Family, PopId};
-use meridian_dns::{steer::Service, types::ServiceId};
+use meridian_dns::{
+    steer::{Service, View},
+    types::ServiceId,
+};
 use meridian_geo_data::{CellId, ClientMap};
 use serde::Serialize;
 
@@ -61,6 +64,10 @@ pub(crate) struct Plan {
     pub(crate) family: Family,
     /// How round trips are estimated.
     pub(crate) estimate: Estimate,
+    /// Whether loads have a say, and if so, whether they settled: `idle`, `settled`, `unsettled`.
+    pub(crate) loads: &'static str,
+    /// Simulated seconds until they did, or that were looked at, after the change.
+    pub(crate) settled_after_s: Option<u32>,
     /// What is changed, in words.
     pub(crate) changes: Vec<String>,
     /// PoPs of the services, most loaded (else largest share) after the change first.
@@ -199,10 +206,14 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
     let (mut then, mut now) = (Tally::new(sites.all()), Tally::new(sites.all()));
     let mut moves = Moves::default();
     let mut assigned = Vec::new();
+    let views = (Arc::new(before.view(None)), Arc::new(after.view(None)));
+    let family = question.family;
     for pair in question.services {
-        let of = |world, service| Decider::new(world, &sites, (service, question.family), None);
-        let first = of(before, pair.before).assign(demand);
-        let second = of(after, pair.after).assign(demand);
+        let of = |world, service, view: &Arc<View>| {
+            Decider::new(world, &sites, (service, family), view.clone()).assign(demand)
+        };
+        let first = of(before, pair.before, &views.0);
+        let second = of(after, pair.after, &views.1);
         then.add(demand, &first, &trips_before, pair.share);
         now.add(demand, &second, &trips_after, pair.share);
         moves.add(
@@ -230,6 +241,8 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
             .collect(),
         family: question.family,
         estimate: before.line().into(),
+        loads: "idle",
+        settled_after_s: None,
         changes: Vec::new(),
         pops: rows(question, &sites, &then, &now),
         last_resort_before: then.last_resort / demand.total,

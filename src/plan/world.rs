@@ -1,8 +1,8 @@
 //! A configuration ready to decide, and the PoP of every client in it.
 
-use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
-use meridian_config::{Config, Coordinates, Family, Name, PopId};
+use meridian_config::{Config, Coordinates, Family, Name, Pop, PopId};
 use meridian_dns::{
     client::Client,
     steer::{Decision, Standing, Steering, View, decide},
@@ -15,6 +15,7 @@ use serde::Serialize;
 use super::{
     change::{self, Change, ChangeError},
     demand::{Asker, Demand},
+    settle::{Course, Settled, after_failure, settle},
 };
 
 /// Names of all PoPs before and after, in a fixed order; [`Site`] is the index.
@@ -102,8 +103,6 @@ impl From<Line> for Estimate {
 pub(crate) struct World {
     pub(crate) config: Config,
     pub(crate) steering: Steering,
-    /// What PoPs can carry, by name.
-    capacity: Vec<(String, f64)>,
     drained: Vec<PopId>,
     down: Vec<PopId>,
     health: Arc<HealthSnapshot>,
@@ -126,44 +125,85 @@ impl World {
             ids.collect::<Result<Vec<PopId>, ChangeError>>()
         };
         let (drained, down) = (ids(&change.drain)?, ids(&change.fail)?);
-        let overrides: BTreeMap<String, Override> = drained
-            .iter()
-            .map(|pop| {
-                let word = Override {
-                    kind: OverrideKind::Drain,
-                    reason: "planned".to_owned(),
-                    since: SystemTime::UNIX_EPOCH,
-                    until: None,
-                };
-                (config.pop(*pop).name.clone(), word)
-            })
-            .collect();
         let steering = Steering::new(&config, clients);
-        let known = |pop: &meridian_config::Pop| Some((pop.name.clone(), pop.capacity?));
-        let capacity = config.pops.iter().filter_map(known).collect();
-        Ok(Self {
-            capacity,
+        let mut world = Self {
             drained,
             down,
-            health: Arc::new(HealthSnapshot {
-                overrides,
-                ..HealthSnapshot::default()
-            }),
+            health: Arc::default(),
             standing: Arc::new(Standing::none(&steering)),
             steering,
             config,
-        })
+        };
+        world.health = Arc::new(world.drained_health(world.drained.iter().copied()));
+        Ok(world)
     }
 
-    /// Health with one more PoP down.
+    /// Lets loads have their say: from now on the world stands as the server's controller leaves it.
+    /// `course`: where it was before; `load`: the whole demand in the unit of the capacities.
+    pub(crate) fn settle(
+        &mut self,
+        demand: &Demand,
+        services: &[(ServiceId, Family, f64)],
+        load: Option<f64>,
+        course: Option<Course>,
+    ) -> (Option<Course>, Settled) {
+        let in_force = |pop: &Pop| pop.load.is_some() && pop.capacity.is_some();
+        let Some(load) = load.filter(|_| self.config.pops.iter().any(in_force)) else {
+            return (course, Settled::Idle);
+        };
+        let initial = self.shares(demand, services);
+        let (course, settled) = settle(self, demand, load, course, initial);
+        self.standing = course.standing().clone();
+        (Some(course), settled)
+    }
+
+    /// Share of the demand by PoP as things stand.
+    fn shares(&self, demand: &Demand, services: &[(ServiceId, Family, f64)]) -> Vec<f64> {
+        let sites = Sites::of(&self.config, &self.config);
+        let mut shares = vec![0.0; sites.all()];
+        let view = Arc::new(self.view(None));
+        for (service, family, share) in services {
+            let decider = Decider::new(self, &sites, (*service, *family), view.clone());
+            for asker in &demand.askers {
+                let (site, _) = decider.decide(asker);
+                if let Some(sum) = shares.get_mut(usize::from(site)) {
+                    *sum += asker.amount * share / demand.total;
+                }
+            }
+        }
+        shares
+    }
+
+    /// Health in which an operator has drained these PoPs.
+    pub(crate) fn drained_health(&self, pops: impl Iterator<Item = PopId>) -> HealthSnapshot {
+        let word = |pop: PopId| {
+            let word = Override {
+                kind: OverrideKind::Drain,
+                reason: "planned".to_owned(),
+                since: SystemTime::UNIX_EPOCH,
+                until: None,
+            };
+            (self.config.pop(pop).name.clone(), word)
+        };
+        HealthSnapshot {
+            overrides: pops.map(word).collect(),
+            ..HealthSnapshot::default()
+        }
+    }
+
+    /// Health with one more PoP down, and the shares that follow from it at once.
     pub(crate) fn view(&self, also: Option<PopId>) -> View {
         let down: Vec<PopId> = self.down.iter().copied().chain(also).collect();
-        View::with_down(
-            &self.steering,
-            self.standing.clone(),
-            self.health.clone(),
-            &down,
-        )
+        let standing = match also {
+            Some(pop) if !self.standing.is_none() => after_failure(self, &self.standing, pop),
+            _ => self.standing.clone(),
+        };
+        View::with_down(&self.steering, standing, self.health.clone(), &down)
+    }
+
+    /// Whether clients are shared by load at the moment.
+    pub(crate) fn follows_loads(&self) -> bool {
+        !self.standing.is_none()
     }
 
     /// Whether the PoP can be chosen at all.
@@ -205,9 +245,9 @@ impl World {
     /// By site: what it can carry, where that is known.
     pub(crate) fn capacities(&self, sites: &Sites) -> Vec<Option<f64>> {
         let mut all = vec![None; sites.all()];
-        for (name, capacity) in &self.capacity {
-            if let Some(one) = all.get_mut(usize::from(sites.find(name))) {
-                *one = Some(*capacity);
+        for pop in &self.config.pops {
+            if let Some(one) = all.get_mut(usize::from(sites.find(&pop.name))) {
+                *one = pop.capacity;
             }
         }
         all
@@ -215,7 +255,7 @@ impl World {
 
     /// Sum of all capacities known.
     pub(crate) fn capacity(&self) -> f64 {
-        self.capacity.iter().map(|(_, capacity)| capacity).sum()
+        self.config.pops.iter().filter_map(|pop| pop.capacity).sum()
     }
 
     /// Load ÷ capacity that a PoP should not be above.
@@ -250,7 +290,7 @@ pub(crate) struct Assignment {
 /// Decides for clients of one service under one view, as the server does.
 pub(crate) struct Decider<'a> {
     world: &'a World,
-    view: View,
+    view: Arc<View>,
     service: ServiceId,
     family: Family,
     sites: &'a Sites,
@@ -258,16 +298,16 @@ pub(crate) struct Decider<'a> {
 }
 
 impl<'a> Decider<'a> {
-    /// Makes the view with one more PoP down.
+    /// Decides under this view of the world.
     pub(crate) fn new(
         world: &'a World,
         sites: &'a Sites,
         (service, family): (ServiceId, Family),
-        also: Option<PopId>,
+        view: Arc<View>,
     ) -> Self {
         Self {
             world,
-            view: world.view(also),
+            view,
             service,
             family,
             sites,

@@ -1,8 +1,10 @@
 //! A plan as text.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
-use super::{Cell, Paint, Style, Table, clean, one_line};
+use meridian_config::Family;
+
+use super::{Cell, Paint, Style, Table, clean, one_line, span};
 use crate::{
     cli::Planned,
     plan::{Failure, Plan, Quantiles, Strain},
@@ -29,65 +31,71 @@ pub(crate) fn plan(planned: &Planned, style: Style) -> String {
 }
 
 fn head(planned: &Planned, style: Style) -> String {
+    let mut out = String::new();
+    for (key, text) in facts(planned) {
+        let key = style.paint(Paint::Dim, &format!("{key:<9}"));
+        let _ = writeln!(out, "{key} {}", one_line(&text));
+    }
+    out
+}
+
+/// What the plan rests on, by keyword.
+fn facts(planned: &Planned) -> Vec<(&'static str, String)> {
     let (plan, demand) = (&planned.plan, &planned.demand);
     let services = match plan.services.as_slice() {
-        [] => "no service".to_owned(),
         [one] => one.clone(),
         many => format!("{} services, each with the same demand", many.len()),
     };
-    let family = if plan.family == meridian_config::Family::V4 {
-        "A"
-    } else {
-        "AAAA"
+    let family = match plan.family {
+        Family::V4 => "A",
+        Family::V6 => "AAAA",
     };
-    let mut out = String::new();
-    let mut line = |key: &str, text: &str| {
-        let _ = writeln!(
-            out,
-            "{} {}",
-            style.paint(Paint::Dim, &format!("{key:<9}")),
-            one_line(text)
-        );
-    };
-    line("services", &format!("{services}, {family}"));
-    match plan.changes.as_slice() {
-        [] => line("change", "none"),
-        changes => changes.iter().for_each(|change| line("change", change)),
+    let mut facts = vec![("services", format!("{services}, {family}"))];
+    if plan.changes.is_empty() {
+        facts.push(("change", "none".to_owned()));
     }
-    line(
+    facts.extend(plan.changes.iter().map(|change| ("change", change.clone())));
+    let total = short(demand.total);
+    facts.push((
         "demand",
-        &format!(
-            "{} {} ({})",
-            short(demand.total),
-            demand.unit,
-            demand.source
-        ),
-    );
+        format!("{total} {} ({})", demand.unit, demand.source),
+    ));
     if demand.unlocated > 0.0005 {
-        line(
-            "",
-            &format!("of {} of it nobody knows where", percent(demand.unlocated)),
-        );
+        let share = percent(demand.unlocated);
+        facts.push(("", format!("of {share} of it nobody knows where")));
     }
     if let (Some(load), Some(source)) = (demand.load, demand.load_source) {
-        line(
-            "load",
-            &format!("{} in the unit of capacity ({source})", short(load)),
-        );
+        let load = short(load);
+        facts.push(("load", format!("{load} in the unit of capacity ({source})")));
     }
-    let estimate = &plan.estimate;
-    let from = match estimate.pairs {
+    match (plan.loads, plan.settled_after_s) {
+        ("settled", Some(s)) => {
+            let after = span(Duration::from_secs(s.into()));
+            facts.push((
+                "",
+                format!("clients move by load; settled {after} after the change"),
+            ));
+        }
+        ("unsettled", Some(s)) => {
+            let after = span(Duration::from_secs(s.into()));
+            facts.push((
+                "",
+                format!("clients move by load; not settled {after} after the change"),
+            ));
+        }
+        _ => {}
+    }
+    let line = &plan.estimate;
+    let from = match line.pairs {
         0 => "nothing is measured".to_owned(),
         pairs => format!("fitted to {pairs} measured pairs"),
     };
-    line(
+    let (intercept, slope) = (line.intercept_ms, line.ms_per_100km);
+    facts.push((
         "estimate",
-        &format!(
-            "round trip = {} ms + {} ms a 100 km ({from})",
-            estimate.intercept_ms, estimate.ms_per_100km
-        ),
-    );
-    out
+        format!("round trip = {intercept} ms + {slope} ms a 100 km ({from})"),
+    ));
+    facts
 }
 
 fn pops(plan: &Plan, style: Style) -> String {

@@ -1,6 +1,8 @@
 //! The command line and the documentation against real files and a real server: exit codes, text and JSON, tokens, TLS,
 //! signals, and what systemd is told.
 
+mod plan;
+
 use std::{
     os::unix::net::UnixDatagram,
     process::{Command, Output},
