@@ -23,6 +23,10 @@ pub(crate) struct Explained {
     candidates: Vec<Candidate>,
     addresses: Vec<String>,
     chosen: Option<String>,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    anycast: Option<Anycast>,
     why: String,
     level_number: u8,
     ttl: u32,
@@ -30,6 +34,29 @@ pub(crate) struct Explained {
     ttl_why: Option<String>,
     scope: u8,
     scope_why: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Anycast {
+    address: String,
+    margin_ms: f64,
+    latency: Option<Latency>,
+    better: Option<Better>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Better {
+    pop: String,
+    latency: Option<Latency>,
+    windows: u32,
+    in_force: bool,
+}
+
+#[derive(Debug, Deserialize)]
+struct Latency {
+    p25_ms: f64,
+    samples: u64,
+    age_s: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +114,7 @@ pub(crate) fn explanation(e: &Explained, style: Style) -> String {
     );
     let chosen = match (&e.chosen, e.addresses.is_empty()) {
         (Some(pop), _) => clean(pop).into_owned(),
+        (None, false) if e.reason == "anycast" => "the pool's anycast address".to_owned(),
         (None, false) => "the pool's fallback".to_owned(),
         (None, true) => "no address".to_owned(),
     };
@@ -138,6 +166,36 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
         ),
         ("pool", pool),
     ]
+    .into_iter()
+    .chain(e.anycast.as_ref().map(|one| ("anycast", anycast(one))))
+    .collect()
+}
+
+/// The address, what was measured of it, and who is better.
+fn anycast(one: &Anycast) -> String {
+    let figure = |latency: &Option<Latency>| match latency {
+        Some(one) => format!(
+            "{:.1} ms of {} samples, {} s old",
+            one.p25_ms, one.samples, one.age_s
+        ),
+        None => "not measured".to_owned(),
+    };
+    let mut text = format!("{}, {}", one.address, figure(&one.latency));
+    if let Some(better) = &one.better {
+        let force = match better.in_force {
+            true => "in force",
+            false => "not yet in force",
+        };
+        let _ = write!(
+            text,
+            "; {} {}, better by {} ms in {} of the last 24 windows, {force}",
+            better.pop,
+            figure(&better.latency),
+            one.margin_ms,
+            better.windows
+        );
+    }
+    text
 }
 
 /// The reason starts with the number in most cases.

@@ -68,6 +68,7 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
     // Milliseconds as f32 are exact enough; see Terms::score.
     #[allow(clippy::cast_possible_truncation)]
     let biases = || pool.pops.iter().map(|pop| config.pop(*pop).bias_ms as f32);
+    let anycast = pool.anycast.as_ref();
     let bias_ms = biases().next().unwrap_or(0.0);
     Pool {
         name: pool.name.as_str().into(),
@@ -82,6 +83,8 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
             .map(|pop| Lot::new(config.pop(*pop)))
             .collect(),
         fallback: pool.fallback.as_slice().into(),
+        anycast: anycast.map_or(&[][..], |one| &one.addresses).into(),
+        anycast_margin_ms: anycast.map_or(0.0, |one| one.margin.as_secs_f32() * 1000.0),
         families: [Family::V4, Family::V6].into_iter().filter(has).collect(),
         fenced: fences().any(|fence| !fence.is_open()),
         biased: biases().any(|bias| bias.to_bits() != bias_ms.to_bits()),
@@ -327,8 +330,12 @@ fn is_uniform(config: &Config, service: &meridian_config::Service, family: Famil
         pool.pops.iter().filter(has)
     };
     let open = with_family().all(|pop| config.pop(*pop).serves.is_open());
+    let anycast = pool.anycast.iter().flat_map(|one| &one.addresses);
+    let mut anycast = anycast.filter(|address| Family::of(**address) == family);
     match with_family().count() {
         0 => true,
+        // For some a single PoP may be better.
+        _ if anycast.next().is_some() => false,
         1 => open,
         _ => {
             let is_pin = |pop: &PopId| config.geo.networks.iter().any(|net| net.pop == Some(*pop));

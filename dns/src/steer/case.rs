@@ -6,7 +6,7 @@
     clippy::panic
 )]
 
-use std::ops::Deref;
+use std::{net::IpAddr, ops::Deref};
 
 use meridian_config::{Family, PopId, Weight};
 use meridian_geo_data::{CellId, PlaceId};
@@ -16,7 +16,7 @@ use super::{
     balance::Part,
     hash::Bid,
     standing::{Exceptions, Table},
-    steering::{Pool, Pop, Roster, Service, Tested},
+    steering::{Pool, Pop, Roster, Service, Tested, is_inside},
     view::{Roll, State},
 };
 use crate::types::ServiceId;
@@ -32,6 +32,8 @@ pub(super) struct Setting<'a> {
     pub(super) roll: &'a Roll,
     /// Who serves whom at the moment; `None`: nothing measured has a say.
     pub(super) table: Option<&'a Table>,
+    /// Rows that prefer a single PoP to the pool's anycast address, with its place in the list.
+    pub(super) preferred: &'a [(u32, u16)],
     pub(super) family: Family,
 }
 
@@ -76,21 +78,27 @@ impl<'a> Setting<'a> {
             roster: steering.rosters.get(service.roster)?,
             roll: view.roll(service.roster),
             table: view.standing().table(service.stand).map(|table| &**table),
+            preferred: view.standing().preferred(service.pool.index()),
             family,
         })
     }
 
     /// Prefixes judged apart, where that makes a difference.
     pub(super) fn exceptions(&self) -> Option<&'a Exceptions> {
-        self.table.map(|_| self.view.standing().exceptions())
+        self.has_rows().then(|| self.view.standing().exceptions())
+    }
+
+    /// Whether anything measured has a say.
+    fn has_rows(&self) -> bool {
+        self.table.is_some() || !self.preferred.is_empty()
     }
 
     /// The case of a client at `place` whose block is hashed as `block`.
     pub(super) fn at(self, place: PlaceId, block: u64) -> Case<'a> {
         let clients = &self.steering.clients;
-        let (place, row) = match self.table {
-            Some(_) => self.view.standing().place(clients, place),
-            None => (place, None),
+        let (place, row) = match self.has_rows() {
+            true => self.view.standing().place(clients, place),
+            false => (place, None),
         };
         let (cell, pinned) = clients.place(place);
         let of_pool = |pop: PopId| self.pool.members.iter().position(|member| *member == pop);
@@ -124,6 +132,14 @@ impl<'a> Setting<'a> {
 
     pub(super) fn pop_id(&self, member: u16) -> Option<PopId> {
         self.pool.members.get(usize::from(member)).copied()
+    }
+
+    /// Whether clients get the pool's anycast address unless they prefer a single PoP: it has one of
+    /// the family, and the PoPs that announce it are not all out of use.
+    pub(super) fn is_anycast(&self) -> bool {
+        let of_family = |address: &IpAddr| Family::of(*address) == self.family;
+        let any = |family| self.view.any(self.service.roster, family);
+        self.pool.anycast.iter().any(of_family) && (any(Family::V4) || any(Family::V6))
     }
 
     pub(super) fn has_family(&self, member: u16) -> bool {
@@ -176,6 +192,18 @@ impl Case<'_> {
     pub(super) fn is_measured(&self) -> bool {
         let told = self.table.zip(self.row);
         told.is_some_and(|(table, row)| table.is_measured(row))
+    }
+
+    /// The PoP that clients of the place prefer to the pool's anycast address, as measured; never
+    /// one whose fence keeps them out.
+    pub(super) fn preferred_pop(&self) -> Option<u16> {
+        let row = u32::try_from(self.row?).ok()?;
+        let at = self.preferred.binary_search_by_key(&row, |(row, _)| *row);
+        let (_, member) = *self.preferred.get(at.ok()?)?;
+        let cell = self.steering.clients.cells().get(self.cell?.0 as usize)?;
+        let fence = &self.pop(member)?.fence;
+        let inside = fence.is_open() || is_inside(fence, cell.country, cell.continent);
+        (inside && self.has_family(member)).then_some(member)
     }
 
     /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use meridian_config::{Config, Diagnostic, Diagnostics, Family, Name, SteeringTest};
 use meridian_health_prober::HealthSnapshot;
 
-use super::{Standing, Steering, View, decide, explain::Explanation, explain::explain};
+use super::{Reason, Standing, Steering, View, decide, explain::Explanation, explain::explain};
 use crate::client::Client;
 
 /// Decides for every `[[test]]` with the PoPs it names taken as down and all others as up.
@@ -48,6 +48,7 @@ fn run(
     let got = match decision.pop.and_then(|pop| steering.pop_name(pop)) {
         Some(name) => name.to_owned(),
         None if decision.addresses.is_empty() => "nobody".to_owned(),
+        None if decision.reason == Reason::Anycast => "the anycast address".to_owned(),
         None => "the fallback".to_owned(),
     };
     let message = format!(

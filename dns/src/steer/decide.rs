@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! block → located → order of the pool ─┬─ pinned PoP first, where usable
+//!                                      ├─ 0  the pool's anycast address, or who is measured better
 //!                                      ├─ 1  inside the fence, usable
 //!                                      ├─ 2  the same with weight 0
 //!                                      ├─ 3  the pool's fallback                ┐
@@ -132,11 +133,14 @@ struct Group {
 /// Stands for the bounds of the group of those who have a share of the place at the moment.
 const SHARES: usize = u16::MAX as usize;
 
+/// Stands for the pool's anycast address among members.
+const ANYCAST: u16 = u16::MAX;
+
 /// Where the climb ended.
 #[derive(Clone, Debug)]
 struct Climbed {
     picked: Picked,
-    /// `None`: at the fallback, or above the last rung.
+    /// `None`: at the anycast address, the fallback, or above the last rung.
     need: Option<Need>,
     reason: Reason,
 }
@@ -212,6 +216,7 @@ impl Setting<'_> {
             Some(need) => choice
                 .members()
                 .for_each(|member| _ = self.push(member, need, to, &mut falls)),
+            None if choice.members().next() == Some(ANYCAST) => self.push_anycast(to),
             None => self.push_fallback(to),
         }
         falls
@@ -251,6 +256,12 @@ impl Setting<'_> {
                 to.push(*address);
             }
         }
+    }
+
+    fn push_anycast(&self, to: &mut ArrayVec<IpAddr, MAX_ANSWERS>) {
+        let all = self.pool.anycast.iter();
+        let of_family = all.filter(|address| Family::of(**address) == self.family);
+        to.extend(of_family.take(self.limit()).copied());
     }
 
     /// Most addresses in one answer.
@@ -364,6 +375,9 @@ impl Case<'_> {
     }
 
     fn climb(&self) -> Climbed {
+        if let Some(climbed) = self.anycast() {
+            return climbed;
+        }
         let kept = self.steering.order(self.service, self.cell);
         let climbed = match kept.as_deref().map(|order: &Ranking| self.climb_by(order)) {
             Some(Ok(climbed)) => Some(climbed),
@@ -380,6 +394,41 @@ impl Case<'_> {
             picked: Picked::default(),
             need: None,
             reason: Reason::NoAddressOfFamily,
+        })
+    }
+
+    /// What clients of a pool with an anycast address get: that, or the single PoP that was measured to
+    /// be better for them, while it is usable. A PoP that they are pinned to comes before both.
+    fn anycast(&self) -> Option<Climbed> {
+        if !self.is_anycast() {
+            return None;
+        }
+        let mut picked = Picked::default();
+        if let Some(pinned) = self.pinned.filter(|pinned| self.has_family(*pinned)) {
+            if self.admits(pinned, Need::Usable) {
+                return None;
+            }
+            picked.passed_over = true;
+        }
+        if let Some(member) = self.preferred_pop() {
+            if self.admits(member, Need::Usable) {
+                self.pick(member, Need::Usable, false, &mut picked);
+            }
+            if !picked.addresses.is_empty() {
+                return Some(Climbed {
+                    picked,
+                    need: Some(Need::Usable),
+                    reason: Reason::Unicast,
+                });
+            }
+            picked.passed_over = true;
+        }
+        self.push_anycast(&mut picked.addresses);
+        picked.members.push(ANYCAST);
+        Some(Climbed {
+            picked,
+            need: None,
+            reason: Reason::Anycast,
         })
     }
 
@@ -604,6 +653,8 @@ impl Case<'_> {
         match reason {
             _ if reason.is_last_resort() => Level::LastResort,
             Reason::Pinned => Level::Geo,
+            Reason::Unicast => Level::Measured,
+            Reason::Anycast => Level::ConfiguredOrder,
             _ if by_share && self.is_measured() => Level::Measured,
             _ if by_distance => Level::Geo,
             _ => Level::ConfiguredOrder,

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use meridian_config::{Family, Policy, Ratio, Weight};
 use meridian_geo_data::{
     CellId, Description,
-    latency::{Basis, Line, Measured},
+    latency::{Basis, Line, Measured, anycast_column},
 };
 use meridian_health_prober::{Override, Verdict, flips_in};
 use serde::Serialize;
@@ -59,6 +59,8 @@ pub struct Explanation {
     pub exception: Option<IpNet>,
     /// Who serves this place at the moment, where anything measured has a say.
     pub standing: Option<Held>,
+    /// The pool's anycast address, where it has one of the family.
+    pub anycast: Option<Hybrid>,
     /// Who asks.
     pub client: Client,
     /// The addresses that are judged as one, first of them located: `scope_max`.
@@ -105,6 +107,34 @@ pub struct Held {
     pub better: Option<String>,
     /// By how much its score is better, milliseconds.
     pub better_by_ms: Option<f32>,
+}
+
+/// An anycast address, and what is known of it for this client.
+#[derive(Clone, Debug, Serialize)]
+pub struct Hybrid {
+    /// The address.
+    pub address: IpAddr,
+    /// By how much a single PoP must be better, milliseconds; and by a tenth of what anycast takes.
+    pub margin_ms: f32,
+    /// The round trip to it, where it was measured.
+    pub latency: Option<MeasuredLatency>,
+    /// The single PoP that was measured to be better, if any was within the last day.
+    pub better: Option<Better>,
+}
+
+/// A single PoP that was measured to be better than anycast.
+#[derive(Clone, Debug, Serialize)]
+pub struct Better {
+    /// Its name.
+    pub pop: String,
+    /// The round trip to it.
+    pub latency: Option<MeasuredLatency>,
+    /// Windows of the last 24 in which it was better.
+    pub windows: u32,
+    /// Seconds since it was last seen to be better.
+    pub age_s: u32,
+    /// Whether that is enough to give its own addresses.
+    pub in_force: bool,
 }
 
 /// The round trip measured between a client's prefix or cell and a PoP.
@@ -212,6 +242,7 @@ pub fn explain(
     let standing = view.standing();
     let field = standing.field(steering, setting.service, &nothing)?;
     let candidates = candidates(&case, &field, &decision);
+    let anycast = hybrid(&case);
     // Described in the client's own family, so that it shows how the address was folded.
     let block = judged.net(client.address);
     let location = steering.clients.describe(block.addr());
@@ -235,6 +266,8 @@ pub fn explain(
             .row
             .and_then(|row| standing.prefix(&steering.clients, row)),
         standing: held(&case, &field),
+        why: words::reason(&case, &decision, (&candidates, anycast.as_ref())),
+        anycast,
         client: *client,
         block,
         pinned: case
@@ -254,7 +287,6 @@ pub fn explain(
             .and_then(|pop| steering.pop_name(pop))
             .map(str::to_owned),
         reason: decision.reason,
-        why: words::reason(&case, &decision, &candidates),
         level: decision.level,
         level_number: decision.level as u8,
         ttl: decision.ttl,
@@ -263,6 +295,37 @@ pub fn explain(
         scope_why: words::scope(&case, &judged, client.origin, &decision),
         location,
         candidates,
+    })
+}
+
+fn hybrid(case: &Case<'_>) -> Option<Hybrid> {
+    let of_family = |address: &&IpAddr| Family::of(**address) == case.family;
+    let address = *case.pool.anycast.iter().find(of_family)?;
+    let standing = case.view.standing();
+    let latency = &standing.inputs().latency;
+    let column = latency.column(&anycast_column(&case.pool.name));
+    let (figures, preferred) = row(case).map_or((&[][..], Vec::new()), |row| {
+        standing.told_of(&case.steering.clients, row)
+    });
+    let figure = |column: u16| {
+        let found = figures.iter().find(|one| one.column == column);
+        found.map(|one| measured(*one))
+    };
+    let better = preferred.iter().find(|one| Some(one.anycast) == column);
+    let better = better.and_then(|one| {
+        Some(Better {
+            pop: latency.columns().get(usize::from(one.pop))?.to_string(),
+            latency: figure(one.pop),
+            windows: one.windows,
+            age_s: one.age_s,
+            in_force: one.in_force,
+        })
+    });
+    Some(Hybrid {
+        address,
+        margin_ms: case.pool.anycast_margin_ms,
+        latency: column.and_then(figure),
+        better,
     })
 }
 

@@ -191,6 +191,10 @@ pub(super) struct Pool {
     /// What drawing lots among them takes, close together in memory.
     pub(super) lots: Box<[Lot]>,
     pub(super) fallback: Box<[IpAddr]>,
+    /// What clients get unless a single PoP was measured to be better; empty: none.
+    pub(super) anycast: Box<[IpAddr]>,
+    /// By how much it must be, milliseconds.
+    pub(super) anycast_margin_ms: f32,
     /// Families of which its PoPs have endpoints at all.
     pub(super) families: Vec<Family>,
     /// Whether any of its PoPs is fenced.

@@ -18,7 +18,7 @@ pub const MAX_ANSWERS: usize = 16;
 pub struct Decision {
     /// In the order in which they stand in the answer; empty means NODATA.
     pub addresses: ArrayVec<IpAddr, MAX_ANSWERS>,
-    /// PoP of the first address; `None` for the pool's fallback and for NODATA.
+    /// PoP of the first address; `None` for the pool's anycast address, its fallback and NODATA.
     pub pop: Option<PopId>,
     /// Why this PoP.
     pub reason: Reason,
@@ -44,6 +44,10 @@ pub enum Reason {
     ConfiguredOrder,
     /// Nobody knows where the client is: the first of the pool's list.
     UnknownLocation,
+    /// The pool's anycast address: no single PoP was measured to be better, or that one is not usable.
+    Anycast,
+    /// A single PoP that was measured to be better than the pool's anycast address.
+    Unicast,
     /// A PoP that would have come first is not usable.
     FailedOver,
     /// No PoP is usable: the pool's `fallback`.
@@ -60,12 +64,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for registering label values before they occur.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Nearest,
         Self::WeightShared,
         Self::Pinned,
         Self::ConfiguredOrder,
         Self::UnknownLocation,
+        Self::Anycast,
+        Self::Unicast,
         Self::FailedOver,
         Self::LastResortFallback,
         Self::LastResortDown,
@@ -93,6 +99,8 @@ impl Reason {
             Self::Pinned => "pinned",
             Self::ConfiguredOrder => "configured_order",
             Self::UnknownLocation => "unknown_location",
+            Self::Anycast => "anycast",
+            Self::Unicast => "unicast",
             Self::FailedOver => "failed_over",
             Self::LastResortFallback => "last_resort_fallback",
             Self::LastResortDown => "last_resort_down",

@@ -218,13 +218,14 @@ impl View {
         let Some(service) = steering.service(service) else {
             return Level::LastResort;
         };
-        let families = steering
-            .pools
-            .get(service.pool.index())
-            .map_or(&[][..], |p| &p.families);
+        let pool = steering.pools.get(service.pool.index());
+        let families = pool.map_or(&[][..], |p| &p.families);
+        let preferred = self.standing.preferred(service.pool.index());
         let gone = |family: &Family| !self.any(service.roster, *family);
         match service.policy {
             _ if families.is_empty() || families.iter().any(gone) => Level::LastResort,
+            _ if !preferred.is_empty() => Level::Measured,
+            _ if pool.is_some_and(|pool| !pool.anycast.is_empty()) => Level::ConfiguredOrder,
             Policy::Failover => Level::ConfiguredOrder,
             Policy::Score if self.standing.table(service.stand).is_some() => Level::Measured,
             Policy::Score => Level::Geo,

@@ -6,12 +6,16 @@ use super::{
     Decision, Reason,
     block::Block,
     case::Case,
-    explain::{Candidate, Held},
+    explain::{Candidate, Held, Hybrid},
 };
 use crate::client::Origin;
 
 /// Why the decision is what it is.
-pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candidate]) -> String {
+pub(super) fn reason(
+    case: &Case<'_>,
+    decision: &Decision,
+    (candidates, anycast): (&[Candidate], Option<&Hybrid>),
+) -> String {
     let chosen = candidates.iter().find(|one| one.chosen);
     let name = chosen.map_or("", |one| &one.pop);
     match decision.reason {
@@ -40,6 +44,14 @@ pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candida
             "nobody knows where this client is: {name} comes first in pool {}",
             case.pool.name
         ),
+        Reason::Anycast => by_anycast(case, candidates, anycast),
+        Reason::Unicast => {
+            let pool = &case.pool.name;
+            let figures = anycast.map_or_else(String::new, figures);
+            format!(
+                "{name} was measured to be better than the anycast address of pool {pool}{figures}"
+            )
+        }
         Reason::FailedOver => failed_over(name, candidates),
         Reason::LastResortFallback => {
             format!(
@@ -65,6 +77,40 @@ pub(super) fn reason(case: &Case<'_>, decision: &Decision, candidates: &[Candida
             case.pool.name,
             family(case.family)
         ),
+    }
+}
+
+/// Why no single PoP is given.
+fn by_anycast(case: &Case<'_>, candidates: &[Candidate], anycast: Option<&Hybrid>) -> String {
+    let first = format!("the anycast address of pool {}", case.pool.name);
+    let pinned = candidates.iter().find(|one| one.pinned);
+    if let Some(pinned) = pinned {
+        return format!("{first}, since {} may not be used", pinned.pop);
+    }
+    let better = anycast.and_then(|one| one.better.as_ref());
+    let figures = anycast.map_or_else(String::new, figures);
+    match better {
+        Some(one) if one.in_force => format!(
+            "{first}, since {}, measured to be better, may not be used{figures}",
+            one.pop
+        ),
+        Some(one) => format!(
+            "{first}: {} was better in {} of the last 24 windows, which is not enough{figures}",
+            one.pop, one.windows
+        ),
+        None => format!(
+            "{first}: no single PoP was measured to be better by {} ms",
+            case.pool.anycast_margin_ms
+        ),
+    }
+}
+
+/// What was measured of both.
+fn figures(anycast: &Hybrid) -> String {
+    let better = anycast.better.as_ref().and_then(|one| one.latency);
+    match better.zip(anycast.latency) {
+        Some((one, all)) => format!(": {:.1} ms against {:.1} ms", one.p25_ms, all.p25_ms),
+        None => String::new(),
     }
 }
 
@@ -122,6 +168,9 @@ pub(super) fn candidate(
     }
     if one.chosen {
         return chosen(case, decision, one);
+    }
+    if decision.reason == Reason::Anycast {
+        return "the pool's anycast address comes first".to_owned();
     }
     if one.fenced {
         return format!("its fence keeps this client out{}", country(case));
@@ -211,6 +260,7 @@ fn chosen(case: &Case<'_>, decision: &Decision, one: &Candidate) -> String {
         Reason::Pinned => "pinned",
         Reason::WeightShared => "this client's block belongs to it",
         Reason::Nearest => "best score",
+        Reason::Unicast => "measured to be better than anycast",
         Reason::FailedOver => "first usable",
         Reason::LastResortFenced => "outside its fence, as the last resort",
         _ if case.service.policy == Policy::Failover => "first in the pool's list",

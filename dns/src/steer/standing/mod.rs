@@ -13,6 +13,7 @@
 //! * `table` — the rows, laid out for queries;
 //! * `limit` — no more clients are moved at once than others can follow;
 //! * `before` — what the rows were, under an earlier configuration too;
+//! * `hybrid` — who gets a single PoP although the pool has an anycast address;
 //! * `next` — all of it together; `model` — the same with other prices.
 //!
 //! A *stand* is a profile with a tolerance and a roster: services with the same stand share rows.
@@ -27,6 +28,7 @@
 mod before;
 mod exceptions;
 mod field;
+mod hybrid;
 mod limit;
 mod model;
 mod near;
@@ -101,6 +103,8 @@ pub struct Standing {
     /// By profile; `None`: not needed yet.
     near: Box<[Option<Arc<Near>>]>,
     exceptions: Arc<Exceptions>,
+    /// By pool, who prefers a single PoP to the anycast address.
+    preferred: Box<[hybrid::Preferred]>,
     moved: Moved,
 }
 
@@ -162,12 +166,13 @@ impl Standing {
         let same_tables = self.tables.len() == other.tables.len()
             && self.tables.iter().zip(&other.tables).all(alike);
         let neither = || self.is_none() && other.is_none();
-        neither() || (same_tables && self.exceptions == other.exceptions)
+        let same_rest = || self.exceptions == other.exceptions && self.preferred == other.preferred;
+        neither() || (same_tables && same_rest())
     }
 
     /// Whether nothing is measured that has a say in any service.
     pub fn is_none(&self) -> bool {
-        self.tables.iter().all(Option::is_none)
+        self.preferred.is_empty() && self.tables.iter().all(Option::is_none)
     }
 
     /// Exceptional prefixes that are judged by themselves, and those that are not, since geo data or
@@ -193,12 +198,19 @@ impl Standing {
             }
         }
         let near = self.near.iter().flatten().map(|near| near.octets());
-        sum + near.sum::<usize>() + self.exceptions.octets()
+        let preferred = self.preferred.iter().map(|rows| size_of_val(&**rows));
+        sum + near.sum::<usize>() + preferred.sum::<usize>() + self.exceptions.octets()
     }
 
     /// Whose rows a service follows.
     pub(super) fn table(&self, stand: Option<usize>) -> Option<&Arc<Table>> {
         self.tables.get(stand?)?.as_ref()
+    }
+
+    /// Rows of a pool whose clients prefer a single PoP to its anycast address, sorted, with the PoP's
+    /// place in the pool's list.
+    pub(super) fn preferred(&self, pool: usize) -> &[(u32, u16)] {
+        self.preferred.get(pool).map_or(&[], |rows| rows)
     }
 
     /// Prefixes judged apart from their cell.

@@ -8,6 +8,7 @@ use super::{
     Exceptions, Field, Inputs, Moved, Of, Standing, Table,
     before::{Before, Ground},
     field::{Rowed, Scratch},
+    hybrid,
     limit::limit,
     near::Near,
     table::Rows,
@@ -46,6 +47,7 @@ impl Standing {
                 false => vec![None; steering.profiles.len()].into(),
             },
             exceptions: exceptions.clone(),
+            preferred: hybrid::preferred(steering, &inputs.latency, &exceptions),
             moved: Moved::default(),
         };
         let ground = Ground::new(self, &of, &exceptions);

@@ -1,5 +1,6 @@
 //! Tests of steering as a whole.
 
+mod hybrid;
 mod laws;
 mod mmdb;
 mod model;
