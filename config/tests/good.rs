@@ -49,6 +49,7 @@ fn http(path: &str) -> HttpCheck {
             last: 299,
         }],
         body: None,
+        http2: false,
     }
 }
 
@@ -510,6 +511,7 @@ fn every_kind_of_check_and_pop() {
     let range = |first, last| StatusRange { first, last };
     let lax_http = HttpCheck {
         status: vec![range(204, 204)],
+        http2: true,
         ..http("/")
     };
     assert_eq!(

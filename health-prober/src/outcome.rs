@@ -126,6 +126,8 @@ pub enum ProtocolFault {
     HeadersTooLarge,
     /// The octets are no HTTP/1.1 response.
     NotHttp,
+    /// The octets are no HTTP/2 response, or TLS did not agree on HTTP/2.
+    NotHttp2,
     /// The body's framing is broken.
     Body,
     /// The octets are no DNS response to the question.
@@ -293,6 +295,7 @@ impl fmt::Display for ProtocolFault {
         f.write_str(match self {
             Self::HeadersTooLarge => "headers too large",
             Self::NotHttp => "not an HTTP response",
+            Self::NotHttp2 => "not an HTTP/2 response",
             Self::Body => "broken body",
             Self::NotDns => "not a DNS response to the question",
             Self::NotGrpc => "not a gRPC response",

@@ -47,9 +47,9 @@ impl Check {
 /// The kind of a check with the keys that belong to it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CheckKind {
-    /// Plain HTTP/1.1.
+    /// Plain HTTP.
     Http(HttpCheck),
-    /// HTTP/1.1 over TLS, certificate and name verified.
+    /// HTTP over TLS, certificate and name verified.
     Https(HttpCheck, TlsCheck),
     /// The connection is accepted.
     Tcp,
@@ -162,6 +162,8 @@ pub struct HttpCheck {
     pub status: Vec<StatusRange>,
     /// The first 64 KiB of the body must contain this.
     pub body: Option<String>,
+    /// Ask in HTTP/2: by ALPN over TLS, by prior knowledge without.
+    pub http2: bool,
 }
 
 /// Request method of a check.

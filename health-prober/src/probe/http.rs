@@ -114,10 +114,7 @@ async fn exchange(
         response.map_err(|error| hyper_trouble(&error, ProtocolFault::NotHttp))
     };
     let response = clock.limit(Phase::Headers, head).await?;
-    let status = response.status().as_u16();
-    if !http.status.iter().any(|range| contains(*range, status)) {
-        return Err(Reason::Status(status).into());
-    }
+    judge_status(http, response.status().as_u16())?;
     let mut search = Search::new(http.body.as_deref().unwrap_or(""));
     let body = async {
         let whole = running.drive(read(response.into_body(), &mut search)).await;
@@ -129,6 +126,22 @@ async fn exchange(
     } else {
         Err(Reason::BodyMismatch.into())
     }
+}
+
+/// Refuses a status that the check does not list.
+pub(super) fn judge_status(http: &HttpCheck, status: u16) -> Result<(), Trouble> {
+    if http.status.iter().any(|range| contains(*range, status)) {
+        Ok(())
+    } else {
+        Err(Reason::Status(status).into())
+    }
+}
+
+/// Whether the text that the check wants stands in the body.
+pub(super) async fn judge_body(http: &HttpCheck, body: Incoming) -> hyper::Result<bool> {
+    let mut search = Search::new(http.body.as_deref().unwrap_or(""));
+    read(body, &mut search).await?;
+    Ok(search.found)
 }
 
 /// Whether a failure over a kept connection may come from the connection's age: it was closed, or
@@ -196,22 +209,29 @@ fn request(
     target: &Target,
     tls: bool,
 ) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
-    let method = match http.method {
-        HttpMethod::Get => Method::GET,
-        HttpMethod::Head => Method::HEAD,
-    };
-    let standard = if tls { 443 } else { 80 };
-    let host = match &http.host {
-        Some(host) => host.clone(),
-        None => default_host(target.address, target.check.port, standard),
-    };
     Request::builder()
-        .method(method)
+        .method(method(http))
         .uri(&http.path)
-        .header(HOST, host)
+        .header(HOST, host(http, target, tls))
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
         .body(Empty::new())
+}
+
+pub(super) fn method(http: &HttpCheck) -> Method {
+    match http.method {
+        HttpMethod::Get => Method::GET,
+        HttpMethod::Head => Method::HEAD,
+    }
+}
+
+/// The host that is asked for, with its port where that is not the standard one.
+pub(super) fn host(http: &HttpCheck, target: &Target, tls: bool) -> String {
+    let standard = if tls { 443 } else { 80 };
+    match &http.host {
+        Some(host) => host.clone(),
+        None => default_host(target.address, target.check.port, standard),
+    }
 }
 
 /// RFC 9110 §7.2: the host and port of the target; RFC 3986 §3.2.2: IPv6 in brackets.

@@ -5,7 +5,7 @@
 //!          └ no → connect → tls → request → status → body → Outcome
 //! ```
 //!
-//! That is HTTP; the other types have a file each and keep nothing between probes.
+//! That is HTTP/1.1; the other types have a file each and keep nothing between probes.
 //!
 //! Time and memory are bounded whatever the target does: one deadline over everything, 16 KiB of
 //! headers, 64 KiB of body.
@@ -16,6 +16,7 @@ mod dns;
 mod exec;
 mod grpc;
 mod http;
+mod http2;
 mod icmp;
 mod keep;
 mod page;
@@ -26,7 +27,7 @@ mod tls;
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
-use meridian_config::{CheckKind, Config, TlsCheck};
+use meridian_config::{CheckKind, Config, HttpCheck, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::certificates::{Certificate, Certificates};
@@ -82,6 +83,21 @@ impl NetworkProbe {
         self.tls.certificates.clone()
     }
 
+    /// In the version of HTTP that the check wants.
+    async fn web(
+        &self,
+        job: &Job,
+        http: &HttpCheck,
+        tls: Option<&TlsCheck>,
+        clock: Clock,
+    ) -> Result<(), Trouble> {
+        if http.http2 {
+            self.http2(job, http, tls, clock).await
+        } else {
+            self.http(job, http, tls, clock).await
+        }
+    }
+
     async fn handshake(&self, job: &Job, tls: &TlsCheck, clock: Clock) -> Result<(), Trouble> {
         let stream = connect::tcp(job.target.socket_address(), clock).await?;
         self.tls.handshake(job, tls, stream, clock).await.map(drop)
@@ -106,8 +122,8 @@ impl Probe for NetworkProbe {
             CheckKind::Tcp => connect::tcp(job.target.socket_address(), clock)
                 .await
                 .map(drop),
-            CheckKind::Http(http) => self.http(job, http, None, clock).await,
-            CheckKind::Https(http, tls) => self.http(job, http, Some(tls), clock).await,
+            CheckKind::Http(http) => self.web(job, http, None, clock).await,
+            CheckKind::Https(http, tls) => self.web(job, http, Some(tls), clock).await,
             CheckKind::Tls(tls) => self.handshake(job, tls, clock).await,
             CheckKind::Dns(check) => dns::probe(job.target.socket_address(), check, clock).await,
             CheckKind::Icmp => icmp::probe(job.target.address, clock).await,

@@ -121,8 +121,8 @@ impl Tls {
 /// The application protocols that a check speaks over TLS (RFC 7301).
 pub(crate) fn alpn(kind: &CheckKind) -> &'static [&'static [u8]] {
     match kind {
-        CheckKind::Https(..) => &[b"http/1.1"],
-        CheckKind::Grpc(_) => &[b"h2"],
+        CheckKind::Https(http, _) if !http.http2 => &[b"http/1.1"],
+        CheckKind::Https(..) | CheckKind::Grpc(_) => &[b"h2"],
         _ => &[],
     }
 }

@@ -12,7 +12,7 @@ use crate::{
 const BODY_LIMIT: usize = 64 * 1024;
 
 /// Keys that only checks over HTTP have.
-pub(super) const KEYS: [&str; 5] = ["method", "path", "host", "status", "body"];
+pub(super) const KEYS: [&str; 6] = ["method", "path", "host", "status", "body", "http2"];
 
 pub(super) fn read_http(table: &Table<'_>) -> HttpCheck {
     let words = [("GET", HttpMethod::Get), ("HEAD", HttpMethod::Head)];
@@ -45,6 +45,7 @@ pub(super) fn read_http(table: &Table<'_>) -> HttpCheck {
             "shorten the text",
         );
     }
+    let http2 = table.get("http2", "true").and_then(|v| v.boolean());
     HttpCheck {
         method,
         path: path.unwrap_or_else(|| "/".to_owned()),
@@ -56,6 +57,7 @@ pub(super) fn read_http(table: &Table<'_>) -> HttpCheck {
             }]
         }),
         body: text.map(str::to_owned),
+        http2: http2.unwrap_or(false),
     }
 }
 

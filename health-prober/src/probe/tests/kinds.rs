@@ -325,3 +325,84 @@ async fn a_grpc_check_wants_serving() {
     let outcome = probe(plain, keys, SHORT).await;
     assert!(matches!(outcome, Outcome::Fail { .. }), "{outcome}");
 }
+
+/// An HTTP/2 server for one body on every path; the status is the path's.
+async fn two(stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static) {
+    let answer = |request: Request<Incoming>| async move {
+        assert_eq!(request.version(), hyper::Version::HTTP_2);
+        let status = request
+            .uri()
+            .path()
+            .trim_start_matches('/')
+            .parse()
+            .unwrap_or(200);
+        let body = Full::new(Bytes::from_static(b"all is well"));
+        Ok::<_, std::convert::Infallible>(Response::builder().status(status).body(body).unwrap())
+    };
+    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service_fn(answer))
+        .await;
+}
+
+#[tokio::test]
+async fn http2_by_prior_knowledge() {
+    let address = serve(two).await;
+    let check = |more: &str| format!("type = \"http\"\nhttp2 = true\n{more}");
+    assert!(passed(
+        &probe(address, &check("body = \"well\""), AMPLE).await
+    ));
+    let wrong = probe(address, &check("path = \"/503\""), AMPLE).await;
+    assert_eq!(wrong, fail(Reason::Status(503)));
+    let wrong = probe(address, &check("body = \"ill\""), AMPLE).await;
+    assert_eq!(wrong, fail(Reason::BodyMismatch));
+    // A server that knows only HTTP/1.1 is not asked in that.
+    let old = serve(|stream| answer_all(stream, OK)).await;
+    let outcome = probe(old, &check(""), AMPLE).await;
+    assert!(!passed(&outcome), "{outcome}");
+}
+
+#[tokio::test]
+async fn http2_over_tls_is_agreed_on_by_alpn() {
+    let authority = Authority::new("roots");
+    let server = |alpn: &[&[u8]]| {
+        let (certificate, key) = authority.issue("edge.example", |_| {});
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        serve(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    two(stream).await;
+                }
+            }
+        })
+    };
+    let keys = "type = \"https\"\ninsecure = true\nhttp2 = true";
+    let agreed = server(&[b"h2", b"http/1.1"]).await;
+    assert!(passed(&probe_https(agreed, keys, AMPLE).await));
+    let silent = server(&[]).await;
+    assert_eq!(
+        probe_https(silent, keys, AMPLE).await,
+        fail(Reason::Protocol(ProtocolFault::NotHttp2))
+    );
+    let old = server(&[b"http/1.1"]).await;
+    let outcome = probe_https(old, keys, AMPLE).await;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Fail {
+                reason: Reason::Tls(_)
+            }
+        ),
+        "{outcome}"
+    );
+}
