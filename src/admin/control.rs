@@ -13,6 +13,7 @@ use crate::runtime::{
     events::EventLog,
     measure::{NotTaken, Outcomes},
     site::state::Announcements,
+    standing::DemandReport,
     status::{LoadStatus, Status},
 };
 
@@ -35,6 +36,9 @@ pub(crate) trait Control: Send + Sync + 'static {
 
     /// Why a client gets the answer it gets; `None`: no such service.
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value>;
+
+    /// Where clients are, as far as it is known.
+    fn demand(&self) -> DemandReport;
 
     /// Takes a PoP out of new answers; gives the end of the drain, if it has one.
     fn drain(

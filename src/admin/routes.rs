@@ -59,6 +59,7 @@ fn table() -> Box<Table> {
         ("/api/v1/pops/{pop}/load", put(load::push)),
         ("/api/v1/latency", post(latency::latency)),
         ("/api/v1/explain", get(explain)),
+        ("/api/v1/demand", get(demand)),
         ("/api/v1/events", get(events::events)),
         ("/api/v1/reload", post(reload)),
         ("/api/v1/announcements", get(site::announcements)),
@@ -271,6 +272,11 @@ fn unknown_pop(shared: &Shared, name: &str) -> Refusal {
     let pops = shared.control.status().pops;
     let help = nearest(name, pops.iter().map(|pop| pop.name.as_str()));
     Refusal::unknown(format!("no PoP is called {name:?}"), help)
+}
+
+async fn demand(State(shared): State<Shared>, params: Params) -> Result<Response, Refusal> {
+    params.only(&[])?;
+    Ok(Json(shared.control.demand()).into_response())
 }
 
 async fn explain(State(shared): State<Shared>, params: Params) -> Result<Response, Refusal> {

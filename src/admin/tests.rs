@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{AdminError, Boxed, Control, ControlError, Secrets, Server};
 use crate::runtime::site::state::Announcements;
+use crate::runtime::standing::DemandReport;
 use crate::runtime::{
     events::{EventKind, EventLog, NewEvent},
     measure::{NotTaken, Outcomes},
@@ -95,6 +96,12 @@ impl Control for Fake {
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<Value> {
         (name.to_string() == "www.example.com.")
             .then(|| json!({"family": family, "client": client}))
+    }
+
+    fn demand(&self) -> DemandReport {
+        serde_json::from_value(json!({"per": "cell", "cells": [{"latitude": 35.5,
+            "longitude": 139.5, "country": "JP", "client": "133.11.0.0", "queries": 2.5}]}))
+        .unwrap()
     }
 
     fn drain(

@@ -20,6 +20,7 @@ use crate::{
         last_good::LastGood,
         measure::{NotTaken, Outcomes},
         site::state::Announcements,
+        standing::DemandReport,
         status::{LoadStatus, Status},
     },
 };
@@ -148,8 +149,12 @@ impl Control for Handle {
     }
 
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value> {
-        let snapshot = self.0.snapshot();
-        super::explain::explain(&snapshot.steering, &snapshot.view, name, family, client)
+        let (steering, view) = self.0.newest_view();
+        super::explain::explain(&steering, &view, name, family, client)
+    }
+
+    fn demand(&self) -> DemandReport {
+        self.0.demand()
     }
 
     fn drain(

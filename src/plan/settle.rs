@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use meridian_config::PopId;
 use meridian_dns::steer::{
-    Inputs, Standing, Steering,
+    self, Inputs, Standing, Steering,
     balance::{Balance, Reading},
 };
 use meridian_geo_data::fold;
@@ -81,7 +81,7 @@ pub(crate) fn settle(
 ) -> (Course, Settled) {
     let steering = &world.steering;
     let health = out_of_service(world, None);
-    let by_place: Arc<[f32]> = by_place(world, demand).into();
+    let by_cell = Arc::new(by_cell(world, demand));
     let mut course = course.map_or_else(|| Course::new(world), |course| course.moved_to(world));
     let mut shares = initial;
     let mut still = 0;
@@ -89,7 +89,7 @@ pub(crate) fn settle(
     let most = (MOST_CELLS / cells).clamp(LEAST_TICKS, MOST_TICKS);
     let most = u32::try_from(most).unwrap_or(u32::MAX);
     for tick in 1..=most {
-        course.tick(world, &health, &by_place, &readings(world, &shares, load));
+        course.tick(world, &health, &by_cell, &readings(world, &shares, load));
         let next = course.modelled(steering, &health);
         if next.iter().sum::<f64>() <= 0.0 {
             // Nothing follows loads.
@@ -150,12 +150,12 @@ impl Course {
         &mut self,
         world: &World,
         health: &HealthSnapshot,
-        by_place: &Arc<[f32]>,
+        by_cell: &Arc<steer::Demand>,
         readings: &[Reading],
     ) {
         self.now_s += TICK_S;
         let mut inputs = self.standing.inputs().clone();
-        inputs.demand = by_place.clone();
+        inputs.demand = by_cell.clone();
         let prices = {
             let mut model = self.standing.model(&world.steering, health, &inputs);
             self.balance
@@ -220,16 +220,18 @@ fn readings(world: &World, shares: &[f64], load: f64) -> Vec<Reading> {
     .collect()
 }
 
-/// Amounts by place of this world's geo data.
+/// Amounts by cell of this world's geo data.
 #[allow(clippy::cast_possible_truncation)]
-fn by_place(world: &World, demand: &Demand) -> Vec<f32> {
+fn by_cell(world: &World, demand: &Demand) -> steer::Demand {
     let clients = world.steering.clients();
-    let mut sums = vec![0.0_f64; clients.places()];
+    let mut sums = vec![0.0_f64; clients.cells().len()];
     for asker in &demand.askers {
         let found = clients.find(fold(asker.address).1);
-        if let Some(sum) = sums.get_mut(found.place.0 as usize) {
+        let cell = clients.place(found.place).0;
+        if let Some(sum) = cell.and_then(|cell| sums.get_mut(cell.0 as usize)) {
             *sum += asker.amount;
         }
     }
-    sums.into_iter().map(|sum| sum as f32).collect()
+    let cells = sums.into_iter().map(|sum| sum as f32).collect();
+    steer::Demand::new(cells, Vec::new(), Vec::new())
 }

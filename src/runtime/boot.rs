@@ -319,6 +319,7 @@ fn assemble(
         dns_metrics,
         gate,
         admin: sockets.admin_copy(config.admin.listen)?,
+        moving: super::standing::Moving::default(),
         upgrading: tokio::sync::Mutex::default(),
         successor: OnceLock::new(),
         replaced: CancellationToken::new(),
@@ -398,6 +399,7 @@ fn announce(runtime: &Runtime, metrics: SiteMetrics, successor: bool) -> Result<
                 if let Some(runtime) = reach() {
                     let excluded = leaves.then(|| pop.clone());
                     runtime.0.publisher.exclude(excluded, &runtime.teller());
+                    runtime.0.moving.wake();
                 }
             })
         },

@@ -1,9 +1,10 @@
 //! Metrics of the wiring: snapshots, reloads, overrides, failovers, geo data.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
 use meridian_config::Config;
+use meridian_dns::steer::{Standing, balance::Price};
 use meridian_geo_data::DatabaseInfo;
 use meridian_health_prober::Override;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
@@ -23,6 +24,7 @@ pub struct RuntimeMetrics {
     overrides: IntGaugeVec,
     failovers: IntCounterVec,
     shifts: Shifts,
+    standing: StandingMetrics,
 }
 
 /// How long clients take to leave a PoP.
@@ -58,6 +60,18 @@ impl Shifts {
             )?,
         })
     }
+}
+
+/// What the newest tick of steering came to.
+#[derive(Clone, Debug)]
+struct StandingMetrics {
+    price: GaugeVec,
+    ramp: GaugeVec,
+    build_seconds: Gauge,
+    octets: Gauge,
+    wanted: Gauge,
+    moved: Gauge,
+    exceptions: IntGauge,
 }
 
 impl RuntimeMetrics {
@@ -121,6 +135,7 @@ impl RuntimeMetrics {
             geo_build,
             overrides,
             failovers,
+            standing: StandingMetrics::new(registry)?,
         };
         registry.register(Box::new(metrics.generation.clone()))?;
         registry.register(Box::new(metrics.build_seconds.clone()))?;
@@ -154,6 +169,34 @@ impl RuntimeMetrics {
                 .with_label_values(&[&name])
                 .set(database.build_epoch as f64);
         }
+    }
+
+    /// Prices and ramps of the newest tick, by PoP.
+    pub fn balanced<'a>(&self, pops: impl Iterator<Item = (&'a str, &'a Price)>) {
+        self.standing.price.reset();
+        self.standing.ramp.reset();
+        for (pop, price) in pops {
+            let seconds = f64::from(price.price_ms) / 1e3;
+            self.standing.price.with_label_values(&[pop]).set(seconds);
+            self.standing
+                .ramp
+                .with_label_values(&[pop])
+                .set(price.ramp.into());
+        }
+    }
+
+    /// A tick made this standing in so much time.
+    // Octets and counts are far below 2^52.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn stood(&self, took: Duration, standing: &Standing) {
+        let (of, moved) = (&self.standing, standing.moved());
+        of.build_seconds.set(took.as_secs_f64());
+        of.octets.set(standing.octets() as f64);
+        of.wanted.set(moved.wanted.into());
+        of.moved.set(moved.moved.into());
+        let exceptional = standing.exceptional().0;
+        of.exceptions
+            .set(i64::try_from(exceptional).unwrap_or(i64::MAX));
     }
 
     /// Number of alarms that hold now.
@@ -214,5 +257,49 @@ impl RuntimeMetrics {
             self.failovers.with_label_values(&[pop, "away"]);
             self.failovers.with_label_values(&[pop, "back"]);
         }
+    }
+}
+
+impl StandingMetrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let gauge = |name: &str, help: &str| -> Result<Gauge, prometheus::Error> {
+            let gauge = Gauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let exceptions = IntGauge::new(
+            "meridian_exceptional_prefixes",
+            "Measured prefixes that are steered by themselves, not as their cell",
+        )?;
+        registry.register(Box::new(exceptions.clone()))?;
+        let of_pop = |name, help| -> Result<GaugeVec, prometheus::Error> {
+            let gauge = GaugeVec::new(Opts::new(name, help), &["pop"])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        Ok(Self {
+            price: of_pop(
+                "meridian_pop_price_seconds",
+                "Congestion price of a PoP: what its load costs in the score, before its weight",
+            )?,
+            ramp: of_pop(
+                "meridian_pop_ramp_ratio",
+                "Part of its full share that a new or recovering PoP may have",
+            )?,
+            build_seconds: gauge(
+                "meridian_standing_build_seconds",
+                "Time that the newest tick of steering took",
+            )?,
+            octets: gauge("meridian_standing_bytes", "Memory of the newest standing")?,
+            wanted: gauge(
+                "meridian_clients_to_move_ratio",
+                "Share of clients that would be better elsewhere at the newest tick, in the pool where it is most",
+            )?,
+            moved: gauge(
+                "meridian_clients_moved_ratio",
+                "Share of clients that the newest tick moved, in the pool where it is most",
+            )?,
+            exceptions,
+        })
     }
 }

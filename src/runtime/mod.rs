@@ -24,6 +24,7 @@ pub mod publish;
 pub mod reload;
 mod shift;
 pub mod site;
+pub mod standing;
 pub mod status;
 pub mod tasks;
 pub mod upgrade;
@@ -104,6 +105,8 @@ struct Inner {
     gate: Arc<Gate>,
     /// A copy of the admin listener, for a successor.
     admin: TcpListener,
+    /// What moves with measurements.
+    moving: standing::Moving,
     /// One upgrade at a time.
     upgrading: tokio::sync::Mutex<()>,
     /// The process that has taken over.

@@ -50,6 +50,7 @@ const RETIRED_LOOK: Duration = Duration::from_secs(1);
 struct Inputs {
     loaded: Arc<Loaded>,
     health: Arc<HealthSnapshot>,
+    standing: Arc<Standing>,
     /// The PoP that announces itself away, whatever its verdict.
     excluded: Option<String>,
     generation: u64,
@@ -60,16 +61,34 @@ struct Inputs {
     shifts: BTreeMap<String, f64>,
 }
 
+/// What is new at a publication; the rest stays.
+#[derive(Default)]
+struct News {
+    loaded: Option<Arc<Loaded>>,
+    health: Option<Arc<HealthSnapshot>>,
+    standing: Option<Arc<Standing>>,
+}
+
+impl Inputs {
+    /// Health as steering sees it.
+    fn steering_health(&self) -> Arc<HealthSnapshot> {
+        let excluded = self.excluded.as_deref();
+        excluded.map_or_else(|| self.health.clone(), |pop| without(&self.health, pop))
+    }
+}
+
 impl Publisher {
     /// Publishes the first snapshot. `gate` keeps what rate limits have counted, over all of them.
     pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, gate: Arc<Gate>) -> Self {
-        let snapshot = build(&loaded, &health, None, 1);
+        let standing = Arc::new(Standing::none(&loaded.built.steering));
+        let snapshot = build(&loaded, &health, &standing, 1);
         gate.prepare(&snapshot.identity.limits);
         let inputs = Inputs {
             pops: pop_states(&loaded, &health),
             levels: service_levels(&loaded, &snapshot.view),
             loaded,
             health,
+            standing,
             excluded: None,
             generation: 1,
             shifts: BTreeMap::new(),
@@ -101,7 +120,11 @@ impl Publisher {
 
     /// Publishes new health over the state in force.
     pub fn health(&self, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
-        self.publish(None, Some(health), teller);
+        let news = News {
+            health: Some(health),
+            ..News::default()
+        };
+        self.publish(news, teller);
     }
 
     /// Lets steering leave out a PoP, or none, whatever verdicts and operators say.
@@ -109,12 +132,16 @@ impl Publisher {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         inputs.excluded = pop;
         drop(inputs);
-        self.publish(None, None, teller);
+        self.publish(News::default(), teller);
     }
 
     /// Publishes a state of which only zones are new.
     pub fn zones(&self, loaded: Arc<Loaded>, teller: &Teller<'_>) {
-        self.publish(Some(loaded), None, teller);
+        let news = News {
+            loaded: Some(loaded),
+            ..News::default()
+        };
+        self.publish(news, teller);
     }
 
     /// Takes a state that gives the same answers: only how its files look is new.
@@ -124,26 +151,64 @@ impl Publisher {
         self.retire(before);
     }
 
-    /// Publishes a new state together with the health of its targets.
-    pub fn loaded(&self, loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
-        self.publish(Some(loaded), Some(health), teller);
-    }
-
-    fn publish(
+    /// Publishes a new state together with the health of its targets and its standing.
+    pub fn loaded(
         &self,
-        loaded: Option<Arc<Loaded>>,
-        health: Option<Arc<HealthSnapshot>>,
+        loaded: Arc<Loaded>,
+        health: Arc<HealthSnapshot>,
+        standing: Arc<Standing>,
         teller: &Teller<'_>,
     ) {
+        self.publish(
+            News {
+                loaded: Some(loaded),
+                health: Some(health),
+                standing: Some(standing),
+            },
+            teller,
+        );
+    }
+
+    /// Publishes the standing of a tick, unless answers stay as they are or the state that it was
+    /// made for is no more in force.
+    pub fn standing(&self, of: &Arc<Loaded>, standing: Arc<Standing>, teller: &Teller<'_>) {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |loaded: &Loaded| Arc::ptr_eq(&loaded.built.steering, &of.built.steering);
+        let is_news = same(&inputs.loaded) && !standing.answers_like(&inputs.standing);
+        drop(inputs);
+        if is_news {
+            let news = News {
+                standing: Some(standing),
+                ..News::default()
+            };
+            self.publish(news, teller);
+        }
+    }
+
+    /// The state in force, and health as steering sees it.
+    pub fn steered_by(&self) -> (Arc<Loaded>, Arc<HealthSnapshot>) {
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        (inputs.loaded.clone(), inputs.steering_health())
+    }
+
+    fn publish(&self, news: News, teller: &Teller<'_>) {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let started = (teller.clock)();
-        let before = loaded.map(|loaded| std::mem::replace(&mut inputs.loaded, loaded));
-        if let Some(health) = health {
+        let replace = |loaded| std::mem::replace(&mut inputs.loaded, loaded);
+        let before = news.loaded.map(replace);
+        if let Some(health) = news.health {
             inputs.health = health;
         }
+        if let Some(standing) = news.standing {
+            inputs.standing = standing;
+        }
         inputs.generation += 1;
-        let excluded = inputs.excluded.as_deref();
-        let snapshot = build(&inputs.loaded, &inputs.health, excluded, inputs.generation);
+        let snapshot = build(
+            &inputs.loaded,
+            &inputs.steering_health(),
+            &inputs.standing,
+            inputs.generation,
+        );
         let levels = service_levels(&inputs.loaded, &snapshot.view);
         self.gate.prepare(&snapshot.identity.limits);
         // Swapped before anything is told: the first changed answer waits for nobody.
@@ -198,16 +263,11 @@ fn free_in_background() -> mpsc::Sender<Retired> {
 fn build(
     loaded: &Loaded,
     health: &Arc<HealthSnapshot>,
-    excluded: Option<&str>,
+    standing: &Arc<Standing>,
     generation: u64,
 ) -> Snapshot {
     let built = &loaded.built;
-    let health = excluded.map_or_else(|| health.clone(), |pop| without(health, pop));
-    let view = View::new(
-        &built.steering,
-        Arc::new(Standing::none(&built.steering)),
-        health,
-    );
+    let view = View::new(&built.steering, standing.clone(), health.clone());
     Snapshot {
         generation,
         zones: built.zones.clone(),

@@ -261,7 +261,11 @@ impl Runtime {
             tracing::warn!("the prober is slow to take over; new targets count as usable");
         }
         let newest = health.borrow().clone();
-        self.0.publisher.loaded(next, newest, &self.teller());
+        let standing = self.carried_over(next.clone(), newest.clone()).await;
+        self.0
+            .publisher
+            .loaded(next, newest, standing, &self.teller());
+        self.0.moving.wake();
     }
 
     fn refuse(&self, cause: &Cause, mistakes: &Diagnostics) {

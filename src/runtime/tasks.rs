@@ -22,6 +22,7 @@ impl Runtime {
         self.spawn(self.clone().tell_verdicts(events));
         self.spawn(self.clone().follow_files());
         self.spawn(self.clone().watch_anomalies());
+        self.spawn(self.clone().keep_standing());
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -40,6 +41,7 @@ impl Runtime {
             let _turn = self.0.publishing.lock().await;
             let newest = health.borrow_and_update().clone();
             self.0.publisher.health(newest, &self.teller());
+            self.0.moving.wake();
         }
         // It ends only with the server, or by a mistake of ours.
         let message = "probing has ended: verdicts stay as they are; restart the server";

@@ -12,7 +12,7 @@ use crate::{
 /// Endpoints of one PoP.
 const ENDPOINTS_LIMIT: usize = 64;
 /// Longest `ramp`.
-const RAMP_LIMIT: Duration = Duration::from_hours(24);
+const RAMP_LIMIT: Duration = Duration::from_secs(24 * 3600);
 
 const CONTINENTS: [&str; 7] = ["AF", "AN", "AS", "EU", "NA", "OC", "SA"];
 

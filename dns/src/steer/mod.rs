@@ -14,6 +14,7 @@
 //! * `case` — one question with everything looked up for it;
 //! * `choice` — what everyone at a place gets, kept for as long as the view holds;
 //! * `decide` — the ladder from order and view to addresses;
+//! * `demand` — how much each cell asks, as far as it is known;
 //! * `explain` — the same decision with everything that led to it;
 //! * `check` — the operator's `[[test]]` tables.
 //!
@@ -26,6 +27,7 @@ mod case;
 mod check;
 mod choice;
 mod decide;
+mod demand;
 mod explain;
 mod hash;
 mod order;
@@ -38,6 +40,7 @@ mod words;
 
 pub use check::run_tests;
 pub use decide::decide;
+pub use demand::Demand;
 pub use explain::{Candidate, Endpoint, Explanation, Held, LoadState, MeasuredLatency, explain};
 pub use standing::{Inputs, Model, Moved, Standing};
 pub use steering::{KM_PER_MS, Service, Steering};

@@ -11,6 +11,7 @@ use super::{Exceptions, Inputs, near::Near};
 use crate::steer::{
     Steering,
     balance::{MAX_PARTS, Offer, Part, Parts, Rules, WHOLE, share},
+    demand::Demand,
     order::{class, shortest_ms},
     ranking::Class,
     steering::{Pool, Profile},
@@ -124,6 +125,17 @@ impl<'a> Field<'a> {
         };
         field.set_prices(inputs, |pop| inputs.price(pop).price_ms);
         Some(field)
+    }
+
+    /// Demand of a row.
+    pub(super) fn demand(&self, demand: &Demand, row: usize) -> f32 {
+        match row.checked_sub(self.steering.clients.cells().len()) {
+            Some(number) => self
+                .exceptions
+                .prefix(number)
+                .map_or(0.0, |prefix| demand.of_prefix(prefix)),
+            None => u32::try_from(row).map_or(0.0, |cell| demand.of_cell(CellId(cell))),
+        }
     }
 
     /// Whether anything is measured that has a say in it.

@@ -50,6 +50,7 @@ pub(super) use self::{
 use super::{
     Steering,
     balance::Price,
+    demand::Demand,
     steering::{Service, Stand},
 };
 use crate::metrics::Labels;
@@ -61,8 +62,8 @@ pub struct Inputs {
     pub latency: Arc<Latency>,
     /// By [`PopId`](meridian_config::PopId); one that is missing is not known.
     pub prices: Arc<[Price]>,
-    /// Clients by place, in any unit; empty: all places alike.
-    pub demand: Arc<[f32]>,
+    /// Where clients are.
+    pub demand: Arc<Demand>,
 }
 
 impl Default for Inputs {
@@ -71,7 +72,7 @@ impl Default for Inputs {
         Self {
             latency: Arc::new(Latency::empty()),
             prices: Arc::new([]),
-            demand: Arc::new([]),
+            demand: Arc::default(),
         }
     }
 }
@@ -79,15 +80,6 @@ impl Default for Inputs {
 impl Inputs {
     fn price(&self, pop: usize) -> Price {
         self.prices.get(pop).copied().unwrap_or(Price::NEUTRAL)
-    }
-
-    /// Demand of a place.
-    fn demand(&self, place: usize) -> f32 {
-        if self.demand.is_empty() {
-            return 1.0;
-        }
-        let told = self.demand.get(place).copied().unwrap_or(0.0);
-        if told.is_finite() { told.max(0.0) } else { 0.0 }
     }
 }
 

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use meridian_health_prober::HealthSnapshot;
 
 use super::{Field, Inputs, Standing, Table, field::Scratch, near::Near};
-use crate::steer::{Steering, steering::Stand, view::Layout};
+use crate::{
+    steer::{Demand, Steering, steering::Stand, view::Layout},
+    types::ServiceId,
+};
 
 /// Rows looked at in one question, about; of more only some are, evenly spread.
 const ROWS: usize = 200_000;
@@ -23,7 +26,7 @@ pub struct Model<'a> {
 struct Modelled<'a> {
     field: Field<'a>,
     table: Option<&'a Arc<Table>>,
-    /// Services that follow it.
+    /// What the services that follow it are asked.
     services: f32,
 }
 
@@ -42,7 +45,7 @@ impl Standing {
             let table = self.table(Some(number));
             let near = self.near.get(stand.profile).and_then(Option::as_ref);
             let usable = layout.usable(stand.roster);
-            let services = services(steering, number);
+            let services = services(steering, number, &inputs.demand);
             let same =
                 |one: &&mut Modelled<'_>| one.field.usable == usable && is_same(one.table, table);
             if let Some(known) = stands.iter_mut().find(same) {
@@ -85,7 +88,7 @@ impl Standing {
 }
 
 impl Model<'_> {
-    /// Demand of each PoP, in the unit of the demand by place, at these prices (ms, by PoP). Where
+    /// Demand of each PoP, in the unit of the demand, at these prices (ms, by PoP). Where
     /// clients stand now counts, as at a tick; how many may move at once does not.
     pub fn demand(&mut self, prices: &[f32]) -> Vec<f32> {
         let mut demand = vec![0.0_f32; self.pops];
@@ -93,16 +96,9 @@ impl Model<'_> {
         for one in &mut self.stands {
             let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
             one.field.set_prices(self.inputs, price);
-            let cells = one.field.steering.clients.cells().len();
-            let places = one.field.steering.clients.places();
             for row in (0..one.field.rows()).step_by(self.stride) {
                 let before = one.table.map_or(&[][..], |table| table.row(row));
-                let place = if row < cells {
-                    row
-                } else {
-                    row - cells + places
-                };
-                let whole = self.inputs.demand(place) * one.services;
+                let whole = one.field.demand(&self.inputs.demand, row) * one.services;
                 if whole <= 0.0 {
                     continue;
                 }
@@ -127,9 +123,11 @@ fn is_same(one: Option<&Arc<Table>>, two: Option<&Arc<Table>>) -> bool {
     }
 }
 
-// Numbers of services are small.
-#[allow(clippy::cast_precision_loss)]
-fn services(steering: &Steering, stand: usize) -> f32 {
-    let of = steering.services().iter();
-    of.filter(|service| service.stand == Some(stand)).count() as f32
+/// The share of all that is asked which the services of a stand are asked.
+fn services(steering: &Steering, stand: usize, demand: &Demand) -> f32 {
+    let all = || (0_u32..).map(ServiceId).zip(steering.services());
+    let of = |(id, _): (ServiceId, _)| demand.of_service(id);
+    let own = all().filter(|(_, service)| service.stand == Some(stand));
+    let whole: f32 = all().map(of).sum();
+    own.map(of).sum::<f32>() / whole.max(f32::MIN_POSITIVE)
 }

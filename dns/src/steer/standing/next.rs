@@ -139,19 +139,7 @@ fn rows(field: &Field<'_>, before: &Before<'_>, inputs: &Inputs) -> (Table, Move
     let mut all: Vec<Rowed> = (0..field.rows())
         .map(|row| field.row(row, &before.row(row), &mut scratch))
         .collect();
-    let (cells, places) = (
-        field.steering.clients.cells().len(),
-        field.steering.clients.places(),
-    );
-    // The places of exceptional prefixes stand behind those of the map, their rows behind cells.
-    let place = |row: usize| {
-        if row < cells {
-            row
-        } else {
-            row - cells + places
-        }
-    };
-    let moved = limit(&mut all, |row| inputs.demand(place(row)));
+    let moved = limit(&mut all, |row| field.demand(&inputs.demand, row));
     let mut rows = Rows::with_capacity(all.len());
     for row in &all {
         rows.push(&row.parts, row.measured);

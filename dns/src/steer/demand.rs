@@ -1,0 +1,106 @@
+//! Where clients are: how much each cell and each service asks, as far as it is known.
+
+use std::cmp::Ordering;
+
+use ipnet::IpNet;
+use meridian_geo_data::CellId;
+
+use crate::types::ServiceId;
+
+/// Demand by cell, exceptional prefix and service. The unit does not matter, only the ratios.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Demand {
+    cells: Box<[f32]>,
+    prefixes: Box<[(IpNet, f32)]>,
+    services: Box<[f32]>,
+}
+
+impl Demand {
+    /// Demand by [`CellId`], by prefix (in any order, each once; not counted in its cell), and by
+    /// [`ServiceId`]. An empty list: all alike. What is negative or no number counts as nothing.
+    pub fn new(cells: Vec<f32>, mut prefixes: Vec<(IpNet, f32)>, services: Vec<f32>) -> Self {
+        let sane = |one: f32| if one.is_finite() { one.max(0.0) } else { 0.0 };
+        prefixes.sort_by_key(|(prefix, _)| *prefix);
+        Self {
+            cells: cells.into_iter().map(sane).collect(),
+            prefixes: prefixes
+                .into_iter()
+                .map(|(p, one)| (p, sane(one)))
+                .collect(),
+            services: services.into_iter().map(sane).collect(),
+        }
+    }
+
+    /// Of a cell.
+    pub fn of_cell(&self, cell: CellId) -> f32 {
+        if self.cells.is_empty() {
+            return 1.0;
+        }
+        self.cells.get(cell.0 as usize).copied().unwrap_or(0.0)
+    }
+
+    /// Of a prefix that is judged by itself.
+    pub fn of_prefix(&self, prefix: IpNet) -> f32 {
+        if self.cells.is_empty() {
+            return 1.0;
+        }
+        let order = |one: &(IpNet, f32)| -> Ordering { one.0.cmp(&prefix) };
+        let found = self.prefixes.binary_search_by(order).ok();
+        found
+            .and_then(|at| self.prefixes.get(at))
+            .map_or(0.0, |(_, one)| *one)
+    }
+
+    /// Of a service.
+    pub fn of_service(&self, service: ServiceId) -> f32 {
+        if self.services.is_empty() {
+            return 1.0;
+        }
+        self.services.get(service.index()).copied().unwrap_or(0.0)
+    }
+
+    /// By cell; empty where nothing is known.
+    pub fn cells(&self) -> &[f32] {
+        &self.cells
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_is_all_alike() {
+        let nothing = Demand::default();
+        let net: IpNet = "192.0.2.0/24".parse().unwrap();
+        assert_eq!(nothing.of_cell(CellId(7)), 1.0);
+        assert_eq!(nothing.of_prefix(net), 1.0);
+        assert_eq!(nothing.of_service(ServiceId(1)), 1.0);
+    }
+
+    #[test]
+    fn what_is_known_is_found() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap();
+        let demand = Demand::new(
+            vec![3.0, f32::NAN, -1.0],
+            vec![
+                (net("203.0.113.0/24"), 5.0),
+                (net("192.0.2.0/24"), 4.0),
+                (net("2001:db8::/48"), 6.0),
+            ],
+            vec![2.0],
+        );
+        let cells = [0, 1, 2, 3].map(|cell| demand.of_cell(CellId(cell)));
+        assert_eq!(cells, [3.0, 0.0, 0.0, 0.0]);
+        let prefixes = [
+            "192.0.2.0/24",
+            "203.0.113.0/24",
+            "2001:db8::/48",
+            "198.51.100.0/24",
+        ];
+        let prefixes = prefixes.map(|prefix| demand.of_prefix(net(prefix)));
+        assert_eq!(prefixes, [4.0, 5.0, 6.0, 0.0]);
+        assert_eq!(demand.of_service(ServiceId(0)), 2.0);
+        assert_eq!(demand.of_service(ServiceId(1)), 0.0);
+    }
+}

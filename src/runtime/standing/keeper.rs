@@ -1,0 +1,302 @@
+//! One tick of what moves with measurements: demand, prices, standing. Pure but for its own memory.
+
+use std::sync::Arc;
+
+use meridian_config::Config;
+use meridian_dns::{
+    metrics::Asked,
+    steer::{
+        Inputs, Standing, Steering,
+        balance::{Balance, Prices},
+    },
+};
+use meridian_geo_data::latency::Latency;
+use meridian_health_prober::{HealthSnapshot, Loads};
+
+use super::{book::Book, readings::readings};
+
+/// What a tick is made of.
+pub(super) struct Tick {
+    /// Seconds on a clock that never goes back.
+    pub(super) now_s: f64,
+    /// The configuration in force.
+    pub(super) config: Arc<Config>,
+    /// Its services and pools.
+    pub(super) steering: Arc<Steering>,
+    /// Health as steering sees it.
+    pub(super) health: Arc<HealthSnapshot>,
+    /// The newest loads.
+    pub(super) loads: Arc<Loads>,
+    /// Measured round-trip times.
+    pub(super) latency: Arc<Latency>,
+    /// Who asked since the tick before.
+    pub(super) asked: Vec<Asked>,
+}
+
+/// What is remembered from tick to tick.
+#[derive(Default)]
+pub(super) struct Keeper {
+    balance: Balance,
+    book: Book,
+    standing: Arc<Standing>,
+    /// What the prices are numbered by.
+    config: Option<Arc<Config>>,
+    prices: Prices,
+}
+
+impl Keeper {
+    /// The standing that follows.
+    pub(super) fn step(&mut self, tick: &Tick) -> Arc<Standing> {
+        self.renumber(&tick.config);
+        let steering = &tick.steering;
+        let clients = steering.shared_clients();
+        self.book
+            .follow(&clients, &tick.latency, steering.services().len());
+        self.book.take(tick.now_s, &tick.asked);
+        let mut inputs = Inputs {
+            latency: tick.latency.clone(),
+            prices: self.prices.clone(),
+            demand: self.book.demand(),
+        };
+        let readings = readings(&tick.config, &tick.health, &tick.loads);
+        let mut model = self.standing.model(steering, &tick.health, &inputs);
+        let prices = self
+            .balance
+            .step(tick.now_s, &readings, &mut |prices| model.demand(prices));
+        drop(model);
+        self.prices = prices.clone();
+        inputs.prices = prices;
+        self.standing = Arc::new(self.standing.next(steering, &tick.health, &inputs));
+        self.standing.clone()
+    }
+
+    /// The standing of another configuration, from what is remembered: until its first tick.
+    pub(super) fn carried_over(
+        &mut self,
+        config: &Arc<Config>,
+        steering: &Steering,
+        health: &HealthSnapshot,
+    ) -> Arc<Standing> {
+        self.renumber(config);
+        let before = self.standing.inputs().latency.clone();
+        let same_cells = self.book.counts_by(&steering.shared_clients());
+        let inputs = Inputs {
+            latency: if same_cells { before } else { Arc::default() },
+            prices: self.prices.clone(),
+            // It is counted by the cells and services of before.
+            demand: Arc::default(),
+        };
+        self.standing = Arc::new(self.standing.next(steering, health, &inputs));
+        self.standing.clone()
+    }
+
+    /// The prices of the newest tick, by PoP of its configuration.
+    pub(super) fn prices(&self) -> &Prices {
+        &self.prices
+    }
+
+    /// What was learned of demand.
+    pub(super) fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// PoPs are known to the balance by number; a reload may number them anew.
+    fn renumber(&mut self, config: &Arc<Config>) {
+        let Some(before) = &self.config else {
+            self.config = Some(config.clone());
+            return;
+        };
+        if Arc::ptr_eq(before, config) {
+            return;
+        }
+        let old = |pop: usize| {
+            let name = &config.pops.get(pop)?.name;
+            before.pop_by_name(name).map(meridian_config::PopId::index)
+        };
+        self.balance = self.balance.renumbered(config.pops.len(), old);
+        let price = |pop| old(pop).and_then(|old| self.prices.get(old).copied());
+        let neutral = meridian_dns::steer::balance::Price::NEUTRAL;
+        let prices = (0..config.pops.len()).map(|pop| price(pop).unwrap_or(neutral));
+        self.prices = prices.collect();
+        self.config = Some(config.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, net::IpAddr, time::SystemTime};
+
+    use jiff::Timestamp;
+    use meridian_config::{Family, PopId};
+    use meridian_dns::{
+        client::Client,
+        steer::{View, decide},
+        types::ServiceId,
+    };
+    use meridian_health_prober::{LoadState, Override, OverrideKind, PopLoad};
+
+    use super::*;
+    use crate::runtime::load::{self, Loaded};
+
+    /// Three PoPs with a capacity of 100: `fra` and `ams` 4 ms apart, `iad` far away.
+    fn world(folder: &tempfile::TempDir, names: &[&str]) -> Loaded {
+        use std::fmt::Write as _;
+        let zone =
+            "$TTL 300\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+        fs::write(folder.path().join("example.com.zone"), zone).unwrap();
+        let mut text =
+            String::from("[server]\nlisten = [\"127.0.0.1:0\"]\n[steering]\ntolerance = \"1ms\"\n");
+        for name in names {
+            let (number, latitude, longitude) = match *name {
+                "fra" => (1, 50.0, 8.6),
+                "ams" => (2, 52.4, 4.9),
+                _ => (3, 39.0, -77.5),
+            };
+            write!(
+                text,
+                "[[pop]]\nname = \"{name}\"\nlatitude = {latitude}\nlongitude = {longitude}\n\
+                 capacity = 100\nload = {{ push = true }}\nendpoints = [\"192.0.2.{number}\"]\n"
+            )
+            .unwrap();
+        }
+        write!(
+            text,
+            "[[pool]]\nname = \"edge\"\npops = {names:?}\n[[zone]]\nname = \"example.com\"\n\
+             file = \"example.com.zone\"\n[[zone.service]]\nname = \"www\"\npool = \"edge\"\n"
+        )
+        .unwrap();
+        let path = folder.path().join("meridian.toml");
+        fs::write(&path, text).unwrap();
+        load::load(&path, None, None, Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    fn loads(of: &[(&str, f64)]) -> Arc<Loads> {
+        let load = |ratio| PopLoad {
+            state: LoadState::Fresh,
+            ratio: Some(ratio),
+            value: Some(ratio * 100.0),
+            capacity: Some(100.0),
+            what: "value".into(),
+            source: "push".into(),
+            at: Some(SystemTime::UNIX_EPOCH),
+            age: None,
+            problem: None,
+        };
+        let all = of
+            .iter()
+            .map(|(pop, ratio)| ((*pop).to_owned(), load(*ratio)));
+        Arc::new(all.collect())
+    }
+
+    fn tick(world: &Loaded, now_s: f64, loads: &Arc<Loads>) -> Tick {
+        Tick {
+            now_s,
+            config: world.config.clone(),
+            steering: world.built.steering.clone(),
+            health: Arc::default(),
+            loads: loads.clone(),
+            latency: Arc::new(Latency::empty()),
+            asked: Vec::new(),
+        }
+    }
+
+    /// Shares of Germany's clients, by name of the PoP.
+    fn share(
+        world: &Loaded,
+        standing: &Arc<Standing>,
+        health: &Arc<HealthSnapshot>,
+        pop: &str,
+    ) -> f64 {
+        let steering = &world.built.steering;
+        let view = View::new(steering, standing.clone(), health.clone());
+        let wanted = world.config.pop_by_name(pop);
+        let count = (0..4096_u32).filter(|n| {
+            let address = IpAddr::from([91, (n >> 8) as u8 % 16, *n as u8, 0]);
+            let client = Client::from_ecs(address, 24, address);
+            let decision = decide(steering, &view, ServiceId(0), &client, Family::V4);
+            decision.pop == wanted
+        });
+        count.count() as f64 / 4096.0
+    }
+
+    #[test]
+    fn a_pop_over_its_target_loses_clients_step_by_step() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(&folder, &["fra", "ams", "iad"]);
+        let health = Arc::default();
+        let mut keeper = Keeper::default();
+        let calm = loads(&[("fra", 0.5), ("ams", 0.2), ("iad", 0.2)]);
+        let first = keeper.step(&tick(&world, 0.0, &calm));
+        let before = share(&world, &first, &health, "fra");
+        assert!(before > 0.95, "Germany belongs to fra: {before}");
+        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
+        let mut last = before;
+        for n in 1..60 {
+            let standing = keeper.step(&tick(&world, f64::from(n) * 10.0, &full));
+            let now = share(&world, &standing, &health, "fra");
+            assert!(standing.moved().moved < 0.0501, "{:?}", standing.moved());
+            last = now;
+        }
+        assert!(last < before / 2.0, "a tenth of an hour later: {last}");
+        assert!(keeper.prices()[0].price_ms > 1.0);
+        assert!(keeper.prices()[2].price_ms < 0.1, "{:?}", keeper.prices());
+    }
+
+    #[test]
+    fn a_reload_that_numbers_pops_anew_moves_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = world(&folder, &["fra", "ams", "iad"]);
+        let health = Arc::default();
+        let mut keeper = Keeper::default();
+        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
+        for n in 0..12 {
+            keeper.step(&tick(&before, f64::from(n) * 10.0, &full));
+        }
+        // At the target prices stay, and shares settle.
+        let right = loads(&[("fra", 0.7), ("ams", 0.2), ("iad", 0.2)]);
+        let ticks = (12..40).map(|n| tick(&before, f64::from(n) * 10.0, &right));
+        let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
+        let ams = share(&before, &standing, &health, "ams");
+        assert!(ams > 0.02, "some have moved: {ams}");
+        let after = world(&folder, &["iad", "ams", "fra"]);
+        let standing = keeper.carried_over(&after.config, &after.built.steering, &health);
+        let now = share(&after, &standing, &health, "ams");
+        assert!((ams - now).abs() < 0.01, "{ams} {now}");
+        let price = |pop: usize| keeper.prices()[pop].price_ms;
+        assert!(price(2) > 1.0 && price(0) == 0.0, "{:?}", keeper.prices());
+    }
+
+    #[test]
+    fn a_drained_pop_is_left_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(&folder, &["fra", "ams", "iad"]);
+        let mut keeper = Keeper::default();
+        let calm = loads(&[("fra", 0.5), ("ams", 0.2), ("iad", 0.2)]);
+        keeper.step(&tick(&world, 0.0, &calm));
+        let drain = Override {
+            kind: OverrideKind::Drain,
+            reason: String::new(),
+            since: SystemTime::UNIX_EPOCH,
+            until: None,
+        };
+        let health = Arc::new(HealthSnapshot {
+            overrides: [("fra".to_owned(), drain)].into(),
+            ..HealthSnapshot::default()
+        });
+        let mut next = tick(&world, 10.0, &calm);
+        next.health = health.clone();
+        let standing = keeper.step(&next);
+        assert_eq!(share(&world, &standing, &health, "fra"), 0.0);
+        assert!(share(&world, &standing, &health, "ams") > 0.9);
+        assert_eq!(world.config.pop_by_name("fra"), Some(PopId(0)));
+    }
+
+    #[test]
+    fn nothing_measured_is_no_standing() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(&folder, &["fra", "iad"]);
+        let mut keeper = Keeper::default();
+        let standing = keeper.step(&tick(&world, 0.0, &Arc::default()));
+        assert!(standing.is_none() && standing.octets() == 0);
+    }
+}
