@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use meridian_config::{Config, Diagnostics, Pool};
+use meridian_config::{Config, Diagnostics, LoadKind, LoadSource, Pool};
 use meridian_dns::{build, build::Built, steer};
 use meridian_geo_data::ClientMap;
 use serde::Serialize;
@@ -136,6 +136,21 @@ fn unused(config: &Config) -> Vec<String> {
             lines.push(format!("PoP {} stands in no pool", pop.name));
         }
     }
+    for pop in &config.pops {
+        let name = &pop.name;
+        let pushed = |load: &LoadSource| matches!(load.kind, LoadKind::Push);
+        match (&pop.load, pop.capacity) {
+            (None, Some(_)) => lines.push(format!(
+                "PoP {name} has a capacity, but no load: only `meridian plan` uses it"
+            )),
+            (Some(load), None) if !pushed(load) => {
+                lines.push(format!(
+                    "PoP {name} has a load, but no capacity: it is never full"
+                ));
+            }
+            _ => {}
+        }
+    }
     for (number, pool) in config.pools.iter().enumerate() {
         if !services().any(|service| service.pool.index() == number) {
             lines.push(format!("pool {} answers for no service", pool.name));
@@ -210,8 +225,13 @@ mod tests {
         let text = [
             pop("in", 1),
             pop("out", 2),
+            "capacity = 5\n".into(),
+            pop("busy", 3),
+            "load = { stub_status = \"http://127.0.0.1/\" }\n".into(),
+            pop("told", 4),
+            "load = { push = true }\n".into(),
             "[check.on]\ntype = \"tcp\"\nport = 1\n[check.off]\ntype = \"tcp\"\nport = 1\n".into(),
-            "[[pool]]\nname = \"a\"\ncheck = \"on\"\npops = [\"in\"]\n".into(),
+            "[[pool]]\nname = \"a\"\ncheck = \"on\"\npops = [\"in\", \"busy\", \"told\"]\n".into(),
             "[[pool]]\nname = \"b\"\npops = [\"in\"]\n".into(),
             "[[zone]]\nname = \"example.com\"\nfile = \"z\"\n".into(),
             "[[zone.service]]\nname = \"www\"\npool = \"a\"\n".into(),
@@ -220,6 +240,8 @@ mod tests {
         let config = meridian_config::load(&path).unwrap();
         let right = [
             "PoP out stands in no pool",
+            "PoP out has a capacity, but no load: only `meridian plan` uses it",
+            "PoP busy has a load, but no capacity: it is never full",
             "pool b answers for no service",
             "check off tests no pool",
         ];

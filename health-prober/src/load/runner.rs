@@ -104,7 +104,8 @@ pub(crate) struct LoadRunner {
     loads: watch::Sender<Arc<Loads>>,
     pages: JoinSet<Result<Page, Fault>>,
     fetches: HashMap<task::Id, (Fetch, Instant)>,
-    published: Option<Instant>,
+    /// When loads were last put together.
+    looked: Option<Instant>,
 }
 
 impl LoadRunner {
@@ -123,7 +124,7 @@ impl LoadRunner {
             loads,
             pages: JoinSet::new(),
             fetches: HashMap::new(),
-            published: None,
+            looked: None,
         }
     }
 
@@ -152,16 +153,16 @@ impl LoadRunner {
 
     /// Publishes what is new; when to look again, where it is too early for that.
     fn publish(&mut self, at: Instant) -> Option<Instant> {
-        let newest = self.shared.loads(&self.health.borrow_and_update());
-        if same(&self.loads.borrow(), &newest) {
-            return None;
-        }
-        if let Some(next) = self.published.map(|before| before + PUBLISH_GAP)
+        if let Some(next) = self.looked.map(|before| before + PUBLISH_GAP)
             && next > at
         {
             return Some(next);
         }
-        self.published = Some(at);
+        self.looked = Some(at);
+        let newest = self.shared.loads(&self.health.borrow_and_update());
+        if same(&self.loads.borrow(), &newest) {
+            return None;
+        }
         let newest = Arc::new(newest);
         self.inbox.set_loads(newest.clone());
         self.loads.send_replace(newest);
