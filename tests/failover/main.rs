@@ -38,7 +38,8 @@ impl World {
             .map(|&address| Edge::start(address, port, identity))
             .collect::<Option<_>>()?;
         let mut config = format!(
-            "[steering]\npolicy = \"failover\"\nttl = \"1s\"\n\n\
+            "[explain]\nclients = [\"127.0.0.0/8\"]\n\n\
+             [steering]\npolicy = \"failover\"\nttl = \"1s\"\n\n\
              [check.edge]\n{check}\nport = {port}\ninterval = \"1s\"\nhold_down = \"0s\"\npath = \"/healthz\"\n\n"
         );
         for (name, address) in POPS.iter().zip(&addresses) {
@@ -121,6 +122,31 @@ impl World {
         )
     }
 
+    /// The time that the failover took, beside the worst case.
+    fn the_shift_is_measured(&self) {
+        let metrics = self.server.metrics();
+        let of = |series: &str| sample(&metrics, series).unwrap_or_else(|| panic!("no {series}"));
+        let bound = of("meridian_service_shift_bound_seconds{service=\"www.example.com.\"}");
+        let whole = of("meridian_service_shift_seconds{service=\"www.example.com.\"}");
+        let published = of("meridian_pop_shift_seconds{pop=\"fra\"}");
+        // An interval of 1 s, and a TTL of 1 s.
+        assert!((2.0..6.0).contains(&bound), "{bound}");
+        assert!(published > 0.0 && (whole - published - 1.0).abs() < 0.001);
+        eprintln!("shifted within {whole:.2} s, at worst {bound:.2} s");
+    }
+
+    /// Clients on loopback are listed for explanations.
+    fn the_dns_says_why(&self) {
+        let reply = dns::question("_explain.www.example.com", "TXT")
+            .edns(1232)
+            .udp(self.server.dns)
+            .expect("a reply");
+        let told = reply.answers[0].data.to_string();
+        for part in ["A iad: failed_over", "fra", "ttl ", "scope /"] {
+            assert!(told.contains(part), "{told}");
+        }
+    }
+
     /// After the first edge has fallen ill: everything that must be seen, until it is healed.
     fn fails_over_and_back(
         &mut self,
@@ -145,6 +171,12 @@ impl World {
         });
         self.wait_for_event("endpoint", reason);
         let verdict = self.wait_for_event("pop", reason);
+        self.wait_for_event(
+            "failover",
+            "after the first failed probe; caches hold on for up to 1 s",
+        );
+        self.the_shift_is_measured();
+        self.the_dns_says_why();
         eprintln!(
             "{what}: first changed answer seen {} ms after the verdict",
             changed.duration_since(verdict).as_millis()
