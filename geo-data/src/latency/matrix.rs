@@ -163,6 +163,17 @@ impl Matrix {
         self.set_sites(sites);
     }
 
+    /// Takes over other rules. Under another window nothing that was kept has a time any more, so that it
+    /// goes, but for preferences.
+    pub fn set_rules(&mut self, rules: Rules) {
+        if rules.window_s != self.rules.window_s {
+            let seed = self.rows.seed();
+            (self.rows, self.wider) = (Rows::new(seed), Rows::new(seed));
+            self.cells.clear();
+        }
+        self.rules = rules;
+    }
+
     /// Takes over the pools with an anycast address. Their columns, and those of their PoPs, should be among
     /// the sites.
     pub fn set_races(&mut self, races: &[Race]) {

@@ -47,6 +47,10 @@ impl Rows {
         }
     }
 
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(super) fn len(&self) -> usize {
         self.len
     }

@@ -221,6 +221,25 @@ fn a_column_that_is_gone_rests() {
 }
 
 #[test]
+fn another_window_begins_anew() {
+    let mut matrix = matrix();
+    feed(&mut matrix, NOW, 30, &sample("203.0.113.0/24", "fra", 40.0));
+    matrix.set_rules(Rules {
+        min_samples: 31,
+        ..Rules::default()
+    });
+    assert!(matrix.publish(NOW).is_empty());
+    matrix.set_rules(Rules::default());
+    assert!(!matrix.publish(NOW).is_empty());
+    matrix.set_rules(Rules {
+        window_s: 7200,
+        ..Rules::default()
+    });
+    assert!(matrix.publish(NOW).is_empty());
+    assert_eq!(matrix.rows(), (0, 0));
+}
+
+#[test]
 fn new_geo_data_keeps_what_was_measured() {
     let mut matrix = matrix();
     feed(&mut matrix, NOW, 30, &sample("203.0.113.0/24", "fra", 40.0));

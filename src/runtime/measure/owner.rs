@@ -10,10 +10,10 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use meridian_config::{Config, LatencyColumn};
+use meridian_config::{Config, LatencyColumn, PoolId, PopId};
 use meridian_geo_data::{
     ClientMap,
-    latency::{Latency, Matrix, Refused, Rules, Site, anycast_column},
+    latency::{Latency, Matrix, Race, Refused, Rules, Site, anycast_column},
 };
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -94,6 +94,7 @@ pub(super) async fn run(start: Start) {
         last: now(),
         changed: None,
     };
+    owner.matrix.set_races(&races(&config));
     owner.publish();
     let mut save_at = now() + SAVE;
     loop {
@@ -190,7 +191,9 @@ impl Owner {
     }
 
     fn rebase(&mut self, config: &Config, clients: Arc<ClientMap>) {
+        self.matrix.set_rules(rules(config));
         self.matrix.rebase(clients.clone(), &sites(config));
+        self.matrix.set_races(&races(config));
         self.clients = clients;
         self.publish();
     }
@@ -224,7 +227,7 @@ fn rules(config: &Config) -> Rules {
     }
 }
 
-/// What may be measured: every PoP, and the anycast addresses that a source names.
+/// What may be measured: every PoP, and the anycast addresses of pools, or that a source names.
 pub(super) fn sites(config: &Config) -> Vec<Site> {
     let section = &config.latency;
     let pops = config.pops.iter().map(|pop| Site {
@@ -237,7 +240,10 @@ pub(super) fn sites(config: &Config) -> Vec<Site> {
     let named = named.chain(senders.map(|sender| sender.pop));
     let urls = section.beacon.iter().flat_map(|beacon| &beacon.urls);
     let named = named.chain(urls.map(|(column, _)| *column));
-    for column in named.chain(section.resolvers.iter().map(|own| own.pop)) {
+    let named = named.chain(section.resolvers.iter().map(|own| own.pop));
+    let pools = (0..).map(PoolId).zip(&config.pools);
+    let pools = pools.filter(|(_, pool)| pool.anycast.is_some());
+    for column in named.chain(pools.map(|(id, _)| LatencyColumn::Anycast(id))) {
         if let LatencyColumn::Anycast(pool) = column {
             let name = anycast_column(&config.pool(pool).name);
             if !sites.iter().any(|site| site.name == name) {
@@ -246,6 +252,20 @@ pub(super) fn sites(config: &Config) -> Vec<Site> {
         }
     }
     sites
+}
+
+/// Pools whose anycast address is compared with their PoPs.
+fn races(config: &Config) -> Vec<Race> {
+    let hybrid = config.pools.iter().filter_map(|pool| {
+        let anycast = pool.anycast.as_ref()?;
+        let name = |pop: &PopId| config.pop(*pop).name.as_str().into();
+        Some(Race {
+            anycast: anycast_column(&pool.name),
+            pops: pool.pops.iter().map(name).collect(),
+            margin_ms: anycast.margin.as_secs_f32() * 1000.0,
+        })
+    });
+    hybrid.collect()
 }
 
 /// Seconds since the epoch: what is kept is dated with it.
