@@ -20,6 +20,10 @@ use crate::steer::{
 
 /// No such column or member.
 const NONE: u16 = u16::MAX;
+/// Usable PoPs that are looked at for a row, the best ones.
+const LOOKED_AT: usize = 2 * MAX_PARTS;
+/// Offers of a row at most, usable or not.
+const FIELD: usize = 64;
 /// Most that a PoP's load may cost, ms: above it no number is meant.
 const COST_MAX: f32 = 1e6;
 
@@ -40,6 +44,8 @@ pub(in crate::steer) struct Field<'a> {
     loads: Vec<Load>,
     /// Place among the names.
     names: Vec<u16>,
+    /// The PoPs in the order of their names.
+    by_name: Vec<usize>,
     /// By column: the member of that name.
     members: Vec<u16>,
     /// Whether any PoP has not grown to its full share.
@@ -118,11 +124,13 @@ impl<'a> Field<'a> {
             usable,
             columns,
             loads: Vec::new(),
-            names: names(steering, pool),
+            names: Vec::new(),
+            by_name: Vec::new(),
             members,
             grows: false,
             load_known: false,
         };
+        field.set_names();
         field.set_prices(inputs, |pop| inputs.price(pop).price_ms);
         Some(field)
     }
@@ -138,6 +146,21 @@ impl<'a> Field<'a> {
         }
     }
 
+    fn set_names(&mut self) {
+        let all = self.pool.members.iter().enumerate();
+        let mut sorted: Vec<(Option<&str>, usize, usize)> = all
+            .map(|(member, pop)| (self.steering.pop_name(*pop), member, pop.index()))
+            .collect();
+        sorted.sort_unstable();
+        self.names = vec![NONE; sorted.len()];
+        for (place, (_, member, _)) in (0_u16..).zip(&sorted) {
+            if let Some(slot) = self.names.get_mut(*member) {
+                *slot = place;
+            }
+        }
+        self.by_name = sorted.into_iter().map(|(_, _, pop)| pop).collect();
+    }
+
     /// Whether anything is measured that has a say in it.
     pub(super) fn is_moved(&self) -> bool {
         self.load_known || self.grows || self.members.iter().any(|member| *member != NONE)
@@ -147,7 +170,11 @@ impl<'a> Field<'a> {
     pub(super) fn set_prices(&mut self, inputs: &Inputs, price: impl Fn(usize) -> f32) {
         let in_force = self.profile.weights.load > 0.0;
         let all = || self.pool.members.iter().map(|pop| pop.index());
-        let known = || all().filter(|pop| inputs.price(*pop).known);
+        // Sums in the order of names: that of the configuration has no say.
+        let known = || {
+            let known = self.by_name.iter().copied();
+            known.filter(|pop| inputs.price(*pop).known)
+        };
         let mean = |of: &dyn Fn(usize) -> f32, none: f32| {
             let (sum, count) = known().fold((0.0, 0_u16), |(sum, count), pop| {
                 (sum + of(pop), count.saturating_add(1))
@@ -237,33 +264,58 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// The shares of a row, best PoPs first in the offers.
+    /// The shares of a row; sorts the offers, best first.
     fn shared(&self, offers: &mut Vec<Offer>, previous: &[Part], kept: &Parts) -> Parts {
         let needed = self.needed(offers);
-        let whole: Parts = previous.iter().copied().collect();
         offers.retain(|offer| {
             offer.score_ms <= needed || previous.iter().any(|part| part.member == offer.member)
         });
-        if let [only] = offers.as_slice() {
+        if let [only] = offers.as_slice()
+            && only.usable
+        {
             let member = only.member;
-            return [Part {
-                member,
-                parts: WHOLE,
-            }]
-            .into_iter()
-            .collect();
+            let parts = WHOLE;
+            return [Part { member, parts }].into_iter().collect();
         }
         let name = |offer: &Offer| self.names.get(usize::from(offer.member)).copied();
         offers.sort_unstable_by(|a, b| {
             let by_score = a.score_ms.total_cmp(&b.score_ms);
             by_score.then_with(|| name(a).cmp(&name(b)))
         });
-        let before = normalised(if kept.is_empty() { &whole } else { kept });
-        let parts = share(offers, &before, &self.rules);
-        match is_rounding(kept, &parts) {
-            true => kept.clone(),
-            false => parts,
+        let before = normalised(kept);
+        let parts = self.among(offers, &before);
+        unrounded(kept, &parts).unwrap_or(parts)
+    }
+
+    /// Shares among those within tolerance of the best, usable or not; where none of them is
+    /// usable, of the best after them, and so on.
+    fn among(&self, offers: &[Offer], before: &Parts) -> Parts {
+        let first = offers.iter().position(|offer| offer.usable);
+        let Some(first) = first else {
+            return Parts::new();
+        };
+        let taken = offers.iter().take(FIELD).map(|offer| Offer {
+            usable: true,
+            ..*offer
+        });
+        let taken: ArrayVec<Offer, FIELD> = taken.collect();
+        let is_usable = |part: &Part| self.is_usable(part.member);
+        let mut start = 0;
+        while start < first
+            && let Some(group) = taken.get(start..)
+            && let Some(best) = group.first()
+        {
+            let parts = share(group, before, &self.rules);
+            if !parts.is_empty() && parts.iter().all(is_usable) {
+                return parts;
+            }
+            let end = best.score_ms + self.rules.tolerance_ms;
+            let within = |offer: &&Offer| !offer.usable && offer.score_ms <= end;
+            let rest = offers.get(start..).unwrap_or(&[]);
+            start += rest.iter().take_while(within).count().max(1);
         }
+        // Those after a usable one have no say in who is within tolerance.
+        share(offers.get(first..).unwrap_or(&[]), before, &self.rules)
     }
 
     /// What remains of a row: the shares stay in proportion.
@@ -272,38 +324,26 @@ impl<'a> Field<'a> {
         previous.iter().filter(usable).copied().collect()
     }
 
-    /// The score up to which PoPs can have a share: those of the best that fit into a row, and no
-    /// farther behind the best of them than matters.
+    /// The score up to which PoPs can have a share: no farther behind the best that has grown to
+    /// its full share than matters, and no more of them than are looked at.
     fn needed(&self, offers: &[Offer]) -> f32 {
-        let mut best: ArrayVec<f32, MAX_PARTS> = ArrayVec::new();
-        for offer in offers {
-            let at = best.partition_point(|score| *score <= offer.score_ms);
-            if at == MAX_PARTS {
-                continue;
-            }
-            if best.is_full() {
-                best.pop();
-            }
-            best.insert(at, offer.score_ms);
+        let usable = || offers.iter().filter(|offer| offer.usable);
+        let grown = usable().filter(|offer| offer.ramp >= 1.0);
+        let best = grown.map(|offer| offer.score_ms).reduce(f32::min);
+        let limit = best.map_or(f32::INFINITY, |best| best + self.rules.reach(best));
+        let within = || usable().filter(|offer| offer.score_ms <= limit);
+        if within().count() <= LOOKED_AT {
+            return limit;
         }
-        let last = if best.is_full() {
-            best.last().copied().unwrap_or(f32::INFINITY)
-        } else {
-            f32::INFINITY
-        };
-        match best.first() {
-            Some(first) if !self.grows => last.min(first + self.rules.reach(*first)),
-            _ => last,
-        }
+        let mut scores: Vec<f32> = within().map(|offer| offer.score_ms).collect();
+        *scores.select_nth_unstable_by(LOOKED_AT, f32::total_cmp).1
     }
 
     fn offer_near(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
         let Some(near) = self.near else { return };
         for (member, distance_ms) in near.of(cell) {
-            if self.is_usable(member) {
-                let latency = self.latency_ms(member, distance_ms, told);
-                offers.extend(self.offer(member, distance_ms, latency));
-            }
+            let latency = self.latency_ms(member, distance_ms, told);
+            offers.extend(self.offer(member, distance_ms, latency));
         }
     }
 
@@ -318,7 +358,7 @@ impl<'a> Field<'a> {
     }
 
     fn offer_once(&self, id: CellId, told: &[Measured], member: u16, offers: &mut Vec<Offer>) {
-        if offers.iter().any(|offer| offer.member == member) || !self.is_usable(member) {
+        if offers.iter().any(|offer| offer.member == member) {
             return;
         }
         let cell = self.steering.cell(id);
@@ -359,12 +399,15 @@ impl<'a> Field<'a> {
         let bias_ms = self.steering.member(self.pool, member)?.bias_ms;
         let weights = &self.profile.weights;
         let score_ms = weights.free_of_load(distance_ms, latency_ms, bias_ms) + load.cost;
+        // One that cannot be handed out has no weight, but says who is within tolerance: a PoP that
+        // fails does not change who else is.
+        let is_usable = self.is_usable(member);
         Some(Offer {
             member,
             score_ms,
-            weight: load.weight,
-            ramp: load.ramp,
-            usable: true,
+            weight: if is_usable { load.weight } else { 0.0 },
+            ramp: if is_usable { load.ramp } else { 1.0 },
+            usable: is_usable,
         })
     }
 
@@ -473,24 +516,6 @@ fn columns(steering: &Steering, pool: &Pool, latency: &Latency) -> (Vec<u16>, Ve
     (columns, members)
 }
 
-/// By member its place among the sorted names.
-fn names(steering: &Steering, pool: &Pool) -> Vec<u16> {
-    let mut sorted: Vec<(Option<&str>, usize)> = pool
-        .members
-        .iter()
-        .enumerate()
-        .map(|(member, pop)| (steering.pop_name(*pop), member))
-        .collect();
-    sorted.sort_unstable();
-    let mut names = vec![NONE; sorted.len()];
-    for (place, (_, member)) in (0_u16..).zip(sorted) {
-        if let Some(slot) = names.get_mut(member) {
-            *slot = place;
-        }
-    }
-    names
-}
-
 /// Mean score of a row, ms.
 fn mean(offers: &[Offer], parts: &[Part]) -> f32 {
     let (mut sum, mut whole) = (0.0, 0.0);
@@ -527,23 +552,26 @@ pub(super) fn normalised(row: &Parts) -> Parts {
     out
 }
 
-/// Whether a row says the same as another one but for rounding: then the old one stays, so that
-/// a PoP that leaves moves nobody between the others.
-fn is_rounding(old: &Parts, new: &Parts) -> bool {
+/// The old row with the home of the new one, where both say the same but for rounding: so a PoP
+/// that leaves moves nobody between the others.
+// Sums of a few octets are exact.
+#[allow(clippy::cast_precision_loss)]
+fn unrounded(old: &Parts, new: &Parts) -> Option<Parts> {
     let sum: u32 = old.iter().map(|part| u32::from(part.parts)).sum();
-    if old.len() != new.len()
-        || sum == 0
-        || old.first().map(|p| p.member) != new.first().map(|p| p.member)
-    {
-        return false;
-    }
-    old.iter().all(|part| {
-        let after = new.iter().find(|one| one.member == part.member);
-        // Sums of a few octets are exact.
-        #[allow(clippy::cast_precision_loss)]
-        let exact = f32::from(part.parts) * f32::from(WHOLE) / sum as f32;
-        after.is_some_and(|after| (f32::from(after.parts) - exact).abs() <= 1.5)
-    })
+    let of = |row: &Parts, member: u16| {
+        let part = row.iter().find(|part| part.member == member);
+        part.map_or(0.0, |part| f32::from(part.parts))
+    };
+    let slack = 0.5 + f32::from(WHOLE) / sum as f32;
+    let close = |part: &Part| {
+        let exact = of(old, part.member) * f32::from(WHOLE) / sum as f32;
+        (of(new, part.member) - exact).abs() <= slack
+    };
+    let home = new.first()?.member;
+    let at = old.iter().position(|part| part.member == home)?;
+    let mut row = old.clone();
+    row.get_mut(..=at)?.rotate_right(1);
+    old.iter().chain(new).all(close).then_some(row)
 }
 
 /// What is not a number, or negative, counts as 0.

@@ -4,9 +4,12 @@ use meridian_config::{Config, Family, Policy, PopId};
 use proptest::prelude::*;
 
 use super::{
-    super::{Decision, Standing, Steering, View, decide, explain, steering::Service},
+    super::{
+        Decision, Inputs, Standing, Steering, View, balance::Price, decide, explain,
+        steering::Service,
+    },
     model,
-    world::{FAMILIES, World, exactly, some_address, some_client, within, world},
+    world::{FAMILIES, World, any_world, exactly, some_address, some_client, within, world},
 };
 use crate::client::{Client, Origin};
 
@@ -56,7 +59,7 @@ proptest! {
     /// Contract invariant 3, RFC 7871 §7.3.1.
     #[test]
     fn every_address_inside_a_scope_gets_the_same_answer(
-        world in world(), clients in clients(), near in some_address(),
+        world in any_world(), clients in clients(), near in some_address(),
     ) {
         for (service, _) in services(&world) {
             for (client, noise) in &clients {
@@ -81,7 +84,7 @@ proptest! {
 
     /// Contract invariant 3: scopes never overlap, and scope 0 means everyone.
     #[test]
-    fn scopes_never_overlap_and_zero_means_everyone(world in world(), clients in clients()) {
+    fn scopes_never_overlap_and_zero_means_everyone(world in any_world(), clients in clients()) {
         for (service, _) in services(&world) {
             for family in FAMILIES {
                 let all: Vec<(Client, Decision)> =
@@ -102,7 +105,7 @@ proptest! {
 
     /// RFC 7871 §7.1.2: opting out changes the scope, not the answer.
     #[test]
-    fn opting_out_is_answered_by_source_with_scope_0(world in world(), address in some_address()) {
+    fn opting_out_is_answered_by_source_with_scope_0(world in any_world(), address in some_address()) {
         for (service, _) in services(&world) {
             for family in FAMILIES {
                 let out = Client::from_ecs([0, 0, 0, 0].into(), 0, address);
@@ -117,7 +120,7 @@ proptest! {
 
     /// Contract invariants 2 and 8, and the plain model.
     #[test]
-    fn never_empty_and_equal_to_the_model(world in world(), clients in clients()) {
+    fn never_empty_and_equal_to_the_model(world in any_world(), clients in clients()) {
         for (service, of) in services(&world) {
             let pool = world.config.pool(of.pool);
             for (client, _) in &clients {
@@ -140,7 +143,7 @@ proptest! {
     /// Between `ttl_min` and `ttl`; shorter than `ttl` only where a verdict may flip, and then at
     /// least as short as that. That it is the same inside a scope is said above.
     #[test]
-    fn the_ttl_heeds_what_may_flip(world in world(), clients in clients()) {
+    fn the_ttl_heeds_what_may_flip(world in any_world(), clients in clients()) {
         let doubts = |pop: &PopId| {
             let name = &world.config.pop(*pop).name;
             let groups = world.health.groups.iter();
@@ -171,7 +174,7 @@ proptest! {
     }
 
     #[test]
-    fn both_families_agree_on_a_pop_that_has_both(world in world(), clients in clients()) {
+    fn both_families_agree_on_a_pop_that_has_both(world in any_world(), clients in clients()) {
         for (service, _) in services(&world) {
             for (client, _) in &clients {
                 let [v4, v6] = FAMILIES.map(|family| ask(&world, service, client, family));
@@ -191,14 +194,14 @@ proptest! {
 
     #[test]
     fn a_pop_that_goes_moves_only_its_own_clients(
-        world in world(), clients in clients(), gone: prop::sample::Index,
+        world in any_world(), clients in clients(), gone: prop::sample::Index,
     ) {
         let at = PopId(u16::try_from(gone.index(world.config.pops.len())).unwrap());
-        let down = View::with_down(&world.steering, Standing::none(&world.steering).into(), world.health.clone(), &[at]);
+        let down = View::with_down(&world.steering, world.view.standing().clone(), world.health.clone(), &[at]);
         let mut health = (*world.health).clone();
         let word = super::world::health(&world.config, &[], &[at.index()]).overrides;
         health.overrides.extend(word);
-        let drained = View::new(&world.steering, Standing::none(&world.steering).into(), health.into());
+        let drained = View::new(&world.steering, world.view.standing().clone(), health.into());
         for (service, _) in services(&world) {
             for (client, _) in &clients {
                 for family in FAMILIES {
@@ -252,10 +255,12 @@ proptest! {
 
     #[test]
     fn the_order_of_the_configuration_has_no_say_by_score(
-        world in world(), clients in clients(), by: prop::sample::Index,
+        world in any_world(), clients in clients(), by: prop::sample::Index,
     ) {
         let shuffled = rotated(&world.config, by.index(world.config.pops.len()));
-        let other = World::new(shuffled, (*world.health).clone());
+        let by = by.index(world.config.pops.len());
+        let history = world.history.iter().map(|inputs| moved(inputs, &world.config, by)).collect();
+        let other = World::new(shuffled, (*world.health).clone()).after(history);
         for (service, of) in services(&world) {
             if of.policy == Policy::Failover {
                 continue;
@@ -284,7 +289,7 @@ proptest! {
     }
 
     #[test]
-    fn an_explanation_tells_what_was_decided(world in world(), clients in clients()) {
+    fn an_explanation_tells_what_was_decided(world in any_world(), clients in clients()) {
         for (service, of) in services(&world) {
             for (client, _) in &clients {
                 for family in FAMILIES {
@@ -322,6 +327,17 @@ fn usable(world: &World, service: usize, client: &Client, pop: PopId, family: Fa
     told.candidates
         .iter()
         .any(|one| one.pop == name && !one.excluded)
+}
+
+/// The same inputs for PoPs that are listed in another order.
+fn moved(inputs: &Inputs, config: &Config, by: usize) -> Inputs {
+    let price = |pop| inputs.prices.get(pop).copied().unwrap_or(Price::NEUTRAL);
+    let mut prices: Vec<Price> = (0..config.pops.len()).map(price).collect();
+    prices.rotate_left(by);
+    Inputs {
+        prices: prices.into(),
+        ..inputs.clone()
+    }
 }
 
 /// The same configuration with its PoPs listed in another order, in the pool too.

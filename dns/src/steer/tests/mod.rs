@@ -4,6 +4,7 @@ mod hybrid;
 mod laws;
 mod mmdb;
 mod model;
+mod moving;
 mod scenarios;
 mod wire;
 mod world;

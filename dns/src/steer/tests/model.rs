@@ -3,12 +3,12 @@
 
 use std::{cmp::Ordering, net::IpAddr};
 
-use meridian_config::{Family, Policy, PopId};
+use meridian_config::{Family, Policy, PopId, Weight};
 
 use meridian_geo_data::latency::Line;
 
 use super::{
-    super::{block::Block, hash, steering::is_inside},
+    super::{block::Block, hash, standing::Exceptions, steering::is_inside},
     world::World,
 };
 use crate::{client::Client, types::ServiceId};
@@ -25,13 +25,14 @@ pub(super) fn decide(
     let pool = config.pool(of.pool);
     let block = Block::of(
         world.steering.clients(),
-        None,
+        exceptions(world, service),
         client.address,
         of.steering.scope_max,
     );
     let located = world.steering.clients().locate(block.first);
     let pinned = located.pinned.filter(|pin| pool.pops.contains(pin));
     let groups = groups(world, service, &block, pinned);
+    let sharing = sharing(world, service, &block);
     let usable = |pop: PopId| -> Vec<IpAddr> {
         let drained = world.health.overrides.contains_key(&config.pop(pop).name);
         let states = endpoints(world, service, pop);
@@ -52,13 +53,17 @@ pub(super) fn decide(
     };
     let all = |pop: PopId| config.pop(pop).endpoints.clone();
     let limit = of.steering.answers;
-    let try_step = |class: (bool, bool), give: &dyn Fn(PopId) -> Vec<IpAddr>| {
+    let step = |class: (bool, bool), give: &dyn Fn(PopId) -> Vec<IpAddr>, sharing_too: bool| {
         let of_class = groups.iter().filter(|(own, _)| *own == class);
+        let first = if sharing_too { &sharing[..] } else { &[] };
         let order = pinned
             .into_iter()
+            .chain(first.iter().copied())
             .chain(of_class.flat_map(|(_, group)| group.clone()));
         take(order, give, family, limit)
     };
+    let try_step =
+        |class: (bool, bool), give: &dyn Fn(PopId) -> Vec<IpAddr>| step(class, give, false);
     let fallback = || {
         let all = pool
             .fallback
@@ -75,7 +80,7 @@ pub(super) fn decide(
     };
     let (open, zero, fenced, fenced_zero) =
         ((true, true), (true, false), (false, true), (false, false));
-    let mut found = try_step(open, &usable)
+    let mut found = step(open, &usable, true)
         .or_else(|| try_step(zero, &usable))
         .or_else(fallback);
     for give in [&undrained as &dyn Fn(PopId) -> Vec<IpAddr>, &all] {
@@ -89,6 +94,34 @@ pub(super) fn decide(
             .or_else(|| try_step(fenced_zero, give));
     }
     found.unwrap_or_default()
+}
+
+/// Prefixes judged apart, for services that are moved by what is measured.
+pub(super) fn exceptions(world: &World, service: usize) -> Option<&Exceptions> {
+    let of = &world.steering.services()[service];
+    let standing = world.view.standing();
+    standing.table(of.stand).map(|_| standing.exceptions())
+}
+
+/// Those who have a share of the client's place at the moment, by bid.
+fn sharing(world: &World, service: usize, block: &Block) -> Vec<PopId> {
+    let of = &world.steering.services()[service];
+    let standing = world.view.standing();
+    let (_, row) = standing.place(world.steering.clients(), block.place);
+    let table = standing.table(of.stand);
+    let parts = table.map_or(&[][..], |table| row.map_or(&[][..], |row| table.row(row)));
+    let pool = world.config.pool(of.pool);
+    let mut bids: Vec<(f64, PopId)> = parts
+        .iter()
+        .map(|part| {
+            let pop = pool.pops[usize::from(part.member)];
+            let seed = hash::seed(&world.config.pop(pop).name);
+            let bid = hash::Bid::new(block.hash(), seed, Weight(part.parts.into()));
+            (bid.value(), pop)
+        })
+        .collect();
+    bids.sort_by(|a, b| b.0.total_cmp(&a.0));
+    bids.into_iter().map(|(_, pop)| pop).collect()
 }
 
 /// The first `limit` different addresses of the family, and whose the first is.
@@ -161,7 +194,9 @@ fn groups(
         let id = &world.steering.pops[pop.index()];
         let terms = id.terms(cell.unwrap().center, &Line::default());
         let weights = &of.steering;
-        let whole = weights.distance + weights.latency;
+        let loaded = pool.pops.iter().any(|pop| config.pop(*pop).load.is_some());
+        let load = if loaded { weights.load } else { 0.0 };
+        let whole = weights.distance + weights.latency + load;
         let sum = weights.distance / whole * f64::from(terms.distance_ms)
             + weights.latency / whole * f64::from(terms.latency_ms);
         sum as f32 - config.pop(pop).bias_ms as f32

@@ -11,11 +11,14 @@ use std::{
 
 use ipnet::IpNet;
 use meridian_config::{
-    Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, GeoNetwork, Place, Policy, Pool,
-    PoolCheck, PoolId, Pop, PopId, Ratio, ScopeMax, Service, Steering as Parameters, Ttl, Weight,
-    Zone,
+    Check, CheckId, CheckKind, Config, Coordinates, Family, Fence, GeoNetwork, LoadKind,
+    LoadSource, Place, Policy, Pool, PoolCheck, PoolId, Pop, PopId, Ratio, ScopeMax, Service,
+    Steering as Parameters, Ttl, Weight, Zone,
 };
-use meridian_geo_data::ClientMap;
+use meridian_geo_data::{
+    CellId, ClientMap,
+    latency::{Basis, Latency, Measured, Parts},
+};
 use meridian_health_prober::{
     EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict,
 };
@@ -23,7 +26,7 @@ use proptest::{prelude::*, sample::Index};
 use tempfile::NamedTempFile;
 
 use super::{
-    super::{Standing, Steering, View},
+    super::{Demand, Inputs, Standing, Steering, View, balance::Price},
     mmdb::{self, Record},
 };
 use crate::client::Client;
@@ -169,6 +172,8 @@ pub(super) struct World {
     pub(super) steering: Steering,
     pub(super) health: Arc<HealthSnapshot>,
     pub(super) view: View,
+    /// What was measured, tick by tick; empty: nothing ever.
+    pub(super) history: Vec<Inputs>,
     /// Kept for those who open it again.
     _database: Option<Arc<NamedTempFile>>,
 }
@@ -189,7 +194,16 @@ impl World {
             health,
             view,
             _database: None,
+            history: Vec::new(),
         }
+    }
+
+    /// The same after these ticks.
+    pub(super) fn after(mut self, history: Vec<Inputs>) -> Self {
+        let standing = lived(&self.steering, &self.health, &history);
+        self.view = View::new(&self.steering, Arc::new(standing), self.health.clone());
+        self.history = history;
+        self
     }
 
     /// The same, with what the operator's networks leave open filled in by a database.
@@ -204,6 +218,13 @@ impl World {
             ..Self::new(config, health)
         }
     }
+}
+
+/// The standing that a history of ticks leads to.
+pub(super) fn lived(steering: &Steering, health: &HealthSnapshot, history: &[Inputs]) -> Standing {
+    let first = Standing::none(steering);
+    let tick = |before: Standing, inputs| before.next(steering, health, inputs);
+    history.iter().fold(first, tick)
 }
 
 /// Health with these verdicts by PoP index and endpoint index; a missing PoP is not yet tested.
@@ -339,13 +360,29 @@ fn fence() -> impl Strategy<Value = Fence> {
     ]
 }
 
+/// Load that is told by the operator's own means.
+fn push() -> LoadSource {
+    LoadSource {
+        kind: LoadKind::Push,
+        interval: Duration::from_secs(30),
+        timeout: Duration::ZERO,
+    }
+}
+
 fn some_pop() -> impl Strategy<Value = Pop> {
     let weight = prop_oneof![Just(0), Just(1), Just(100), Just(100), Just(300)];
     let bias = prop_oneof![4 => Just(0.0), 1 => Just(-20.0), 1 => Just(35.5)];
     // An address of group 0..3 is shared with other PoPs.
     let endpoints = proptest::collection::vec((any::<bool>(), 0..20_u16), 1..5);
-    (0..PLACES.len(), weight, bias, endpoints, fence()).prop_map(
-        |(place, weight, bias_ms, endpoints, serves)| Pop {
+    (
+        0..PLACES.len(),
+        weight,
+        bias,
+        endpoints,
+        fence(),
+        any::<bool>(),
+    )
+        .prop_map(|(place, weight, bias_ms, endpoints, serves, loaded)| Pop {
             name: String::new(),
             location: Coordinates {
                 latitude: PLACES[place].0,
@@ -359,10 +396,9 @@ fn some_pop() -> impl Strategy<Value = Pop> {
                 .collect(),
             serves,
             capacity: None,
-            load: None,
+            load: loaded.then(push),
             ramp: Duration::ZERO,
-        },
-    )
+        })
 }
 
 fn address(v6: bool, number: u16) -> IpAddr {
@@ -562,6 +598,96 @@ pub(super) fn world() -> impl Strategy<Value = World> {
                 }
             },
         )
+}
+
+/// What may be judged apart from its cell.
+const EXCEPTIONS: [&str; 8] = [
+    "10.16.33.0/24",
+    "10.16.34.0/24",
+    "10.200.1.0/24",
+    "192.0.2.0/24",
+    "198.51.100.0/24",
+    "8.8.8.0/24",
+    "2001:db8:1::/48",
+    "2001:db8:7::/48",
+];
+
+/// Round trips to a few columns, some of them of PoPs.
+fn row() -> impl Strategy<Value = Vec<Measured>> {
+    let ms = prop_oneof![Just(1.0_f32), Just(40.0), 2.0..300.0_f32];
+    proptest::collection::vec((0..8_u16, ms, 20..99_u32), 0..5).prop_map(|mut all| {
+        all.sort_by_key(|(column, _, _)| *column);
+        all.dedup_by_key(|(column, _, _)| *column);
+        let one = |(column, ms, samples)| Measured {
+            column,
+            basis: Basis::Cell,
+            p25_ms: ms,
+            ms,
+            samples,
+            age_s: 7,
+        };
+        all.into_iter().map(one).collect()
+    })
+}
+
+fn price() -> impl Strategy<Value = Price> {
+    let price = prop_oneof![3 => Just(0.0_f32), 1 => 0.0..200.0_f32];
+    let ramp = prop_oneof![6 => Just(1.0_f32), 1 => 0.02..1.0_f32];
+    (price, 0.1..1.0_f32, ramp, any::<bool>()).prop_map(|(price_ms, free, ramp, known)| Price {
+        price_ms,
+        free,
+        ramp,
+        known,
+    })
+}
+
+/// What a tick may find measured, for up to 30 PoPs and cells.
+pub(super) fn some_inputs() -> impl Strategy<Value = Inputs> {
+    let columns = proptest::collection::vec(0..9_usize, 8);
+    let cells = proptest::collection::vec((0..24_u32, row()), 0..24);
+    let exceptions = proptest::collection::vec((0..EXCEPTIONS.len(), row()), 0..6);
+    let prices = proptest::collection::vec(price(), 0..30);
+    let demand = proptest::collection::vec(0.0..50.0_f32, 0..40);
+    (columns, cells, exceptions, prices, demand).prop_map(
+        |(columns, cells, mut exceptions, prices, demand)| {
+            let column = |at: (usize, usize)| match at.1 {
+                8 => format!("anycast:{}", at.0).into(),
+                pop => format!("p{}", (at.0 * 8 + pop) * 7 % 31).into(),
+            };
+            exceptions.sort_by_key(|(at, _)| *at);
+            exceptions.dedup_by_key(|(at, _)| *at);
+            let prefix = |(at, row): (usize, Vec<Measured>)| {
+                let prefix: IpNet = EXCEPTIONS[at].parse().unwrap();
+                (prefix, row)
+            };
+            let entry = |(cell, row): (u32, Vec<Measured>)| {
+                row.into_iter().map(move |one| (CellId(cell), one))
+            };
+            let latency = Latency::new(Parts {
+                generation: 1,
+                columns: columns.into_iter().enumerate().map(column).collect(),
+                cells: cells.into_iter().flat_map(entry).collect(),
+                exceptions: exceptions.into_iter().map(prefix).collect(),
+                ..Parts::default()
+            });
+            Inputs {
+                latency: Arc::new(latency),
+                prices: prices.into(),
+                demand: Arc::new(Demand::new(demand, Vec::new(), Vec::new())),
+            }
+        },
+    )
+}
+
+/// A world in which something is measured, after up to three ticks.
+pub(super) fn moving_world() -> impl Strategy<Value = World> {
+    let history = proptest::collection::vec(some_inputs(), 1..4);
+    (world(), history).prop_map(|(world, history)| world.after(history))
+}
+
+/// With and without anything measured.
+pub(super) fn any_world() -> impl Strategy<Value = World> {
+    prop_oneof![world(), moving_world()]
 }
 
 /// Addresses where things change: in and beside the networks, in the ranges with IPv4 inside, and

@@ -1,0 +1,417 @@
+//! What holds from tick to tick: shares of cells under changing latency, load and health.
+
+use std::{collections::HashSet, sync::Arc};
+
+use meridian_config::{Config, PopId};
+use meridian_geo_data::{
+    CellId,
+    latency::{Basis, Latency, Measured, Parts},
+};
+use proptest::prelude::*;
+
+use super::{
+    super::{Inputs, Standing, Steering, balance::Part, balance::Price},
+    laws::cases,
+    world::{self, World, config, health, lived, moving_world, network, pool_of, some_inputs},
+};
+
+/// Rows of a service, one after the other.
+fn rows(steering: &Steering, standing: &Standing, service: usize) -> Vec<Vec<Part>> {
+    let Some(table) = standing.table(steering.services()[service].stand) else {
+        return Vec::new();
+    };
+    let count = steering.clients().cells().len() + standing.further_places();
+    (0..count).map(|row| table.row(row).to_vec()).collect()
+}
+
+/// Share of a PoP of a row, 0 to 1.
+fn share(row: &[Part], member: u16) -> f32 {
+    let sum: f32 = row.iter().map(|part| f32::from(part.parts)).sum();
+    let own = row.iter().find(|part| part.member == member);
+    own.map_or(0.0, |own| f32::from(own.parts) / sum)
+}
+
+/// Whether a row may have no room, or no whole part, for all that would have a share.
+fn cut_off(row: &[Part]) -> bool {
+    row.len() > 6 || row.iter().any(|part| part.parts < 3)
+}
+
+/// What the prices of a tick were, with that of one PoP changed.
+fn with_price(inputs: &Inputs, pops: usize, pop: usize, change: impl Fn(&mut Price)) -> Inputs {
+    let price = |pop| inputs.prices.get(pop).copied().unwrap_or(Price::NEUTRAL);
+    let mut prices: Vec<Price> = (0..pops).map(price).collect();
+    change(&mut prices[pop]);
+    Inputs {
+        prices: prices.into(),
+        ..inputs.clone()
+    }
+}
+
+/// What was measured, with one PoP farther away for everyone who measures it.
+fn with_latency(inputs: &Inputs, cells: usize, column: u16, more: f32) -> Inputs {
+    let slower = |one: &Measured| {
+        let by = if one.column == column { more } else { 0.0 };
+        Measured {
+            ms: one.ms + by,
+            ..*one
+        }
+    };
+    let latency = &inputs.latency;
+    let cells = (0..u32::try_from(cells).unwrap()).map(CellId);
+    let changed = Latency::new(Parts {
+        columns: latency.columns().into(),
+        cells: cells
+            .flat_map(|cell| {
+                latency
+                    .of_cell(cell)
+                    .iter()
+                    .map(move |one| (cell, slower(one)))
+            })
+            .collect(),
+        exceptions: latency
+            .exceptions()
+            .iter()
+            .map(|(prefix, row)| (*prefix, latency.of_row(*row).iter().map(slower).collect()))
+            .collect(),
+        ..Parts::default()
+    });
+    Inputs {
+        latency: Arc::new(changed),
+        ..inputs.clone()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        max_shrink_iters: 4096,
+        ..ProptestConfig::default()
+    })]
+
+    /// Two servers with the same history give the same answers.
+    #[test]
+    fn the_same_history_gives_the_same_standing(world in moving_world()) {
+        let again = Steering::new(&world.config, world.steering.shared_clients());
+        let other = lived(&again, &world.health, &world.history);
+        prop_assert!(other.answers_like(world.view.standing()));
+        for service in 0..world.steering.services().len() {
+            let one = rows(&world.steering, world.view.standing(), service);
+            prop_assert_eq!(one, rows(&again, &other, service));
+        }
+    }
+
+    /// Nobody who can be handed out: no row. Otherwise whole shares of usable PoPs, each once.
+    #[test]
+    fn rows_are_shares_of_pops_that_may_be_used(world in moving_world()) {
+        let view = &world.view;
+        for (number, service) in world.steering.services().iter().enumerate() {
+            for row in rows(&world.steering, view.standing(), number) {
+                let members: HashSet<u16> = row.iter().map(|part| part.member).collect();
+                prop_assert_eq!(members.len(), row.len());
+                for part in row {
+                    let tested = world.steering.rosters[service.roster].tested[usize::from(part.member)];
+                    prop_assert!(view.state(tested).usable && part.parts > 0);
+                }
+            }
+        }
+    }
+
+    /// A PoP that goes moves only its own clients: what the others have of a row stays in
+    /// proportion, as long as anything of it is left.
+    #[test]
+    fn a_pop_that_goes_leaves_the_others_where_they_are(
+        world in moving_world(), gone: prop::sample::Index,
+    ) {
+        let gone = gone.index(world.config.pops.len());
+        let pop = PopId(u16::try_from(gone).unwrap());
+        let mut after = (*world.health).clone();
+        after.overrides.extend(health(&world.config, &[], &[gone]).overrides);
+        // A first standing: nobody is held back, so that every row is what the law wants.
+        let inputs = world.history.last().unwrap();
+        // Prices and free capacity are those of before; a PoP that grows is replaced by others.
+        let grown = with_price(inputs, world.config.pops.len(), gone, |_| ());
+        let prices: Vec<Price> =
+            grown.prices.iter().map(|one| Price { ramp: 1.0, ..*one }).collect();
+        let inputs = Inputs { prices: prices.into(), ..grown };
+        let before = lived(&world.steering, &world.health, std::slice::from_ref(&inputs));
+        let then = before.next(&world.steering, &after, &inputs);
+        for (number, service) in world.steering.services().iter().enumerate() {
+            let pool = world.config.pool(service.pool);
+            let Some(member) = pool.pops.iter().position(|one| *one == pop) else { continue };
+            let member = u16::try_from(member).unwrap();
+            let both = rows(&world.steering, &before, number)
+                .into_iter()
+                .zip(rows(&world.steering, &then, number));
+            for (old, new) in both {
+                let left: Vec<Part> =
+                    old.iter().copied().filter(|part| part.member != member).collect();
+                let full = cut_off(&old) || cut_off(&new);
+                if left.len() == old.len() {
+                    prop_assert_eq!(old, new);
+                } else if !left.is_empty() && !full {
+                    let stay = new.iter().all(|part| left.iter().any(|one| one.member == part.member));
+                    prop_assert!(stay, "{:?} {:?}", left, new);
+                    for part in &left {
+                        let (own, now) = (share(&left, part.member), share(&new, part.member));
+                        // Of few parts left each may be off by one.
+                        let sum: f32 = left.iter().map(|part| f32::from(part.parts)).sum();
+                        prop_assert!((own - now).abs() < 0.01 + 1.0 / sum, "{:?} {:?}", left, new);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Monotone: more latency, a higher price or less bias never bring clients.
+    #[test]
+    fn who_gets_worse_gets_no_more(
+        world in moving_world(), inputs in some_inputs(), at: prop::sample::Index,
+        by in prop_oneof![Just(0.5_f32), Just(5.0), Just(100.0)],
+    ) {
+        let pops = world.config.pops.len();
+        let pop = at.index(pops);
+        let known = with_price(&inputs, pops, pop, |price| price.known = true);
+        let base = lived(&world.steering, &world.health, std::slice::from_ref(&known));
+        let dearer = with_price(&known, pops, pop, |price| price.price_ms += by);
+        let name = &world.config.pops[pop].name;
+        let column = known.latency.column(name).unwrap_or(u16::MAX);
+        let cells = world.steering.clients().cells().len();
+        let slower = with_latency(&known, cells, column, by);
+        let mut biased: Config = world.config.clone();
+        biased.pops[pop].bias_ms -= f64::from(by);
+        let biased = Steering::new(&biased, world.steering.shared_clients());
+        let worse = [
+            (&world.steering, dearer, "price"),
+            (&world.steering, slower, "latency"),
+            (&biased, known, "bias"),
+        ];
+        for (steering, inputs, what) in worse {
+            let after = lived(steering, &world.health, std::slice::from_ref(&inputs));
+            for (number, service) in world.steering.services().iter().enumerate() {
+                let pool = world.config.pool(service.pool);
+                let member = pool.pops.iter().position(|one| one.index() == pop);
+                let Some(member) = member.map(|at| u16::try_from(at).unwrap()) else { continue };
+                let both = rows(&world.steering, &base, number)
+                    .into_iter()
+                    .zip(rows(steering, &after, number));
+                for (old, new) in both {
+                    let (own, now) = (share(&old, member), share(&new, member));
+                    if cut_off(&old) || cut_off(&new) {
+                        continue;
+                    }
+                    // Rounding to parts of 255.
+                    prop_assert!(now <= own + 0.02, "{what}: {old:?} {new:?}");
+                }
+            }
+        }
+    }
+
+    /// No tick moves more than 5 % of the clients of a stand, but away from PoPs that went.
+    #[test]
+    fn no_more_than_the_limit_moves_at_once(world in moving_world(), inputs in some_inputs()) {
+        let before = world.view.standing();
+        let next = before.next(&world.steering, &world.health, &inputs);
+        prop_assert!(next.moved().moved <= 0.05 + 1e-4);
+        // Exceptional prefixes change their rows' numbers.
+        if before.exceptions() != next.exceptions() {
+            return Ok(());
+        }
+        let cells = world.steering.clients().cells().len();
+        for number in 0..world.steering.services().len() {
+            let (mut moved, mut whole) = (0.0, 0.0);
+            let both = rows(&world.steering, before, number)
+                .into_iter()
+                .zip(rows(&world.steering, &next, number));
+            for (row, (old, new)) in both.enumerate().take(cells) {
+                let demand = inputs.demand.of_cell(CellId(u32::try_from(row).unwrap()));
+                whole += demand;
+                if !old.is_empty() {
+                    let lost = old.iter().map(|part| {
+                        (share(&old, part.member) - share(&new, part.member)).max(0.0)
+                    });
+                    moved += demand * lost.sum::<f32>();
+                }
+            }
+            prop_assert!(moved <= 0.06 * whole + 1e-3, "{moved} of {whole}");
+        }
+    }
+
+    /// The few PoPs kept for a cell give the same rows as all of them.
+    #[test]
+    fn the_model_says_what_the_rows_say(world in moving_world()) {
+        let standing = world.view.standing();
+        let inputs = world.history.last().unwrap();
+        let mut model = standing.model(&world.steering, &world.health, inputs);
+        let price = |pop: &usize| inputs.prices.get(*pop).map_or(0.0, |price| price.price_ms);
+        let prices: Vec<f32> = (0..world.config.pops.len()).collect::<Vec<_>>().iter().map(price).collect();
+        let demand = model.demand(&prices);
+        prop_assert_eq!(demand.len(), world.config.pops.len());
+        prop_assert!(demand.iter().all(|one| one.is_finite() && *one >= 0.0));
+    }
+}
+
+/// A world of two PoPs and one cell, measured from it.
+fn duel(tolerance_ms: u64) -> World {
+    let pops = vec![
+        world::pop("a", 50.0, 8.0, &["192.0.2.1"]),
+        world::pop("b", 50.0, 8.5, &["192.0.2.2"]),
+    ];
+    let mut parameters = world::parameters();
+    parameters.tolerance = std::time::Duration::from_millis(tolerance_ms);
+    parameters.distance = 0.0;
+    parameters.latency = 1.0;
+    let mut config = config(pops, vec![pool_of(2)], vec![parameters]);
+    config.geo.networks = vec![network("10.0.0.0/8", Some((50.0, 8.25)), None)];
+    World::new(config, Default::default())
+}
+
+/// The cell of the duel.
+fn cell(world: &World) -> CellId {
+    let located = world.steering.clients().locate([10, 0, 0, 0].into());
+    located.cell.unwrap()
+}
+
+fn measured(world: &World, cell_ms: &[f32], exceptions: &[(&str, Vec<f32>)]) -> Inputs {
+    let row = |ms: &[f32]| -> Vec<Measured> {
+        let one = |(column, ms): (u16, &f32)| Measured {
+            column,
+            basis: Basis::Cell,
+            p25_ms: *ms,
+            ms: *ms,
+            samples: 50,
+            age_s: 3,
+        };
+        (0..).zip(ms).map(one).collect()
+    };
+    let prefix = |(text, ms): &(&str, Vec<f32>)| (text.parse().unwrap(), row(ms));
+    let latency = Latency::new(Parts {
+        columns: ["a", "b"].map(Arc::from).into(),
+        cells: row(cell_ms)
+            .into_iter()
+            .map(|one| (cell(world), one))
+            .collect(),
+        exceptions: exceptions.iter().map(prefix).collect(),
+        ..Parts::default()
+    });
+    Inputs {
+        latency: Arc::new(latency),
+        ..Inputs::default()
+    }
+}
+
+fn home(world: &World, standing: &Standing) -> u16 {
+    rows(&world.steering, standing, 0)[cell(world).0 as usize][0].member
+}
+
+/// The incumbent stays until another is better by more than 10 % or 3 ms, whichever is more.
+#[test]
+fn hysteresis_by_table() {
+    let world = duel(0);
+    // Latency of a and b, tick by tick, and who serves then; a tick moves at most 5 % of the one
+    // cell, so each is ticked until it has settled.
+    let table: [(&[(f32, f32)], u16); 7] = [
+        (&[(20.0, 30.0)], 0),
+        (&[(20.0, 30.0), (20.0, 18.0)], 0),
+        (&[(20.0, 30.0), (20.0, 17.5)], 0),
+        (&[(20.0, 30.0), (20.0, 15.0)], 1),
+        (&[(20.0, 30.0), (20.0, 15.0), (13.0, 15.0)], 1),
+        // Of 100 ms 3 ms are no gain yet.
+        (&[(100.0, 130.0), (100.0, 95.0)], 0),
+        (&[(100.0, 130.0), (100.0, 85.0)], 1),
+    ];
+    for (ticks, expect) in table {
+        let mut standing = Standing::none(&world.steering);
+        for (a, b) in ticks {
+            let inputs = measured(&world, &[*a, *b], &[]);
+            for _ in 0..100 {
+                standing = standing.next(&world.steering, &world.health, &inputs);
+            }
+        }
+        assert_eq!(home(&world, &standing), expect, "{ticks:?}");
+    }
+    // Who goes down is left at once.
+    let inputs = measured(&world, &[20.0, 19.0], &[]);
+    let first = lived(
+        &world.steering,
+        &world.health,
+        &[measured(&world, &[20.0, 30.0], &[])],
+    );
+    let down = health(&world.config, &[(0, vec![true])], &[]);
+    let next = first.next(&world.steering, &down, &inputs);
+    assert_eq!(
+        rows(&world.steering, &next, 0)[cell(&world).0 as usize],
+        [Part {
+            member: 1,
+            parts: 255
+        }]
+    );
+}
+
+/// A prefix that is off its cell has its own row, its own scope, and is explained as such.
+#[test]
+fn an_exceptional_prefix_is_judged_by_itself() {
+    use super::super::{Level, decide, explain};
+    use crate::client::Client;
+    let off = ("10.20.30.0/24", vec![60.0, 20.0]);
+    let world = duel(5);
+    let inputs = measured(&world, &[20.0, 60.0], &[off]);
+    let world = world.after(vec![inputs]);
+    let ask = |text: &str| {
+        let address = text.parse().unwrap();
+        let client = Client::from_ecs(address, 24, address);
+        let family = meridian_config::Family::V4;
+        let id = super::model::id(0);
+        let told = explain(&world.steering, &world.view, id, &client, family).unwrap();
+        (
+            decide(&world.steering, &world.view, id, &client, family),
+            told,
+        )
+    };
+    let (inside, told) = ask("10.20.30.0");
+    assert_eq!(
+        (inside.pop, inside.scope, inside.level),
+        (Some(PopId(1)), 24, Level::Measured)
+    );
+    assert_eq!(told.exception, Some("10.20.30.0/24".parse().unwrap()));
+    assert_eq!(told.candidates[0].latency.unwrap().p25_ms, 20.0);
+    assert!(
+        told.scope_why.contains("its own latency"),
+        "{}",
+        told.scope_why
+    );
+    let (beside, told) = ask("10.20.31.0");
+    assert_eq!((beside.pop, beside.scope), (Some(PopId(0)), 24));
+    assert_eq!(told.exception, None);
+    let (farther, _) = ask("10.20.0.0");
+    assert_eq!((farther.pop, farther.scope), (Some(PopId(0)), 20));
+    let (far, _) = ask("10.128.0.0");
+    assert_eq!((far.pop, far.scope), (Some(PopId(0)), 9));
+}
+
+/// After a reload PoPs and pools are known again by name: the incumbent stays.
+#[test]
+fn a_reload_keeps_who_holds_what() {
+    let world = duel(0);
+    let before = measured(&world, &[20.0, 30.0], &[]);
+    let standing = lived(&world.steering, &world.health, &[before]);
+    let mut config = world.config.clone();
+    config.pops.reverse();
+    config
+        .pops
+        .push(world::pop("c", -40.0, 170.0, &["192.0.2.3"]));
+    config.pools[0].pops = vec![PopId(2), PopId(0), PopId(1)];
+    let next = Steering::new(&config, world.steering.shared_clients());
+    // b is better by 2 ms, which is no reason to leave a.
+    let inputs = measured(&world, &[20.0, 18.0], &[]);
+    let after = standing.next(&next, &world.health, &inputs);
+    assert_eq!(
+        rows(&next, &after, 0)[cell(&world).0 as usize],
+        [Part {
+            member: 2,
+            parts: 255
+        }]
+    );
+    let fresh = lived(&next, &world.health, &[inputs]);
+    assert_eq!(rows(&next, &fresh, 0)[cell(&world).0 as usize][0].member, 1);
+}
