@@ -17,6 +17,14 @@ pub(crate) struct Explained {
     policy: String,
     tolerance_ms: f64,
     not_measured: Vec<String>,
+    #[serde(default)]
+    weights_in_force: Option<Weights>,
+    #[serde(default)]
+    line: Option<Line>,
+    #[serde(default)]
+    exception: Option<String>,
+    #[serde(default)]
+    standing: Option<Held>,
     client: Client,
     block: String,
     location: Location,
@@ -91,10 +99,53 @@ struct Source {
 }
 
 #[derive(Debug, Deserialize)]
+struct Weights {
+    distance: f64,
+    latency: f64,
+    load: f64,
+}
+
+#[derive(Debug, Deserialize)]
+struct Line {
+    intercept_ms: f64,
+    ms_per_100km: f64,
+    pairs: u32,
+}
+
+#[derive(Debug, Deserialize)]
+struct Held {
+    home: String,
+    margin_ms: f64,
+    better: Option<String>,
+    better_by_ms: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Terms {
+    latency_ms: f64,
+    latency_from: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Load {
+    price_ms: Option<f64>,
+    free: f64,
+    ramp: f64,
+}
+
+#[derive(Debug, Deserialize)]
 struct Candidate {
     pop: String,
     distance_km: Option<f64>,
+    #[serde(default)]
+    terms: Option<Terms>,
+    #[serde(default)]
+    load: Option<Load>,
+    #[serde(default)]
+    latency: Option<Latency>,
     score_ms: Option<f64>,
+    #[serde(default)]
+    share: Option<f64>,
     weight: u32,
     verdict: String,
     drained: bool,
@@ -125,9 +176,7 @@ pub(crate) fn explanation(e: &Explained, style: Style) -> String {
         let _ = writeln!(out, "{key} {}", clean(&value));
     }
     let _ = write!(out, "\n{}", candidates(e).render(style, 0));
-    if !e.not_measured.is_empty() {
-        let list = e.not_measured.join(" and ");
-        let text = format!("Nothing measures {list} yet: their weights have no say.");
+    if let Some(text) = not_measured(e) {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Dim, &clean(&text)));
     }
     out
@@ -167,8 +216,95 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
         ("pool", pool),
     ]
     .into_iter()
+    .chain(
+        e.weights_in_force
+            .as_ref()
+            .map(|one| ("score", score(e, one))),
+    )
+    .chain(e.standing.as_ref().map(|held| ("home", home(e, held))))
     .chain(e.anycast.as_ref().map(|one| ("anycast", anycast(one))))
     .collect()
+}
+
+/// What is not measured for any PoP of the pool.
+fn not_measured(e: &Explained) -> Option<String> {
+    let is = |term: &str| e.not_measured.iter().any(|one| one == term);
+    let load = e
+        .weights_in_force
+        .as_ref()
+        .is_some_and(|one| one.load > 0.0);
+    match (is("latency"), is("load") && load) {
+        (true, true) => Some("No latency is measured, it is estimated; no load is known."),
+        (true, false) => Some("No latency is measured: it is estimated from the distance."),
+        (false, true) => Some("No load is known: the term is the same for all."),
+        (false, false) => None,
+    }
+    .map(str::to_owned)
+}
+
+/// The weights that count, and the estimate.
+fn score(e: &Explained, weights: &Weights) -> String {
+    let mut text = format!(
+        "{:.2} distance + {:.2} latency",
+        weights.distance, weights.latency
+    );
+    if weights.load > 0.0 {
+        let _ = write!(text, " + {:.2} load", weights.load);
+    }
+    if let Some(line) = &e.line {
+        let of = match line.pairs {
+            0 => "default".to_owned(),
+            pairs => format!("fitted to {pairs} pairs"),
+        };
+        let _ = write!(
+            text,
+            "; latency estimated as {:.1} + {:.2} ms per 100 km ({of})",
+            line.intercept_ms, line.ms_per_100km
+        );
+    }
+    text
+}
+
+/// Who holds the place, and what it takes to change that.
+fn home(e: &Explained, held: &Held) -> String {
+    let mut text = format!(
+        "{}, until another is better by {:.1} ms",
+        held.home, held.margin_ms
+    );
+    if let (Some(better), Some(by)) = (&held.better, held.better_by_ms) {
+        let _ = write!(text, "; {better} is by {by:.1} ms");
+    }
+    if let Some(prefix) = &e.exception {
+        let _ = write!(text, "; {prefix} is judged by its own latency");
+    }
+    text
+}
+
+/// A round trip with its source, and what it rests on.
+fn latency_of(one: &Candidate) -> String {
+    let Some(terms) = &one.terms else {
+        return String::new();
+    };
+    let mut text = format!("{:.1} {}", terms.latency_ms, terms.latency_from);
+    if let Some(measured) = &one.latency {
+        let _ = write!(text, " ({}, {} s)", measured.samples, measured.age_s);
+    }
+    text
+}
+
+/// What the load costs, and what is free.
+fn load_of(one: &Candidate) -> String {
+    let Some(load) = &one.load else {
+        return String::new();
+    };
+    let price = match load.price_ms {
+        Some(price) => format!("{price:.1}, {:.0} % free", load.free * 100.0),
+        None => "unknown".to_owned(),
+    };
+    match load.ramp < 1.0 {
+        true => format!("{price}, grown to {:.0} %", load.ramp * 100.0),
+        false => price,
+    }
 }
 
 /// The address, what was measured of it, and who is better.
@@ -226,7 +362,14 @@ fn location(l: &Location) -> String {
 }
 
 fn candidates(e: &Explained) -> Table {
-    let mut table = Table::new(&["", "POP", ">KM", ">SCORE MS", ">WEIGHT", "HEALTH", "WHY"]);
+    let with_load = e.candidates.iter().any(|one| one.load.is_some());
+    let with_share = e.candidates.iter().any(|one| one.share.is_some());
+    let mut names = vec!["", "POP", ">KM", "LATENCY MS"];
+    names.extend(with_load.then_some("LOAD MS"));
+    names.push(">SCORE MS");
+    names.extend(with_share.then_some(">SHARE"));
+    names.extend([">WEIGHT", "HEALTH", "WHY"]);
+    let mut table = Table::new(&names);
     for candidate in &e.candidates {
         let health = match candidate.drained {
             true => "drained",
@@ -238,15 +381,26 @@ fn candidates(e: &Explained) -> Table {
             _ => Paint::Plain,
         };
         let number = |n: Option<f64>, digits| n.map(|n| format!("{n:.digits$}"));
-        table.row(vec![
+        let mut row = vec![
             Cell::painted(Paint::Good, if candidate.chosen { "->" } else { "" }),
             Cell::painted(name, &candidate.pop),
             Cell::new(number(candidate.distance_km, 0).unwrap_or_default()),
-            Cell::new(number(candidate.score_ms, 1).unwrap_or_default()),
+            Cell::new(latency_of(candidate)),
+        ];
+        row.extend(with_load.then(|| Cell::new(load_of(candidate))));
+        row.push(Cell::new(number(candidate.score_ms, 1).unwrap_or_default()));
+        row.extend(with_share.then(|| {
+            let share = candidate
+                .share
+                .map(|share| format!("{:.0} %", share * 100.0));
+            Cell::new(share.unwrap_or_default())
+        }));
+        row.extend([
             Cell::new(candidate.weight.to_string()),
             Cell::painted(Paint::of_state(health), health),
             Cell::new(&candidate.why),
         ]);
+        table.row(row);
     }
     table
 }
@@ -260,6 +414,8 @@ mod tests {
         let candidate = |pop: &str, km: f64, why: &str| {
             serde_json::json!({
                 "pop": pop, "distance_km": km, "score_ms": km / 100.0, "weight": 100,
+                "terms": {"latency_ms": km / 50.0, "latency_from": "estimate"},
+                "load": {"price_ms": null, "free": 1.0, "ramp": 1.0}, "share": 0.5,
                 "verdict": "up", "drained": pop == "fra", "chosen": pop == "nrt",
                 "excluded": pop == "fra", "why": why
             })
@@ -267,6 +423,9 @@ mod tests {
         let json = serde_json::json!({
             "service": "www.example.com.", "pool": "edge", "check": "edge", "family": "A",
             "policy": "score", "tolerance_ms": 5.0, "not_measured": ["latency", "load"],
+            "weights_in_force": {"distance": 0.3, "latency": 0.4, "load": 0.3},
+            "line": {"intercept_ms": 5.0, "ms_per_100km": 1.5, "pairs": 0},
+            "standing": {"home": "nrt", "margin_ms": 3.0, "better": null, "better_by_ms": null},
             "client": {"address": "133.11.0.0", "source_len": 24, "origin": "ecs"},
             "block": "133.11.0.0/24",
             "location": {"city": "Tokyo\u{1b}", "location": {"latitude": 35.6, "longitude": 139.7},
@@ -286,12 +445,14 @@ scope    /8: as wide as the geo data says
 level    1, distance
 client   Tokyo\\u{1b}, JP, 35.60 139.70 (by bundled), judged as 133.11.0.0/24
 pool     edge, check edge, policy score, tolerance 5 ms
+score    0.30 distance + 0.40 latency + 0.30 load; latency estimated as 5.0 + 1.50 ms per 100 km (default)
+home     nrt, until another is better by 3.0 ms
 
-    POP    KM  SCORE MS  WEIGHT  HEALTH   WHY
-->  nrt   290       2.9     100  up       best score
-    fra  9320      93.2     100  drained  drained
+    POP    KM  LATENCY MS      LOAD MS  SCORE MS  SHARE  WEIGHT  HEALTH   WHY
+->  nrt   290  5.8 estimate    unknown       2.9   50 %     100  up       best score
+    fra  9320  186.4 estimate  unknown      93.2   50 %     100  drained  drained
 
-Nothing measures latency and load yet: their weights have no say.
+No latency is measured, it is estimated; no load is known.
 ";
         assert_eq!(explanation(&explained, Style::PLAIN), expected);
     }
