@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, Config, Diagnostics, Family, Name};
 use meridian_geo_data::latency::Sample;
-use meridian_health_prober::Level;
+use meridian_health_prober::{Level, Loads};
 use prometheus::proto::MetricFamily;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -150,7 +150,8 @@ impl Control for Handle {
 
     fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value> {
         let (steering, view) = self.0.newest_view();
-        super::explain::explain(&steering, &view, name, family, client)
+        let told = super::explain::explain(&steering, &view, name, family, client)?;
+        Some(with_readings(told, &self.0.loads()))
     }
 
     fn demand(&self) -> DemandReport {
@@ -232,6 +233,22 @@ impl Control for Handle {
             Ok(serde_json::to_value(reloaded).unwrap_or_default())
         })
     }
+}
+
+/// Lays the readings of this moment beside the prices that loads have led to.
+fn with_readings(mut told: serde_json::Value, loads: &Loads) -> serde_json::Value {
+    let candidates = told.get_mut("candidates").and_then(|c| c.as_array_mut());
+    for candidate in candidates.into_iter().flatten() {
+        let load = candidate
+            .get("pop")
+            .and_then(|pop| loads.get(pop.as_str()?));
+        let reading = load.and_then(|load| serde_json::to_value(describe::load(load)).ok());
+        let shown = candidate.get_mut("load").and_then(|l| l.as_object_mut());
+        if let (Some(shown), Some(reading)) = (shown, reading) {
+            shown.insert("reading".to_owned(), reading);
+        }
+    }
+    told
 }
 
 impl From<OverrideError> for ControlError {

@@ -49,7 +49,7 @@ use meridian_dns::{
     snapshot::Snapshot,
 };
 use meridian_geo_data::latency::Sample;
-use meridian_health_prober::{HealthSnapshot, Level, Prober, PushError};
+use meridian_health_prober::{HealthSnapshot, Level, Loads, Prober, PushError};
 use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -246,6 +246,11 @@ impl Runtime {
             announcements: inner.site.get().map(|_| (*self.announcements()).clone()),
             alarms: self.alarms(&loaded),
         }
+    }
+
+    /// The loads of this moment.
+    pub fn loads(&self) -> Loads {
+        self.0.prober.newest_loads()
     }
 
     /// Takes a load that was pushed for a PoP; gives what counts now.

@@ -135,6 +135,29 @@ fn a_load_is_pushed_and_grows_old() {
 }
 
 #[test]
+fn an_explanation_shows_the_reading_and_its_source() {
+    let page = Page::start();
+    page.say("active{server=\"edge\"} 40\n");
+    let server = start("", &[("fra", source(&page)), ("iad", String::new())]);
+    let body = std::fs::read_to_string(server.config_path()).expect("a file");
+    let by_score = body.replace("policy = \"failover\"", "policy = \"score\"");
+    std::fs::write(server.config_path(), by_score).expect("a file");
+    wait(&server, "fra", "fresh", Some(0.4));
+    let path = "/api/v1/explain?name=www.example.com&client=203.0.113.0/24";
+    let reading = eventually("the explanation shows it", PATIENCE, || {
+        let told = http::get(server.admin, path).ok()?.json();
+        let candidates = told["candidates"].as_array()?.clone();
+        let fra = candidates.iter().find(|one| one["pop"] == "fra")?;
+        fra["load"]["reading"]
+            .is_object()
+            .then(|| fra["load"]["reading"].clone())
+    });
+    assert_eq!(reading["source"], page.url());
+    assert_eq!(reading["ratio"], 0.4);
+    assert_eq!(reading["state"], "fresh");
+}
+
+#[test]
 fn nginx_tells_by_its_stub_status() {
     let Some(program) = peer("nginx") else {
         return;
