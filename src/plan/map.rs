@@ -31,7 +31,7 @@ const LINE: f64 = 20.0;
 /// Least width of a column of the legend.
 const COLUMN: f64 = 256.0;
 /// Diameters of cells by how many clients they have, pixels.
-const SIZES: [f64; 8] = [1.8, 3.0, 5.0, 8.0, 12.0, 18.0, 26.0, 36.0];
+const SIZES: [f64; 8] = [2.0, 3.2, 5.0, 8.0, 12.0, 18.0, 26.0, 36.0];
 
 /// A PoP on the map.
 pub(super) struct Dot<'a> {

@@ -6,7 +6,7 @@ use meridian_config::{Config, Coordinates, Family};
 use meridian_geo_data::ClientMap;
 
 use super::{
-    Addition, Change, Demand, Plan, Question, Strain, World, draw, pairs, plan,
+    Addition, Change, Demand, Plan, Question, Settled, Strain, World, draw, pairs, plan,
     report::Picture,
     world::testing::{clients, config, config_with, without},
 };
@@ -166,6 +166,49 @@ fn services_that_differ_each_bring_the_same_demand() {
     let right = share(&alone, "nrt").1 / 3.0 + 2.0 / 3.0;
     assert!((share(&plan, "nrt").1 - right).abs() < 1e-9);
     assert_eq!(plan.services.len(), 3);
+}
+
+/// Two PoPs near each other, of which one carries little: by weight both get half of Europe, by load
+/// the small one gets what it can carry.
+#[test]
+fn loads_have_their_say_where_the_server_knows_them() {
+    let text = |config: Config, loads: bool| {
+        let mut config = config;
+        for (pop, capacity) in config.pops.iter_mut().zip([100.0, 1000.0]) {
+            pop.capacity = Some(capacity);
+            pop.load = loads.then(|| meridian_config::LoadSource {
+                kind: meridian_config::LoadKind::Push,
+                interval: std::time::Duration::from_secs(30),
+                timeout: std::time::Duration::ZERO,
+            });
+        }
+        config
+    };
+    let pair = [("small", 50.0, 8.0), ("large", 50.5, 8.5)];
+    let loaded = |loads: bool| {
+        let mut bed = Bed::new(&text(config(&pair), loads), &Change::default());
+        let services = [(
+            pairs(&bed.before, &bed.after, None)[0].after,
+            Family::V4,
+            1.0,
+        )];
+        let (course, settled) = bed.after.settle(&bed.demand, &services, Some(400.0), None);
+        assert_eq!(course.is_some(), loads);
+        assert_eq!(settled == Settled::Idle, !loads);
+        let (plan, _) = bed.plan(Some(400.0));
+        let row = plan.pops.iter().find(|row| row.pop == "small").unwrap();
+        (row.load_before.unwrap(), row.load_after.unwrap())
+    };
+    let (before, after) = loaded(false);
+    assert!(
+        (before - 2.0).abs() < 0.1 && before == after,
+        "{before} {after}"
+    );
+    let (before, after) = loaded(true);
+    assert!(
+        (before - 2.0).abs() < 0.1 && after < 1.2,
+        "{before} {after}"
+    );
 }
 
 #[test]
