@@ -1,9 +1,8 @@
 //! `meridian plan`: what a change would do, worked out from files (and, if asked, from what a server
 //! has counted).
 
-use std::{fs::File, io::BufReader, path::Path, sync::Arc};
+use std::{fs::File, io::BufReader, net::IpAddr, path::Path, sync::Arc};
 
-use ipnet::IpNet;
 use meridian_config::{Config, Family, Name, Pool};
 use meridian_dns::types::ServiceId;
 use meridian_geo_data::ClientMap;
@@ -284,11 +283,11 @@ fn demand(
     } else if let Some(url) = &args.from_server {
         let (counted, carried) = super::block_on(ask(args, url))?;
         load = carried;
-        let demand = Demand::by_prefixes(clients, &counted);
+        let demand = Demand::by_cells(clients, family, &counted);
         (
             demand,
             format!("what {url} counted, {} cells", counted.len()),
-            "queries",
+            "answers a second",
         )
     } else {
         let unit = if family == Family::V4 { "/24s" } else { "/48s" };
@@ -324,7 +323,7 @@ struct Counted {
 #[derive(Debug, Deserialize)]
 struct CountedCell {
     /// An address in the cell.
-    client: std::net::IpAddr,
+    client: IpAddr,
     queries: f64,
 }
 
@@ -352,7 +351,7 @@ impl Carried {
 }
 
 /// The demand by client, and what all PoPs carry together, where any says so.
-async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpNet, f64)>, Option<f64>), Failure> {
+async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpAddr, f64)>, Option<f64>), Failure> {
     let target = Target {
         admin: url.to_owned(),
         token_file: args.token_file.clone(),
@@ -365,9 +364,7 @@ async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpNet, f64)>, Option<f
     let carried: f64 = carried.sum();
     let asked = |cell: &CountedCell| cell.queries.is_finite() && cell.queries > 0.0;
     let cells = counted.cells.into_iter().filter(asked);
-    let cells = cells
-        .map(|cell| (cell.client.into(), cell.queries))
-        .collect();
+    let cells = cells.map(|cell| (cell.client, cell.queries)).collect();
     Ok((cells, (carried > 0.0).then_some(carried)))
 }
 

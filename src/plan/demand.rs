@@ -3,7 +3,10 @@
 //! Places are the unit, not addresses: a place with many addresses is stood for by some of them,
 //! evenly spread, so that PoPs that share a place by lot get about their shares.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use ipnet::IpNet;
 use meridian_config::Family;
@@ -99,6 +102,43 @@ impl Demand {
                 });
             }
         }
+        Self::new(askers)
+    }
+
+    /// Amounts by cell, each told with an address in the cell. The cell's addresses share them alike, so
+    /// that PoPs which share the cell by lot all get their part; where the geo data know no other address in
+    /// it (or nothing at all of it), the one told stands for all.
+    pub(crate) fn by_cells(clients: &ClientMap, family: Family, told: &[(IpAddr, f64)]) -> Self {
+        let mut asked: BTreeMap<CellId, f64> = BTreeMap::new();
+        for (address, amount) in told {
+            if let Some(cell) = clients.locate(*address).cell {
+                *asked.entry(cell).or_default() += amount;
+            }
+        }
+        let mut askers = Self::by_addresses(clients, family).askers;
+        let mut alike: BTreeMap<CellId, f64> = BTreeMap::new();
+        for asker in &askers {
+            if let Some(cell) = asker.cell {
+                *alike.entry(cell).or_default() += asker.amount;
+            }
+        }
+        askers.retain_mut(|asker| {
+            let wanted = asker
+                .cell
+                .and_then(|cell| Some(asked.get(&cell)? / alike.get(&cell)?));
+            asker.amount *= wanted.unwrap_or(0.0);
+            wanted.is_some()
+        });
+        let lone = told.iter().filter_map(|(address, amount)| {
+            let cell = clients.locate(*address).cell;
+            let is_known = cell.is_some_and(|cell| alike.contains_key(&cell));
+            (!is_known).then_some(Asker {
+                address: *address,
+                amount: *amount,
+                cell,
+            })
+        });
+        askers.extend(lone);
         Self::new(askers)
     }
 
@@ -234,6 +274,24 @@ mod tests {
                 assert_eq!(clients.locate(asker.address).cell, asker.cell);
             }
         }
+    }
+
+    #[test]
+    fn a_cell_is_shared_by_its_addresses() {
+        let clients = bundled();
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let told = [
+            (address("133.11.0.0"), 9.0),
+            (address("134.157.0.0"), 1.0),
+            (address("10.0.0.1"), 2.0),
+        ];
+        let demand = Demand::by_cells(&clients, Family::V4, &told);
+        assert!((demand.total - 12.0).abs() < 1e-6, "{}", demand.total);
+        assert!((demand.unlocated - 2.0).abs() < 1e-9);
+        let japan = clients.locate(told[0].0).cell;
+        let there = demand.askers.iter().filter(|asker| asker.cell == japan);
+        assert!(there.clone().count() > 100);
+        assert!((there.map(|asker| asker.amount).sum::<f64>() - 9.0).abs() < 1e-6);
     }
 
     #[test]
