@@ -1,21 +1,34 @@
 //! From loads to prices: one controller for all PoPs, stepped once a tick.
+//!
+//! ```text
+//! readings ─► ramp, free capacity                          this file
+//!          ─► load per modelled client (what no lag explains)   calibrate.rs
+//!          ─► prices under which no PoP is above its target     solve.rs
+//! ```
+//!
+//! The controller does not wait for clients to move: its model tells at once what a price or a
+//! death will do, and measurement only corrects the model. What is underway, because resolvers
+//! still hold the answers before, is not taken for an error.
 
 use std::sync::Arc;
 
-/// Most that a price may be, ms.
-const PRICE_MAX: f32 = 2000.0;
+use super::{
+    calibrate::{Calibration, Past},
+    solve::{Seller, Sellers, solve},
+};
+
 /// Longest time that counts between two steps, s.
 const STEP_MAX_S: f32 = 60.0;
-/// Load more than this far from the target moves a price.
-const DEAD_BAND: f32 = 0.03;
-/// ms a second that a price rises while the load is twice the target.
-const RATE: f32 = 1.0;
 /// Least free capacity that a PoP is thought to have.
 const FREE_MIN: f32 = 0.1;
 /// Seconds in which free capacity follows the load by 63 %.
 const FREE_S: f32 = 300.0;
+/// Changes of free capacity below this part of it are not published.
+const FREE_SLACK: f32 = 0.03;
 /// Share of its full part that a PoP begins its ramp with.
 const RAMP_FROM: f32 = 0.02;
+/// Part of the target that is aimed at: readings are noisy, and "above" is what must not happen.
+const AIM: f32 = 0.98;
 /// A load above this many times the capacity is no load but a mistake.
 const ABSURD: f32 = 1000.0;
 
@@ -24,14 +37,14 @@ const ABSURD: f32 = 1000.0;
 pub struct Reading {
     /// Load ÷ capacity; `None`: not known. What is no number, negative or absurd counts as `None`.
     pub ratio: Option<f32>,
-    /// Soft limit of the ratio.
+    /// Soft limit of the ratio, above 0.
     pub target: f32,
     /// Whether it may be chosen at all: neither down nor drained.
     pub usable: bool,
     /// Seconds in which it grows to its full share once it is usable again.
     pub ramp_s: f32,
-    /// Its capacity in the unit of its load, to compare it with others of which nothing was
-    /// measured yet; `None`: not known.
+    /// Its capacity in the unit of its load, to compare it with others while nothing was measured
+    /// of its own; `None`: not known.
     pub capacity: Option<f32>,
 }
 
@@ -65,15 +78,20 @@ pub type Prices = Arc<[Price]>;
 #[derive(Clone, Debug, Default)]
 pub struct Balance {
     pops: Vec<State>,
+    past: Past,
     last_s: Option<f64>,
 }
 
 /// One PoP's.
 #[derive(Clone, Copy, Debug)]
 struct State {
-    price: f32,
+    seller: Seller,
+    calibration: Calibration,
     free: f32,
+    /// As published.
+    shown_free: f32,
     known: bool,
+    usable: bool,
     /// Since when it is usable, s; `None`: it is not. Long ago for those of the beginning.
     since: Option<f64>,
     ramp: f32,
@@ -81,16 +99,19 @@ struct State {
 
 impl State {
     const NEW: Self = Self {
-        price: 0.0,
+        seller: Seller::NEW,
+        calibration: Calibration::NEW,
         free: 1.0,
+        shown_free: 1.0,
         known: false,
+        usable: false,
         since: None,
         ramp: 1.0,
     };
 }
 
 impl Balance {
-    /// The memory of another configuration: `old` gives the number that a PoP had before, and
+    /// The memory under another configuration: `old` gives the number that a PoP had before, and
     /// `None` for a new one, which grows by its ramp.
     pub fn renumbered(&self, pops: usize, old: impl Fn(usize) -> Option<usize>) -> Self {
         let state = |pop| old(pop).and_then(|old| self.pops.get(old).copied());
@@ -98,48 +119,146 @@ impl Balance {
             pops: (0..pops)
                 .map(|pop| state(pop).unwrap_or(State::NEW))
                 .collect(),
+            past: self.past.renumbered(pops, &old),
             last_s: self.last_s,
         }
     }
 
     /// One tick: takes the readings of all PoPs, by number, and gives the prices to score by.
     ///
-    /// `model` tells which demand each PoP would get at given prices, in any unit. At the first
-    /// step every usable PoP has its full share.
+    /// `model` tells which demand each PoP would get at given prices, all else as it is now, in
+    /// any unit. It is asked a few times; at most 25 times in an ordinary step, 40 after a failure. Where
+    /// it has nothing to say (another length, no number, nobody asks anything) the prices stay.
+    ///
+    /// At the first step every usable PoP has its full share.
     pub fn step(
         &mut self,
         now_s: f64,
         readings: &[Reading],
         model: &mut dyn FnMut(&[f32]) -> Vec<f32>,
     ) -> Prices {
-        let _ = model;
-        let passed = self.last_s.map_or(0.0, |last| now_s - last);
-        let passed = (passed.max(0.0) as f32).min(STEP_MAX_S);
+        let passed = self.last_s.map_or(0.0, |last| (now_s - last).max(0.0));
         let first = self.last_s.is_none();
         self.last_s = Some(now_s);
         self.pops.resize(readings.len(), State::NEW);
+        let mut failed = false;
         for (state, reading) in self.pops.iter_mut().zip(readings) {
+            failed |= state.usable && !reading.usable;
             state.grow(now_s, reading, first);
-            state.weigh(passed, reading);
+            let sane = |ratio: &f32| (0.0..=ABSURD).contains(ratio);
+            state.known = reading.ratio.is_some_and(|ratio| sane(&ratio));
         }
+        let passed = seconds(passed);
+        if let Some(now) = modelled(model, &self.filled()) {
+            if first {
+                self.past.push(now_s, now.clone());
+            }
+            self.calibrate(now_s, passed, readings, &now);
+            let then = self.price(failed, readings, model);
+            self.past.push(now_s, then.unwrap_or(now));
+        }
+        self.weigh(passed, readings);
         self.prices()
+    }
+
+    /// Learns how much load a modelled client makes at each PoP.
+    fn calibrate(&mut self, now_s: f64, passed: f32, readings: &[Reading], now: &[f32]) {
+        let expected = self.past.expected(now_s, self.pops.len());
+        for ((state, reading), expected) in self.pops.iter_mut().zip(readings).zip(expected) {
+            let ratio = reading.ratio.filter(|_| state.known && state.usable);
+            state.calibration.learn(passed, ratio, expected);
+        }
+        // Load × capacity for each modelled client, over all: what a PoP is thought to do of which
+        // nothing was measured yet.
+        let both = || self.pops.iter().zip(readings).zip(now);
+        let capacity = |reading: &Reading| reading.capacity.filter(|one| *one > 0.0);
+        let (load, demand) = both()
+            .filter_map(|((state, reading), now)| {
+                let gain = state.calibration.own()?;
+                Some((gain * now * capacity(reading)?, *now))
+            })
+            .fold((0.0, 0.0), |(load, demand), one| {
+                (load + one.0, demand + one.1)
+            });
+        let usual = (demand > 0.0).then_some(load / demand);
+        for (state, reading) in self.pops.iter_mut().zip(readings) {
+            let guess = usual.zip(capacity(reading));
+            state
+                .calibration
+                .guess(guess.map(|(load, capacity)| load / capacity));
+        }
+    }
+
+    /// Moves the prices to where the model sees nobody above the target; the demand under them.
+    fn price(
+        &mut self,
+        failed: bool,
+        readings: &[Reading],
+        model: &mut dyn FnMut(&[f32]) -> Vec<f32>,
+    ) -> Option<Box<[f32]>> {
+        let sells = |(state, reading): (&State, &Reading)| {
+            let gain = state
+                .calibration
+                .gain()
+                .filter(|_| state.known && state.usable);
+            let target = reading.target.clamp(0.01, 1.0);
+            Seller {
+                // Demand that fills it up to what is aimed at.
+                room: gain.map(|gain| AIM * target / gain),
+                neutral: !state.known,
+                ..state.seller
+            }
+        };
+        let mut sellers: Sellers = self.pops.iter().zip(readings).map(sells).collect();
+        let then = solve(&mut sellers, failed, &mut |prices| modelled(model, prices));
+        for (state, seller) in self.pops.iter_mut().zip(sellers) {
+            state.seller = seller;
+        }
+        then
+    }
+
+    /// Free capacity follows the load that will be, once what is decided has reached everyone.
+    fn weigh(&mut self, passed: f32, readings: &[Reading]) {
+        let latest = self.past.latest();
+        for (pop, (state, reading)) in self.pops.iter_mut().zip(readings).enumerate() {
+            let Some(ratio) = reading.ratio.filter(|_| state.known && state.usable) else {
+                continue;
+            };
+            let gain = state.calibration.gain();
+            let demand = latest.and_then(|latest| latest.get(pop));
+            let load = gain
+                .zip(demand)
+                .map_or(ratio, |(gain, demand)| gain * demand);
+            let follow = (passed / FREE_S).min(1.0);
+            state.free += ((1.0 - load).clamp(FREE_MIN, 1.0) - state.free) * follow;
+            if (state.free - state.shown_free).abs() > FREE_SLACK * state.shown_free {
+                state.shown_free = state.free;
+            }
+        }
+    }
+
+    /// Prices with the mean where none is known.
+    fn filled(&self) -> Vec<f32> {
+        let prices = self.prices();
+        prices.iter().map(|price| price.price_ms).collect()
     }
 
     fn prices(&self) -> Prices {
         let known = || self.pops.iter().filter(|state| state.known);
-        let count = known().count() as f32;
+        let count = known().count();
         let mean = |of: fn(&State) -> f32, none: f32| {
-            if count > 0.0 {
-                known().map(of).sum::<f32>() / count
-            } else {
-                none
-            }
+            let sum: f32 = known().map(of).sum();
+            if count > 0 { sum / small(count) } else { none }
         };
-        let price = mean(|state| state.price, 0.0);
-        let free = mean(|state| state.free, 1.0);
+        let price = mean(|state| state.seller.price, 0.0);
+        let free = mean(|state| state.shown_free, 1.0);
         let one = |state: &State| Price {
-            price_ms: if state.known { state.price } else { price },
-            free: if state.known { state.free } else { free },
+            price_ms: if state.known {
+                state.seller.price
+            } else {
+                price
+            },
+            free: if state.known { state.shown_free } else { free },
             ramp: state.ramp,
             known: state.known,
         };
@@ -148,14 +267,18 @@ impl Balance {
 }
 
 impl State {
+    // A part of a ramp.
+    #[allow(clippy::cast_possible_truncation)]
     fn grow(&mut self, now_s: f64, reading: &Reading, first: bool) {
+        self.usable = reading.usable;
         if !reading.usable {
+            // Known beforehand: the model must not think that all of it comes back at once.
+            self.ramp = if reading.ramp_s > 0.0 { RAMP_FROM } else { 1.0 };
             self.since = None;
             return;
         }
-        let since = *self
-            .since
-            .get_or_insert(if first { f64::MIN } else { now_s });
+        let begun = if first { f64::MIN } else { now_s };
+        let since = *self.since.get_or_insert(begun);
         let grown = (now_s - since) / f64::from(reading.ramp_s);
         // No ramp, or one that is no time at all: grown up at once.
         self.ramp = if reading.ramp_s > 0.0 {
@@ -164,17 +287,24 @@ impl State {
             1.0
         };
     }
+}
 
-    fn weigh(&mut self, passed: f32, reading: &Reading) {
-        let sane = |ratio: &f32| (0.0..=ABSURD).contains(ratio);
-        let ratio = reading.ratio.filter(sane);
-        self.known = ratio.is_some();
-        let Some(ratio) = ratio else { return };
-        let off = ratio / reading.target.clamp(0.01, 1.0) - 1.0;
-        if off.abs() > DEAD_BAND {
-            self.price = (self.price + RATE * passed * off.clamp(-1.0, 1.0)).clamp(0.0, PRICE_MAX);
-        }
-        let follow = (passed / FREE_S).min(1.0);
-        self.free += ((1.0 - ratio).clamp(FREE_MIN, 1.0) - self.free) * follow;
-    }
+/// What the model says, if it makes sense.
+fn modelled(model: &mut dyn FnMut(&[f32]) -> Vec<f32>, prices: &[f32]) -> Option<Box<[f32]>> {
+    let demand = model(prices);
+    let sane = demand.iter().all(|one| one.is_finite() && *one >= 0.0);
+    let fits = demand.len() == prices.len() && sane && demand.iter().sum::<f32>() > 0.0;
+    fits.then(|| demand.into())
+}
+
+// A minute at most.
+#[allow(clippy::cast_possible_truncation)]
+fn seconds(passed: f64) -> f32 {
+    (passed as f32).min(STEP_MAX_S)
+}
+
+// A number of PoPs.
+#[allow(clippy::cast_precision_loss)]
+fn small(count: usize) -> f32 {
+    count as f32
 }

@@ -17,9 +17,11 @@
     clippy::panic
 )]
 
+mod calibrate;
 mod control;
 mod quantize;
 mod share;
+mod solve;
 
 pub use control::{Balance, Price, Prices, Reading};
 pub use quantize::{MAX_PARTS, Part, Parts, WHOLE};

@@ -56,9 +56,10 @@ impl Rules {
         }
     }
 
-    /// By how much another's score must be better for a change of the home, ms.
-    pub fn margin(&self, best_ms: f32) -> f32 {
-        (best_ms.abs() * self.margin_ratio).max(self.margin_ms)
+    /// By how much another's score must be better than the present one for a change of
+    /// the home, ms.
+    pub fn margin(&self, now_ms: f32) -> f32 {
+        (now_ms.abs() * self.margin_ratio).max(self.margin_ms)
     }
 
     /// How far behind the best a PoP can have a share, whatever the shares were before, where no
@@ -72,8 +73,8 @@ impl Rules {
     }
 
     /// By how many ms better or worse a PoP is thought before its share moves.
-    fn play(&self, best_ms: f32) -> f32 {
-        (self.margin(best_ms) + self.width() - 2.0 * self.tolerance_ms).max(0.0)
+    fn play(&self, now_ms: f32) -> f32 {
+        (self.margin(now_ms) + self.width() - 2.0 * self.tolerance_ms).max(0.0)
     }
 }
 
@@ -82,11 +83,14 @@ impl Rules {
 /// The first part is the cell's *home*: the previous one, unless it is not usable, has no share
 /// any more, or another's score is better by more than the margin. Empty only if no offer is usable.
 pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
-    let field = Field::new(offers, previous);
+    let mut field = Field::new(offers, previous);
     let Some(best) = field.best() else {
         return Parts::new();
     };
-    let play = rules.play(best);
+    // The margin is a part of what the cell has: a better PoP that appears must not narrow it.
+    let now = field.mean_before().unwrap_or(best);
+    let play = rules.play(now);
+    field.prune(best + rules.width() + play);
     let held = field.entries.iter().any(|entry| entry.before > 0.0);
     let shares = if held && play > 0.0 {
         field.held(rules.width(), play)
@@ -105,7 +109,7 @@ pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
         })
         .collect();
     let mut parts = parts(&mut real, previous);
-    field.home_first(&mut parts, previous, rules.margin(best));
+    field.home_first(&mut parts, previous, rules.margin(now));
     parts
 }
 
@@ -151,11 +155,27 @@ impl Field {
         Self { entries }
     }
 
+    /// Leaves out who has no share and is too far away to get one.
+    fn prune(&mut self, farthest: f32) {
+        let full_grown = self.entries.iter().all(|entry| entry.ramp >= 1.0);
+        let near = |entry: &mut Entry| entry.before > 0.0 || entry.score <= farthest;
+        if full_grown {
+            self.entries.retain(near);
+        }
+    }
+
     fn best(&self) -> Option<f32> {
         self.entries
             .iter()
             .map(|entry| entry.score)
             .reduce(f32::min)
+    }
+
+    /// Mean score of the shares until now.
+    fn mean_before(&self) -> Option<f32> {
+        let whole: f32 = self.entries.iter().map(|entry| entry.before).sum();
+        let scores = self.entries.iter().map(|entry| entry.before * entry.score);
+        (whole > 0.0).then(|| scores.sum::<f32>() / whole)
     }
 
     /// Shares by the law, with one entry's score shifted.

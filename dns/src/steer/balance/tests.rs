@@ -201,15 +201,226 @@ proptest! {
             offers[at].score_ms += by;
             share(&offers, &before, &rules)
         };
-        let (little, much) = (moved(0.01), moved(8.0));
+        let (still, little, much) = (moved(0.0), moved(0.01), moved(8.0));
         let member = offers[at].member;
         prop_assume!(!before.is_empty());
-        prop_assert!(of(&little, member) <= of(&before, member).saturating_add(1));
-        prop_assert!(of(&much, member) <= of(&before, member).saturating_add(1));
+        prop_assert!(of(&little, member) <= of(&still, member).saturating_add(1));
+        prop_assert!(of(&much, member) <= of(&still, member).saturating_add(1));
         for offer in &offers {
-            let (a, b) = (of(&before, offer.member), of(&little, offer.member));
-            prop_assert!(a.abs_diff(b) <= 12, "{} {} {:?} {:?}", a, b, before, little);
+            let (a, b) = (of(&still, offer.member), of(&little, offer.member));
+            prop_assert!(a.abs_diff(b) <= 12, "{} {} {:?} {:?}", a, b, still, little);
         }
         prop_assert_eq!(share(&offers, &before, &rules), share(&offers, &before, &rules));
+    }
+}
+
+/// A little world: cells on a line between PoPs, shared by the real `share`.
+struct Line {
+    pops: usize,
+    parts: Vec<Parts>,
+}
+
+impl Line {
+    fn new(pops: usize, cells: usize) -> Self {
+        Self {
+            pops,
+            parts: vec![Parts::new(); cells],
+        }
+    }
+
+    fn offers(&self, cell: usize, prices: &[f32]) -> Vec<Offer> {
+        let at = cell as f32 / self.parts.len() as f32 * 40.0;
+        let away = |pop: usize| (pop as f32 * 40.0 / self.pops as f32 - at).abs();
+        let one = |pop: usize| offer(pop as u16, away(pop) + 0.3 * prices[pop], 1.0);
+        let mut offers: Vec<Offer> = (0..self.pops).map(one).collect();
+        offers.sort_by(|a, b| a.score_ms.total_cmp(&b.score_ms));
+        offers
+    }
+
+    fn shared(&self, cell: usize, prices: &[f32]) -> Parts {
+        share(
+            &self.offers(cell, prices),
+            &self.parts[cell],
+            &Rules::new(5.0),
+        )
+    }
+
+    fn model(&self, prices: &[f32]) -> Vec<f32> {
+        let mut demand = vec![0.0; self.pops];
+        for cell in 0..self.parts.len() {
+            for part in self.shared(cell, prices) {
+                demand[usize::from(part.member)] += f32::from(part.parts) / 255.0;
+            }
+        }
+        demand
+    }
+
+    fn decide(&mut self, prices: &Prices) {
+        let prices: Vec<f32> = prices.iter().map(|price| price.price_ms).collect();
+        for cell in 0..self.parts.len() {
+            self.parts[cell] = self.shared(cell, &prices);
+        }
+    }
+}
+
+fn reading(ratio: Option<f32>) -> Reading {
+    Reading {
+        ratio,
+        target: 0.7,
+        usable: true,
+        ramp_s: 0.0,
+        capacity: None,
+    }
+}
+
+#[test]
+fn the_crowded_pop_gets_a_price_and_comes_below_its_target() {
+    let mut line = Line::new(4, 80);
+    let mut balance = Balance::default();
+    let mut prices: Prices = vec![Price::NEUTRAL; 4].into();
+    for tick in 0..200 {
+        line.decide(&prices);
+        let demand = line.model(&[0.0, 1.0, 2.0, 3.0].map(|pop| prices[pop as usize].price_ms));
+        // The second one is small.
+        let loads = [60.0, 15.0, 60.0, 60.0];
+        let readings: Vec<Reading> = demand
+            .iter()
+            .zip(loads)
+            .map(|(demand, capacity)| reading(Some(demand / capacity)))
+            .collect();
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut |prices| {
+            line.model(prices)
+        });
+        if tick == 199 {
+            assert!(readings[1].ratio.unwrap() <= 0.7, "{readings:?}");
+            assert!(readings[1].ratio.unwrap() > 0.6, "{readings:?}");
+        }
+    }
+    assert!(
+        prices[1].price_ms > 0.0 && prices[3].price_ms == 0.0,
+        "{prices:?}"
+    );
+}
+
+#[test]
+fn what_is_no_load_is_not_known() {
+    let absurd = [f32::NAN, f32::INFINITY, -0.1, 1e6];
+    let mut balance = Balance::default();
+    let readings: Vec<Reading> = absurd
+        .iter()
+        .map(|ratio| reading(Some(*ratio)))
+        .chain([reading(None), reading(Some(0.3))])
+        .collect();
+    let prices = balance.step(0.0, &readings, &mut |prices| vec![1.0; prices.len()]);
+    let known: Vec<bool> = prices.iter().map(|price| price.known).collect();
+    assert_eq!(known, [false, false, false, false, false, true]);
+    for price in prices.iter() {
+        assert_eq!(
+            (price.price_ms, price.free),
+            (prices[5].price_ms, prices[5].free)
+        );
+    }
+}
+
+#[test]
+fn a_model_without_an_answer_moves_no_price() {
+    let mut balance = Balance::default();
+    for (tick, answer) in [vec![], vec![f32::NAN; 2], vec![0.0; 2], vec![-1.0; 2]]
+        .into_iter()
+        .enumerate()
+    {
+        let readings = [reading(Some(0.9)), reading(Some(0.1))];
+        let prices = balance.step(tick as f64 * 10.0, &readings, &mut |_| answer.clone());
+        assert_eq!(prices[0].price_ms, 0.0);
+    }
+}
+
+#[test]
+fn a_ramp_is_linear_and_only_for_those_that_come() {
+    let mut balance = Balance::default();
+    let mut at = |now: f64, usable: bool, ramp_s: f32| {
+        let readings = [
+            reading(Some(0.1)),
+            Reading {
+                usable,
+                ramp_s,
+                ..reading(None)
+            },
+        ];
+        balance.step(now, &readings, &mut |_| vec![1.0, 1.0])[1].ramp
+    };
+    assert_eq!(at(0.0, true, 100.0), 1.0, "there from the beginning");
+    assert_eq!(at(10.0, false, 100.0), 0.02, "what it would come back with");
+    let grown = [20.0, 45.0, 70.0, 120.0, 500.0].map(|now| at(now, true, 100.0));
+    assert_eq!(grown, [0.02, 0.25, 0.5, 1.0, 1.0]);
+    at(510.0, false, 0.0);
+    assert_eq!(at(520.0, true, 0.0), 1.0, "without a ramp at once");
+}
+
+#[test]
+fn another_configuration_keeps_what_is_known_by_number() {
+    let mut balance = Balance::default();
+    let readings = [reading(Some(0.2)), reading(Some(0.9))];
+    for tick in 0..10 {
+        balance.step(f64::from(tick) * 10.0, &readings, &mut |_| vec![1.0, 1.0]);
+    }
+    let prices = balance.step(100.0, &readings, &mut |_| vec![1.0, 1.0]);
+    let mut next = balance.renumbered(3, |pop| [Some(1), None, Some(0)][pop]);
+    let grows = Reading {
+        ramp_s: 100.0,
+        ..reading(None)
+    };
+    let readings = [reading(Some(0.9)), grows, reading(Some(0.2))];
+    let after = next.step(100.0, &readings, &mut |_| vec![1.0, 1.0, 1.0]);
+    assert_eq!(after[0].free, prices[1].free);
+    assert_eq!(after[2].free, prices[0].free);
+    assert_eq!(after[1].ramp, 0.02, "it is new");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever is read and modelled: prices are bounded, parts are parts, and the same history
+    /// gives the same prices.
+    #[test]
+    fn prices_are_bounded_and_the_same_each_time(
+        steps in prop::collection::vec(
+            prop::collection::vec(
+                (prop::option::of(prop_oneof![0.0_f32..2.0, Just(f32::NAN), Just(1e9)]),
+                 prop::bool::weighted(0.9), 0.0_f32..100.0, -1.0_f32..1.5),
+                5),
+            1..8)
+    ) {
+        let line = Line::new(5, 20);
+        let (mut one, mut two) = (Balance::default(), Balance::default());
+        for (tick, step) in steps.iter().enumerate() {
+            let readings: Vec<Reading> = step.iter().map(|(ratio, usable, ramp_s, target)| Reading {
+                ratio: *ratio, usable: *usable, ramp_s: *ramp_s, target: *target, capacity: Some(*ramp_s),
+            }).collect();
+            let now = tick as f64 * 10.0;
+            let first = one.step(now, &readings, &mut |prices| line.model(prices));
+            let second = two.step(now, &readings, &mut |prices| line.model(prices));
+            prop_assert_eq!(&first, &second);
+            for price in first.iter() {
+                prop_assert!((0.0..=3000.0).contains(&price.price_ms), "{price:?}");
+                prop_assert!(price.free > 0.0 && price.free <= 1.0, "{price:?}");
+                prop_assert!(price.ramp > 0.0 && price.ramp <= 1.0, "{price:?}");
+            }
+        }
+    }
+
+    /// Above the target a price, below it none; and more load never makes it much lower. (A step is
+    /// cut where too many would move, which leaves a little play.)
+    #[test]
+    fn more_load_is_no_cheaper(load in 0.1_f32..1.2, more in 0.05_f32..0.5) {
+        let price = |load: f32| {
+            let line = Line::new(3, 30);
+            let mut balance = Balance::default();
+            let readings = [reading(Some(load)), reading(Some(0.3)), reading(Some(0.3))];
+            balance.step(0.0, &readings, &mut |prices| line.model(prices))[0].price_ms
+        };
+        prop_assert!(load > 0.68 || price(load) == 0.0);
+        prop_assert!(load < 0.72 || price(load) > 0.0);
+        prop_assert!(price(load + more) >= 0.8 * price(load), "{} {}", price(load), price(load + more));
     }
 }
