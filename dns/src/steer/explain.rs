@@ -9,7 +9,7 @@ use meridian_geo_data::{
     CellId, Description,
     latency::{Basis, Line, Measured, anycast_column},
 };
-use meridian_health_prober::{Override, Verdict, flips_in};
+use meridian_health_prober::{CheckHealth, Override, Verdict, flips_in};
 use serde::Serialize;
 
 use super::{
@@ -222,6 +222,9 @@ pub struct Endpoint {
     pub usable: bool,
     /// Text of the last outcome, where it is tested.
     pub reason: String,
+    /// Each check by itself, where the pool combines several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckHealth>,
     /// Whether the answer holds it.
     pub given: bool,
 }
@@ -603,6 +606,10 @@ fn endpoints(case: &Case<'_>, decision: &Decision, member: u16) -> Vec<Endpoint>
         let found = health.and_then(|h| h.endpoints.iter().find(|one| one.address == address));
         found.map_or_else(String::new, |one| one.reason.clone())
     };
+    let checks = |address: IpAddr| {
+        let found = health.and_then(|h| h.endpoints.iter().find(|one| one.address == address));
+        found.map_or_else(Vec::new, |one| one.checks.clone())
+    };
     let of_family = pop.endpoints.iter().enumerate();
     of_family
         .filter(|(_, address)| Family::of(**address) == case.family)
@@ -610,6 +617,7 @@ fn endpoints(case: &Case<'_>, decision: &Decision, member: u16) -> Vec<Endpoint>
             address: *address,
             usable: case.view.endpoint(tested, index),
             reason: reason(*address),
+            checks: checks(*address),
             given: decision.addresses.contains(address),
         })
         .collect()

@@ -2,8 +2,10 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use meridian_config::{Config, Family, Fence, Policy, PopId, Ratio, SteeringTest, Weight};
-use meridian_health_prober::HealthSnapshot;
+use meridian_config::{
+    CheckId, Config, Family, Fence, Policy, PoolCheck, PopId, Ratio, SteeringTest, Weight,
+};
+use meridian_health_prober::{CheckHealth, HealthSnapshot, Verdict};
 
 use super::{
     super::{Decision, Level, Reason, Standing, View, decide, explain, run_tests},
@@ -572,4 +574,53 @@ fn the_level_of_a_service() {
         &[PopId(0), PopId(1), PopId(2)],
     );
     assert_eq!(down.level(&world.steering, model::id(0)), Level::LastResort);
+}
+
+/// A pool that combines checks: `explain` shows each of them.
+#[test]
+fn each_check_of_a_pool_shows() {
+    let mut config = three();
+    let mut second = config.checks[0].clone();
+    second.name = "ping".into();
+    config.checks.push(second);
+    let both = PoolCheck {
+        rule: meridian_config::CheckRule::Any,
+        checks: vec![CheckId(0), CheckId(1)],
+    };
+    for pool in &mut config.pools {
+        pool.check = Some(both.clone());
+    }
+    let mut failed = health(&config, &[(0, vec![true, true])], &[]);
+    let name = config.check_name(&both);
+    failed.groups = failed
+        .groups
+        .into_iter()
+        .map(|(mut key, mut pop)| {
+            key.check = name.clone();
+            pop.endpoints[0].checks = ["edge", "ping"]
+                .map(|check| CheckHealth {
+                    check: check.into(),
+                    verdict: Verdict::Down,
+                    reason: "refused".into(),
+                    since: None,
+                    rtt: None,
+                })
+                .into();
+            (key, pop)
+        })
+        .collect();
+    let world = over(config, failed);
+    let told = explain(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V4,
+    );
+    let told = told.unwrap();
+    assert_eq!(told.check.as_deref(), Some("any(edge, ping)"));
+    assert_eq!(told.chosen.as_deref(), Some("iad"));
+    let fra = told.candidates.iter().find(|one| one.pop == "fra").unwrap();
+    assert!(!fra.usable);
+    assert_eq!(fra.endpoints[0].checks.len(), 2);
 }
