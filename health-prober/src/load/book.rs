@@ -13,7 +13,7 @@ use std::{
 };
 
 use meridian_config::{
-    CheckKind, Config, LoadKind, LoadPage, LoadSource, PassiveCheck, SeriesMatch,
+    CheckKind, Config, LoadKind, LoadPage, LoadSource, PassiveCheck, PopId, SeriesMatch,
 };
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -78,11 +78,12 @@ impl Book {
     /// one of the same kind at another place keeps its last value until the new one has read.
     pub(crate) fn reload(&mut self, config: &Config, now: Instant) {
         let mut before = std::mem::take(&mut self.sources);
-        for pop in &config.pops {
+        let mut passive_checks = passive_checks(config);
+        for (id, pop) in (0_u16..).map(PopId).zip(&config.pops) {
             let Some(spec) = &pop.load else {
                 continue;
             };
-            let passive = passive_checks(config, &pop.name);
+            let passive = passive_checks.remove(&id).unwrap_or_default();
             let known = before.remove(&pop.name);
             let source = match known {
                 Some(known) if known.spec == *spec && known.passive == passive => Source {
@@ -388,26 +389,26 @@ fn verdict(check: &PassiveCheck, errors: f64, requests: f64) -> Outcome {
     }
 }
 
-/// Passive checks of the pools in which a PoP stands, sorted by name.
-fn passive_checks(config: &Config, pop: &str) -> Vec<(String, PassiveCheck)> {
-    let pools = config.pools.iter().filter(|pool| {
-        let mut members = pool.pops.iter();
-        members.any(|id| config.pop(*id).name == pop)
-    });
-    let checks = pools.filter_map(|pool| pool.check.as_ref());
-    let mut found: Vec<_> = checks
-        .flat_map(|check| &check.checks)
-        .filter_map(|id| {
+/// Passive checks by number of the PoP, those of each sorted by name.
+fn passive_checks(config: &Config) -> BTreeMap<PopId, Vec<(String, PassiveCheck)>> {
+    let mut all: BTreeMap<PopId, Vec<_>> = BTreeMap::new();
+    for pool in &config.pools {
+        for id in pool.check.iter().flat_map(|check| &check.checks) {
             let check = config.check(*id);
-            match &check.kind {
-                CheckKind::Passive(passive) => Some((check.name.clone(), passive.clone())),
-                _ => None,
+            let CheckKind::Passive(passive) = &check.kind else {
+                continue;
+            };
+            for pop in &pool.pops {
+                let one = (check.name.clone(), passive.clone());
+                all.entry(*pop).or_default().push(one);
             }
-        })
-        .collect();
-    found.sort_by(|(a, _), (b, _)| a.cmp(b));
-    found.dedup_by(|(a, _), (b, _)| a == b);
-    found
+        }
+    }
+    for checks in all.values_mut() {
+        checks.sort_by(|(a, _), (b, _)| a.cmp(b));
+        checks.dedup_by(|(a, _), (b, _)| a == b);
+    }
+    all
 }
 
 /// The load's own series, then errors and requests of each passive check.
