@@ -10,9 +10,11 @@ use std::{
 
 use meridian_config::{Family, Name};
 use meridian_dns::{client::Client, steer};
+use meridian_geo_data::latency::{Latency, Reporter, Sample};
 
 use super::{
-    Cause, Options, OverrideError, Runtime, StartError, events::EventKind, status::PopState,
+    Cause, Options, OverrideError, Runtime, StartError, events::EventKind, measure,
+    status::PopState,
 };
 
 /// A configuration in a folder of its own.
@@ -97,6 +99,60 @@ fn chosen(runtime: &Runtime) -> String {
         .pop_name(decision.pop.unwrap())
         .unwrap()
         .to_owned()
+}
+
+/// The same once measured latency has its say, whatever else the runtime does with it.
+fn chosen_by_latency(runtime: &Runtime, latency: &Arc<Latency>) -> String {
+    let snapshot = runtime.snapshot();
+    let (steering, health) = (&snapshot.steering, runtime.health());
+    let inputs = steer::Inputs {
+        latency: latency.clone(),
+        ..steer::Inputs::default()
+    };
+    let mut standing = steer::Standing::none(steering);
+    // At most 5 % of the clients move at a time.
+    for _ in 0..100 {
+        standing = standing.next(steering, &health, &inputs);
+    }
+    let view = steer::View::new(steering, Arc::new(standing), health);
+    let name: Name = "www.example.com".parse().unwrap();
+    let service = steering.service_by_name(&name).unwrap();
+    let client = Client::from_source("141.2.0.1".parse().unwrap());
+    let decision = steer::decide(steering, &view, service, &client, Family::V4);
+    steering.pop_name(decision.pop.unwrap()).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn round_trips_that_are_told_move_an_answer_and_are_kept() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    assert_eq!(chosen(&runtime), "fra");
+    let nothing = Arc::new(Latency::empty());
+    assert_eq!(chosen_by_latency(&runtime, &nothing), "fra");
+    let sample = |pop: &str, rtt_ms| Sample {
+        prefix: "141.2.0.0/24".parse().unwrap(),
+        pop: pop.into(),
+        rtt_ms,
+        reporter: Reporter::Own,
+    };
+    // Frankfurt is near, and its way there is broken; Virginia is as far as it is.
+    for (pop, rtt_ms) in [("fra", 400.0), ("iad", 95.0)] {
+        let outcomes = runtime.take_round_trips("test", vec![sample(pop, rtt_ms); 40]);
+        assert!(outcomes.await.iter().all(Result::is_ok));
+    }
+    let mut measured = runtime.measured().unwrap();
+    let both = |published: &measure::Published| published.latency.pairs() == 2;
+    let wait = tokio::time::timeout(Duration::from_secs(60), measured.wait_for(both));
+    let latency = wait.await.unwrap().unwrap().latency.clone();
+    assert_eq!(chosen_by_latency(&runtime, &latency), "iad");
+    runtime.shutdown().await;
+    // The next one knows it from the start.
+    let again = world.start().await.unwrap();
+    let mut measured = again.measured().unwrap();
+    let wait = tokio::time::timeout(Duration::from_secs(60), measured.wait_for(both));
+    let latency = wait.await.unwrap().unwrap().latency.clone();
+    assert_eq!(chosen_by_latency(&again, &latency), "iad");
+    again.shutdown().await;
 }
 
 async fn kept(state: &Path) {

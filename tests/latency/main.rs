@@ -178,6 +178,36 @@ fn what_was_told_over_the_api_outlives_a_restart_and_a_damaged_file_does_not_sto
 }
 
 #[test]
+fn round_trips_that_are_told_move_an_answer_and_a_restart_keeps_it_moved() {
+    let mut server = start("");
+    let answer = |server: &Server| {
+        let asked = dns::question("www.example.com", "A").ecs("198.51.100.0/24");
+        let reply = asked.udp(server.dns).ok()?;
+        dns::addresses(&reply).first().map(ToString::to_string)
+    };
+    let near = Some("192.0.2.1".to_owned());
+    let far = Some("192.0.2.2".to_owned());
+    assert_eq!(answer(&server), near);
+    // The way to the near one is broken; the far one is as far as it is.
+    let told = format!("{}{}", lines("fra", 400.0, 60), lines("iad", 95.0, 60));
+    let reply = http::request(server.admin, "POST", "/api/v1/latency", &told);
+    assert_eq!(reply.expect("a reply").status, 200);
+    // One publication and one tick of steering. Asked of the API: queries from one client alone would be
+    // all the demand that there is, of which a tick moves 5 %.
+    let moved = |server: &Server| {
+        let path = "/api/v1/explain?name=www.example.com&client=198.51.100.0/24";
+        let explained = http::get(server.admin, path).ok()?.json();
+        (explained["chosen"] == "iad").then_some(())
+    };
+    eventually("the answer has moved", PATIENCE * 2, || moved(&server));
+    assert_eq!(answer(&server), far);
+    server.process.terminate();
+    server.start_again();
+    eventually("it has moved again", PATIENCE * 2, || moved(&server));
+    assert_eq!(answer(&server), far);
+}
+
+#[test]
 fn round_trips_of_resolvers_over_tcp_are_measured() {
     let server = start("[latency.resolvers]\nenabled = true\npop = \"fra\"\n");
     for _ in 0..5 {

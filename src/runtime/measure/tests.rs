@@ -197,6 +197,22 @@ async fn what_the_api_brings_is_published_and_kept_over_a_restart() {
 }
 
 #[tokio::test]
+async fn anycast_addresses_that_are_given_out_or_measured_have_a_column() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool = "[[pool]]\nname = \"any\"\npops = [\"fra\"]\nanycast = [\"192.0.2.99\"]\n";
+    let log = "[[latency.log]]\nfile = \"a.log\"\npop = \"anycast:edge\"\n";
+    let bed = Bed::start(config(folder.path(), &format!("{log}{pool}")));
+    for (pop, known) in [
+        ("anycast:any", true),
+        ("anycast:edge", true),
+        ("anycast:fra", false),
+    ] {
+        let outcomes = bed.measure.ask("me", samples(pop, 30.0, 1)).await;
+        assert_eq!(outcomes[0].is_ok(), known, "{pop}");
+    }
+}
+
+#[tokio::test]
 async fn other_geo_data_is_published_with_its_own_cells() {
     let folder = tempfile::tempdir().unwrap();
     let bed = Bed::start(config(folder.path(), ""));
