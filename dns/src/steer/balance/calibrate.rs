@@ -20,7 +20,7 @@ const FAR: f32 = 0.1;
 const RISE_S: f32 = 40.0;
 const FALL_S: f32 = 120.0;
 /// Part by which the load may be below what is expected of it before it is believed.
-const SLACK: f32 = 0.03;
+const SLACK: f32 = 0.02;
 
 /// What was modelled in the last minutes, once for each step.
 #[derive(Clone, Debug, Default)]
