@@ -118,13 +118,13 @@ impl Publisher {
         inputs.shifts.clone()
     }
 
-    /// Publishes new health over the state in force.
-    pub fn health(&self, health: Arc<HealthSnapshot>, teller: &Teller<'_>) {
+    /// Publishes new health over the state in force, and says whether it changed who is usable.
+    pub fn health(&self, health: Arc<HealthSnapshot>, teller: &Teller<'_>) -> bool {
         let news = News {
             health: Some(health),
             ..News::default()
         };
-        self.publish(news, teller);
+        self.publish(news, teller)
     }
 
     /// Lets steering leave out a PoP, or none, whatever verdicts and operators say.
@@ -191,9 +191,11 @@ impl Publisher {
         (inputs.loaded.clone(), inputs.steering_health())
     }
 
-    fn publish(&self, news: News, teller: &Teller<'_>) {
+    /// Says whether a PoP became usable or ceased to be.
+    fn publish(&self, news: News, teller: &Teller<'_>) -> bool {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let started = (teller.clock)();
+        let only_health = news.loaded.is_none() && news.standing.is_none();
         let replace = |loaded| std::mem::replace(&mut inputs.loaded, loaded);
         let before = news.loaded.map(replace);
         if let Some(health) = news.health {
@@ -202,30 +204,41 @@ impl Publisher {
         if let Some(standing) = news.standing {
             inputs.standing = standing;
         }
-        inputs.generation += 1;
         let snapshot = build(
             &inputs.loaded,
             &inputs.steering_health(),
             &inputs.standing,
-            inputs.generation,
+            inputs.generation + 1,
         );
+        // Most news of health are round trips of probes: no reason to forget what was decided.
+        let in_force = self.current.load();
+        let is_told_only = only_health && snapshot.view.answers_like(&in_force.view);
+        drop(in_force);
         let levels = service_levels(&inputs.loaded, &snapshot.view);
         self.gate.prepare(&snapshot.identity.limits);
-        // Swapped before anything is told: the first changed answer waits for nobody.
-        let snapshot = self.current.swap(Arc::new(snapshot));
-        let took = (teller.clock)().saturating_sub(started);
-        teller
-            .metrics
-            .published(inputs.generation, took.as_secs_f64());
+        if !is_told_only {
+            inputs.generation += 1;
+            // Swapped before anything is told: the first changed answer waits for nobody.
+            self.retire(self.current.swap(Arc::new(snapshot)));
+            let took = (teller.clock)().saturating_sub(started);
+            teller
+                .metrics
+                .published(inputs.generation, took.as_secs_f64());
+        }
         let pops = pop_states(&inputs.loaded, &inputs.health);
+        let usable = |(pop, state): (&String, &PopState)| {
+            let was = inputs.pops.get(pop).copied().unwrap_or(PopState::Unknown);
+            was.is_usable() != state.is_usable()
+        };
+        let changed = pops.iter().any(usable);
         let shifts = teller.tell(&inputs, before.as_deref(), &pops, &levels);
         inputs.shifts.extend(shifts);
         inputs.pops = pops;
         inputs.levels = levels;
-        self.retire(snapshot);
         if let Some(before) = before {
             self.retire(before);
         }
+        changed
     }
 
     fn retire(&self, what: Retired) {

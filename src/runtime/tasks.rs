@@ -40,8 +40,9 @@ impl Runtime {
         while health.changed().await.is_ok() {
             let _turn = self.0.publishing.lock().await;
             let newest = health.borrow_and_update().clone();
-            self.0.publisher.health(newest, &self.teller());
-            self.0.moving.wake();
+            if self.0.publisher.health(newest, &self.teller()) {
+                self.0.moving.wake();
+            }
         }
         // It ends only with the server, or by a mistake of ours.
         let message = "probing has ended: verdicts stay as they are; restart the server";

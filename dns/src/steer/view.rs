@@ -43,7 +43,7 @@ pub struct View {
 }
 
 /// Verdicts and overrides by what steering tells apart.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// One for each tested PoP.
     states: Box<[State]>,
@@ -235,6 +235,13 @@ impl View {
     /// Who serves whom at the moment.
     pub fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// Whether both, made for the same steering, answer every query alike; what they tell of health
+    /// may differ all the same.
+    pub fn answers_like(&self, other: &Self) -> bool {
+        let same_standing = Arc::ptr_eq(&self.standing, &other.standing);
+        same_standing && self.layout == other.layout && self.down == other.down
     }
 
     /// The health that this view was made from.

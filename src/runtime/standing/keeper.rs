@@ -258,12 +258,13 @@ mod tests {
         let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
         let ams = share(&before, &standing, &health, "ams");
         assert!(ams > 0.02, "some have moved: {ams}");
+        let told = keeper.prices().clone();
         let after = world(&folder, &["iad", "ams", "fra"]);
         let standing = keeper.carried_over(&after.config, &after.built.steering, &health);
         let now = share(&after, &standing, &health, "ams");
         assert!((ams - now).abs() < 0.01, "{ams} {now}");
-        let price = |pop: usize| keeper.prices()[pop].price_ms;
-        assert!(price(2) > 1.0 && price(0) == 0.0, "{:?}", keeper.prices());
+        let reversed: Vec<_> = keeper.prices().iter().rev().copied().collect();
+        assert_eq!(reversed, *told, "each price stays with its PoP");
     }
 
     #[test]

@@ -163,7 +163,10 @@ impl<'a> Field<'a> {
 
     /// Whether anything is measured that has a say in it.
     pub(super) fn is_moved(&self) -> bool {
-        self.load_known || self.grows || self.members.iter().any(|member| *member != NONE)
+        // Columns may be named before anything is measured.
+        let measured = !self.latency.is_empty();
+        let named = || self.members.iter().any(|member| *member != NONE);
+        self.load_known || self.grows || (measured && named())
     }
 
     /// Sets what load costs; `price` by PoP counts where the load is known.
