@@ -178,7 +178,7 @@ fn config(pops: u32, pools: u32, shape: Shape) -> Result<Config, Box<dyn Error>>
         let is_in = |pop: &u32| match shape {
             Shape::Same => true,
             Shape::AllBut => *pop != n,
-            Shape::Other(count) => (pop + pops - n * 7 % pops) % (pops / count) == 0,
+            Shape::Other(count) => (pop + pops - n * 7 % pops).is_multiple_of(pops / count),
         };
         let names: Vec<String> = (0..pops)
             .filter(is_in)

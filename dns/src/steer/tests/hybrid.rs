@@ -272,7 +272,7 @@ fn hybrid() -> impl Strategy<Value = (World, Vec<&'static str>)> {
     (world(), 1..4_usize, exceptional, of_cells, any::<u8>()).prop_map(
         |(world, families, exceptional, of_cells, named)| {
             let pops = u16::try_from(world.config.pops.len()).unwrap();
-            let pop = |any: u16| prefers(1 + any % pops, any % 5 != 0);
+            let pop = |any: u16| prefers(1 + any % pops, !any.is_multiple_of(5));
             let cells = u32::try_from(world.steering.clients.cells().len()).unwrap();
             let preferences = (0..cells).zip(of_cells.iter().cycle());
             let preferences =
