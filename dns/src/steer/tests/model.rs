@@ -14,6 +14,8 @@ use super::{
 use crate::{client::Client, types::ServiceId};
 
 /// Addresses and the PoP of the first.
+// One rule after the other, as the text has them: the point of it is that it is plain.
+#[allow(clippy::too_many_lines)]
 pub(super) fn decide(
     world: &World,
     service: usize,
