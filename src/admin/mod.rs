@@ -9,6 +9,7 @@
 
 mod access;
 mod control;
+mod dashboard;
 mod events;
 mod latency;
 mod load;

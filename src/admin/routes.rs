@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Control, ControlError,
     access::{Access, Peer, Who},
-    events, latency, load, openapi,
+    dashboard, events, latency, load, openapi,
     reply::{Params, Refusal, nearest},
     site,
 };
@@ -49,6 +49,10 @@ type Table = [(&'static str, MethodRouter<Shared>)];
 /// Every path with its methods.
 fn table() -> Box<Table> {
     Box::new([
+        ("/", get(dashboard::page)),
+        ("/dashboard.css", get(dashboard::style)),
+        ("/dashboard.js", get(dashboard::script)),
+        ("/dashboard.svg", get(dashboard::map)),
         ("/healthz", get(healthz)),
         ("/readyz", get(readyz)),
         ("/metrics", get(metrics)),
@@ -331,9 +335,10 @@ async fn reload(
 }
 
 async fn unknown_path() -> Refusal {
-    let help = "paths are listed in /api/v1/openapi.json; there is no dashboard yet, `meridian \
-                status` shows the same";
-    Refusal::unknown("nothing is here", help)
+    Refusal::unknown(
+        "nothing is here",
+        "paths are listed in /api/v1/openapi.json",
+    )
 }
 
 async fn wrong_method() -> Refusal {

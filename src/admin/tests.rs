@@ -297,10 +297,38 @@ async fn every_reading_route_answers() {
 }
 
 #[tokio::test]
+async fn the_page_for_browsers_may_run_nothing_but_its_own() {
+    let server = start(&plain(), Fake::new()).await;
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/dashboard.css", "text/css"),
+        ("/dashboard.js", "text/javascript"),
+        ("/dashboard.svg", "image/svg+xml"),
+    ] {
+        let host = server.address;
+        let text = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let (status, got) = server.raw(&text).await;
+        let (head, body) = got.split_once("\r\n\r\n").unwrap();
+        assert_eq!(status, 200, "{path}");
+        assert!(
+            head.contains(&format!("content-type: {kind}")),
+            "{path}: {head}"
+        );
+        assert!(
+            head.contains("content-security-policy: default-src 'none'"),
+            "{head}"
+        );
+        assert!(head.contains("frame-ancestors 'none'"), "{head}");
+        assert!(body.len() > 1000, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn refusals_are_json_with_a_remedy() {
     let server = start(&plain(), Fake::new()).await;
     for (method, path, status, part) in [
-        ("GET", "/", 404, "openapi.json"),
+        ("GET", "/index.html", 404, "openapi.json"),
+        ("GET", "/?x=1", 400, "takes no parameters"),
         ("GET", "/api/v1/nothing", 404, "openapi.json"),
         ("POST", "/api/v1/pops", 405, "openapi.json"),
         ("GET", "/api/v1/pops/frq", 404, "did you mean fra?"),

@@ -9,7 +9,7 @@ const PACKED: &[u8] = include_bytes!("bundled/coast.bin");
 const MAX_POINTS: usize = 100_000;
 
 /// Closed rings of land; holes among them are lakes. Empty should the file be damaged.
-pub(super) fn rings() -> Vec<Vec<Coordinates>> {
+pub(crate) fn rings() -> Vec<Vec<Coordinates>> {
     unpack(PACKED).unwrap_or_default()
 }
 

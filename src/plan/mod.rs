@@ -35,6 +35,7 @@ mod traffic;
 mod world;
 
 pub(crate) use change::{Addition, Change, ChangeError};
+pub(crate) use coast::rings as coastline;
 pub(crate) use demand::Demand;
 pub(crate) use map::draw;
 pub(crate) use report::{Failure, Pair, Plan, Quantiles, Question, Strain, pairs, plan};
