@@ -3,6 +3,7 @@
 //!
 //! The flood binds sockets to addresses in 127.0.0.0/8; every packet stays on this machine.
 
+mod admin;
 mod client;
 mod flood;
 mod interop;

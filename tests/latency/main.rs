@@ -217,16 +217,6 @@ fn round_trips_of_resolvers_over_tcp_are_measured() {
     wait_read(&server, "resolver", 5.0);
 }
 
-fn resident_kib(server: &Server) -> u64 {
-    let path = format!("/proc/{}/status", server.process.pid());
-    let text = std::fs::read_to_string(path).expect("status of the process");
-    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().nth(1));
-    number
-        .and_then(|number| number.parse().ok())
-        .expect("a number")
-}
-
 #[test]
 fn floods_and_garbage_do_not_hurt() {
     let syslog = SocketAddr::from(([127, 0, 0, 1], free_port()));
@@ -239,7 +229,7 @@ fn floods_and_garbage_do_not_hurt() {
     ));
     let sender = UdpSocket::bind("127.0.0.1:0").expect("a socket");
     let stranger = UdpSocket::bind("127.0.0.2:0").expect("a socket");
-    let before = resident_kib(&server);
+    let before = server.process.resident();
     for n in 0..20_000_u32 {
         // One address each: reporters without end.
         let line = format!(
@@ -282,7 +272,7 @@ fn floods_and_garbage_do_not_hurt() {
     );
     let reply = dns::question("www.example.com", "A").udp(server.dns);
     assert_eq!(dns::addresses(&reply.expect("a reply")).len(), 1);
-    let grown = resident_kib(&server).saturating_sub(before);
+    let grown = server.process.resident().saturating_sub(before);
     assert!(grown < 100 << 10, "grown by {grown} KiB");
 }
 

@@ -54,6 +54,19 @@ impl Running {
         self.child.id()
     }
 
+    /// Its memory in KiB.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.pid());
+        let text = std::fs::read_to_string(path).expect("status of the process");
+        let line = text.lines().find(|line| line.starts_with("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().nth(1));
+        let number = number.and_then(|number| number.parse().ok());
+        number.expect("a number")
+    }
+
     /// Everything it wrote so far, both streams.
     pub fn log(&self) -> String {
         let octets = std::fs::read(&self.output).unwrap_or_default();
