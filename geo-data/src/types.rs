@@ -23,6 +23,19 @@ pub struct Cell {
     pub continent: Option<[u8; 2]>,
 }
 
+/// What makes a cell the same in other geo data: the bits of its centre's latitude and longitude,
+/// country, continent.
+pub type CellKey = (u64, u64, Option<[u8; 2]>, Option<[u8; 2]>);
+
+impl Cell {
+    /// By what it is known again in other geo data.
+    pub fn key(&self) -> CellKey {
+        let at = self.center;
+        let (latitude, longitude) = (at.latitude.to_bits(), at.longitude.to_bits());
+        (latitude, longitude, self.country, self.continent)
+    }
+}
+
 /// Writes a code as people and scripts expect it: `"JP"`.
 fn as_text<S: Serializer>(code: &Option<[u8; 2]>, to: S) -> Result<S::Ok, S::Error> {
     code.map(|code| String::from_utf8_lossy(&code).into_owned())

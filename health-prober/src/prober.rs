@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    HealthEvent, HealthSnapshot, Level, Loads, Override, PushError,
+    HealthEvent, HealthSnapshot, KeptLoad, Level, Loads, Override, PushError,
     engine::Engine,
     limits::Limits,
     load::{self, LoadCollector, LoadRunner},
@@ -144,6 +144,17 @@ impl Prober {
     /// The PoP does not take it; nothing changed.
     pub fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<(), PushError> {
         self.0.loads.push(pop, level, who)
+    }
+
+    /// The last level of every load source, for another process to take up.
+    pub fn keep_loads(&self) -> Vec<KeptLoad> {
+        self.0.loads.keep()
+    }
+
+    /// Takes up levels that another process kept: of sources that count the same, as old as they are,
+    /// and only where nothing newer is known.
+    pub fn restore_loads(&self, kept: Vec<KeptLoad>) {
+        self.0.loads.restore(kept);
     }
 
     /// Verdict changes from now on. A reader that is more than 1,024 events behind loses the

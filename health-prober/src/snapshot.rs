@@ -165,12 +165,28 @@ pub enum LoadState {
 }
 
 /// What a load source says.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Level {
     /// In its own unit.
     Value(f64),
     /// Already divided by the capacity; taken as it is.
     Ratio(f64),
+}
+
+/// The last level of a source, as it can be written down for another process.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptLoad {
+    /// Whose.
+    pub pop: String,
+    /// What is counted: a level of something else is not taken up.
+    pub what: String,
+    /// How much.
+    pub level: Level,
+    /// When it was read or pushed.
+    pub at: SystemTime,
+    /// Who pushed it.
+    pub pushed_by: Option<String>,
 }
 
 /// Why a pushed load was not taken.

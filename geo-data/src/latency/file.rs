@@ -18,13 +18,13 @@ use crc32fast::Hasher;
 use thiserror::Error;
 
 use super::{
-    matrix::{CellKey, CellWindow, MAX_CELL_ROWS, Matrix, cell_key, seconds, wider_rows},
+    matrix::{CellWindow, MAX_CELL_ROWS, Matrix, seconds, wider_rows},
     prefix::{MAX_COLUMNS, NO_CELL, Prefix, column_of, is_wider},
     race::{Held, MAX_HELD, Subject, Whose},
     types::{Rules, Site},
     window::Window,
 };
-use crate::ClientMap;
+use crate::{Cell, CellKey, ClientMap};
 
 const MAGIC: &[u8; 8] = b"MERILAT1";
 const VERSION: u32 = 1;
@@ -86,7 +86,7 @@ impl Matrix {
     }
 
     fn save_held<W: Write>(&self, out: &mut Out<W>) -> io::Result<()> {
-        let place = |cell: u32| self.clients.cells().get(cell as usize).map(cell_key);
+        let place = |cell: u32| self.clients.cells().get(cell as usize).map(Cell::key);
         out.count(self.held.0.len())?;
         for (subject, held) in &self.held.0 {
             out.u16(subject.anycast)?;
@@ -114,7 +114,7 @@ impl Matrix {
             let cells = self.cells.iter();
             cells.filter(|(_, window)| !window.is_gone(now_s, &self.rules))
         };
-        let place = |cell: u32| self.clients.cells().get(cell as usize).map(cell_key);
+        let place = |cell: u32| self.clients.cells().get(cell as usize).map(Cell::key);
         out.count(
             worth()
                 .filter(|((cell, _), _)| place(*cell).is_some())
@@ -163,7 +163,7 @@ impl Matrix {
         new.generation = input.u64()?;
         let columns = new.load_columns(&mut input)?;
         let latest = seconds(now_s).saturating_add(new.rules.window_s);
-        let known = new.clients.cells().iter().map(cell_key).zip(0..).collect();
+        let known = new.clients.cells().iter().map(Cell::key).zip(0..).collect();
         new.load_cells(&mut input, &columns, &known, latest)?;
         new.load_rows(&mut input, &columns, latest)?;
         new.load_held(&mut input, &columns, &known)?;

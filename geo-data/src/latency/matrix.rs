@@ -15,7 +15,7 @@ use super::{
     types::{Refused, Reporter, Rules, Sample, Site},
     window::{Window, code_of, mix},
 };
-use crate::{Cell, CellId, ClientMap, distance::haversine_km};
+use crate::{Cell, CellId, CellKey, ClientMap, distance::haversine_km};
 
 /// Rows of cells (cell × column) that are kept at most: 150 MB.
 pub(super) const MAX_CELL_ROWS: usize = 500_000;
@@ -136,10 +136,10 @@ impl Matrix {
         if !Arc::ptr_eq(&clients, &self.clients) {
             let old = std::mem::take(&mut self.cells);
             let new: HashMap<CellKey, u32> =
-                clients.cells().iter().map(cell_key).zip(0..).collect();
+                clients.cells().iter().map(Cell::key).zip(0..).collect();
             for ((cell, column), window) in old {
                 let known = self.clients.cells().get(cell as usize);
-                if let Some(now) = known.and_then(|cell| new.get(&cell_key(cell))) {
+                if let Some(now) = known.and_then(|cell| new.get(&Cell::key(cell))) {
                     self.cells.insert((*now, column), window);
                 }
             }
@@ -147,7 +147,7 @@ impl Matrix {
             for (mut subject, one) in held {
                 if let Whose::Cell(cell) = &mut subject.whose {
                     let known = self.clients.cells().get(*cell as usize);
-                    match known.and_then(|cell| new.get(&cell_key(cell))) {
+                    match known.and_then(|cell| new.get(&Cell::key(cell))) {
                         Some(now) => *cell = *now,
                         None => continue,
                     }
@@ -301,22 +301,6 @@ struct Taken {
     code: u16,
     reporter: Reporter,
     cell: u32,
-}
-
-/// What makes a cell the same in other geo data: centre, country, continent.
-pub(super) type CellKey = (u64, u64, Option<[u8; 2]>, Option<[u8; 2]>);
-
-pub(super) fn cell_key(cell: &Cell) -> CellKey {
-    let Coordinates {
-        latitude,
-        longitude,
-    } = cell.center;
-    (
-        latitude.to_bits(),
-        longitude.to_bits(),
-        cell.country,
-        cell.continent,
-    )
 }
 
 /// Most rows of wider prefixes.

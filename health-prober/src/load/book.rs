@@ -18,7 +18,9 @@ use meridian_config::{
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Fault, Found, Page, gauge::Gauge, growth::Growth};
-use crate::{Level, Loads, LocalReason, Outcome, PopLoad, PushError, Reason, engine::Now};
+use crate::{
+    KeptLoad, Level, Loads, LocalReason, Outcome, PopLoad, PushError, Reason, engine::Now,
+};
 
 /// Pages fetched at the same time; those that find no place wait their turn.
 const MAX_FETCHES: usize = 64;
@@ -204,6 +206,39 @@ impl Book {
         source.gauge.set(level, now);
         source.pushed_by = Some(who.to_owned());
         Ok(())
+    }
+
+    /// The last level of every source.
+    pub(crate) fn keep(&self) -> Vec<KeptLoad> {
+        let one = |(pop, source): (&String, &Source)| {
+            Some(KeptLoad {
+                pop: pop.clone(),
+                what: source.what.clone(),
+                level: source.gauge.last()?,
+                at: source.gauge.at()?,
+                pushed_by: source.pushed_by.clone(),
+            })
+        };
+        self.sources.iter().filter_map(one).collect()
+    }
+
+    /// Takes up what another process kept, where nothing newer is known and the source still counts the
+    /// same. It is as old as it was there, by the wall clock; what lies in the future is as of now.
+    pub(crate) fn restore(&mut self, kept: Vec<KeptLoad>, now: Now) {
+        for one in kept {
+            let Some(source) = self.sources.get_mut(&one.pop) else {
+                continue;
+            };
+            let (Level::Value(number) | Level::Ratio(number)) = one.level;
+            let sane = number.is_finite() && number >= 0.0;
+            let newer = source.gauge.at().is_none_or(|known| known < one.at);
+            if !sane || !newer || source.what != one.what {
+                continue;
+            }
+            let age = now.wall.duration_since(one.at).unwrap_or_default();
+            source.gauge.set_aged(one.level, now, age);
+            source.pushed_by = one.pushed_by;
+        }
     }
 
     /// The load of every PoP; `usable` is the share of a PoP's endpoints that are not down.

@@ -12,39 +12,61 @@ const KNOWN: u32 = 10;
 /// The last level of a source.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Gauge {
-    last: Option<(Level, Now)>,
+    last: Option<Last>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    level: Level,
+    /// When it came here.
+    at: Now,
+    /// How old it was then.
+    age: Duration,
 }
 
 impl Gauge {
     /// Takes a level.
     pub(super) fn set(&mut self, level: Level, now: Now) {
-        self.last = Some((level, now));
+        self.set_aged(level, now, Duration::ZERO);
+    }
+
+    /// Takes a level that came a while ago, to another process.
+    pub(super) fn set_aged(&mut self, level: Level, now: Now, age: Duration) {
+        let at = now;
+        self.last = Some(Last { level, at, age });
+    }
+
+    /// The last level, known or not.
+    pub(super) fn last(&self) -> Option<Level> {
+        self.last.map(|last| last.level)
     }
 
     /// The last level with its state; nothing once it is unknown.
     pub(super) fn level(&self, interval: Duration, now: Instant) -> (LoadState, Option<Level>) {
         match self.age(now) {
-            Some(age) if age <= interval * FRESH => (LoadState::Fresh, self.last.map(|l| l.0)),
-            Some(age) if age <= interval * KNOWN => (LoadState::Stale, self.last.map(|l| l.0)),
+            Some(age) if age <= interval * FRESH => (LoadState::Fresh, self.last()),
+            Some(age) if age <= interval * KNOWN => (LoadState::Stale, self.last()),
             _ => (LoadState::Unknown, None),
         }
     }
 
     /// Time since the last level.
     pub(super) fn age(&self, now: Instant) -> Option<Duration> {
-        self.last
-            .map(|(_, at)| now.saturating_duration_since(at.instant))
+        let since = |last: Last| now.saturating_duration_since(last.at.instant) + last.age;
+        self.last.map(since)
     }
 
     /// When the last level came.
     pub(super) fn at(&self) -> Option<SystemTime> {
-        self.last.map(|(_, at)| at.wall)
+        let last = self.last?;
+        last.at.wall.checked_sub(last.age)
     }
 
     /// When the state next changes by time alone.
     pub(super) fn turns(&self, interval: Duration, now: Instant) -> Option<Instant> {
-        let (_, at) = self.last?;
-        let just_after = |count| at.instant + interval * count + Duration::from_millis(1);
+        let last = self.last?;
+        let left = |count| (interval * count).saturating_sub(last.age);
+        let just_after = |count| last.at.instant + left(count) + Duration::from_millis(1);
         [FRESH, KNOWN]
             .map(just_after)
             .into_iter()
@@ -91,11 +113,16 @@ mod tests {
     proptest! {
         /// Whoever wakes at `turns` misses no change.
         #[test]
-        fn each_turn_is_announced(interval in 1_u64..10_000, at in 0_u64..200_000) {
+        fn each_turn_is_announced(
+            interval in 1_u64..10_000,
+            at in 0_u64..200_000,
+            age in prop_oneof![Just(0_u64), 0_u64..200_000],
+        ) {
             let start = Instant::now();
             let (interval, now) = (Duration::from_millis(interval), start + Duration::from_millis(at));
             let mut gauge = Gauge::default();
-            gauge.set(Level::Ratio(0.5), Now { instant: start, wall: SystemTime::UNIX_EPOCH });
+            let came = Now { instant: start, wall: SystemTime::UNIX_EPOCH };
+            gauge.set_aged(Level::Ratio(0.5), came, Duration::from_millis(age));
             let (before, _) = gauge.level(interval, now);
             match gauge.turns(interval, now) {
                 Some(turn) => {

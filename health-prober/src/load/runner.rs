@@ -19,7 +19,7 @@ use tokio::{
 
 use super::{Book, Fault, Fetch, Page};
 use crate::{
-    HealthSnapshot, Level, Loads, LocalReason, PushError, Verdict,
+    HealthSnapshot, KeptLoad, Level, Loads, LocalReason, PushError, Verdict,
     probe::Fetcher,
     runner::{Inbox, now},
 };
@@ -55,6 +55,17 @@ impl Shared {
         self.book().push(pop, level, who, now())?;
         self.notify.notify_one();
         Ok(())
+    }
+
+    /// The last level of every source.
+    pub(crate) fn keep(&self) -> Vec<KeptLoad> {
+        self.book().keep()
+    }
+
+    /// Takes up what another process kept.
+    pub(crate) fn restore(&self, kept: Vec<KeptLoad>) {
+        self.book().restore(kept, now());
+        self.notify.notify_one();
     }
 
     /// The loads of now.

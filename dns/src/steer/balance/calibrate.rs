@@ -7,6 +7,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// For how long resolvers keep answers, s: what is thought possible.
 const KEPT_S: [f64; LAGS] = [30.0, 100.0, 330.0];
 const LAGS: usize = 3;
@@ -23,7 +25,7 @@ const FALL_S: f32 = 120.0;
 const SLACK: f32 = 0.02;
 
 /// What was modelled in the last minutes, once for each step.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Past {
     steps: VecDeque<(f64, Box<[f32]>)>,
 }
@@ -36,6 +38,10 @@ impl Past {
         while self.steps.front().is_some_and(|(at, _)| is_over(*at)) {
             self.steps.pop_front();
         }
+    }
+
+    pub(super) fn later(&mut self, by_s: f64) {
+        self.steps.iter_mut().for_each(|(at, _)| *at += by_s);
     }
 
     pub(super) fn latest(&self) -> Option<&[f32]> {
@@ -76,7 +82,7 @@ impl Past {
 pub(super) type Expected = [f32; LAGS];
 
 /// Load ÷ modelled demand of one PoP.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Calibration {
     /// The reading without its noise, and at a first glance.
     smooth: Option<(f32, f32)>,

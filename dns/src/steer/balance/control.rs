@@ -12,6 +12,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     calibrate::{Calibration, Past},
     solve::{Seller, Sellers, solve},
@@ -29,6 +31,8 @@ const FREE_SLACK: f32 = 0.03;
 const RAMP_FROM: f32 = 0.02;
 /// Part of the target that is aimed at: readings are noisy, and "above" is what must not happen.
 const AIM: f32 = 0.98;
+/// When PoPs became usable that were so at the first step, s.
+const LONG_AGO_S: f64 = -1e9;
 /// A load above this many times the capacity is no load but a mistake.
 const ABSURD: f32 = 1000.0;
 
@@ -49,7 +53,7 @@ pub struct Reading {
 }
 
 /// What one PoP is worth at the moment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// The load term of the score before its weight, ms; of an unknown PoP the mean of the known.
     pub price_ms: f32,
@@ -74,8 +78,8 @@ impl Price {
 /// One for each PoP, by its number.
 pub type Prices = Arc<[Price]>;
 
-/// The controller's memory.
-#[derive(Clone, Debug, Default)]
+/// The controller's memory. What is written of it counts seconds as [`Balance::step`] was told them.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Balance {
     pops: Vec<State>,
     past: Past,
@@ -83,7 +87,7 @@ pub struct Balance {
 }
 
 /// One PoP's.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct State {
     seller: Seller,
     calibration: Calibration,
@@ -122,6 +126,20 @@ impl Balance {
             past: self.past.renumbered(pops, &old),
             last_s: self.last_s,
         }
+    }
+
+    /// The same on a clock that shows `by_s` seconds more: that of another process.
+    #[must_use]
+    pub fn later(mut self, by_s: f64) -> Self {
+        let since = self
+            .pops
+            .iter_mut()
+            .filter_map(|state| state.since.as_mut());
+        for at in since.chain(&mut self.last_s) {
+            *at += by_s;
+        }
+        self.past.later(by_s);
+        self
     }
 
     /// One tick: takes the readings of all PoPs, by number, and gives the prices to score by.
@@ -277,7 +295,7 @@ impl State {
             self.since = None;
             return;
         }
-        let begun = if first { f64::MIN } else { now_s };
+        let begun = if first { LONG_AGO_S } else { now_s };
         let since = *self.since.get_or_insert(begun);
         let grown = (now_s - since) / f64::from(reading.ramp_s);
         // No ramp, or one that is no time at all: grown up at once.

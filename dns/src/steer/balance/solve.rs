@@ -5,6 +5,8 @@
 //! Prices of 0 are the least; where all together have more demand than room, everyone aims at the
 //! same excess, and a price that gets very high forgives more and more: nothing runs away.
 
+use serde::{Deserialize, Serialize};
+
 /// Most that a price may be, ms.
 const PRICE_MAX: f32 = 3000.0;
 /// From here on a price forgives excess, ms.
@@ -30,7 +32,7 @@ const STEP_PART: f32 = 0.1;
 const MOVED: f32 = 0.02;
 
 /// A PoP that sells what it has room for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Seller {
     /// ms
     pub(super) price: f32,

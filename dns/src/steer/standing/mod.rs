@@ -13,6 +13,7 @@
 //! * `table` — the rows, laid out for queries;
 //! * `limit` — no more clients are moved at once than others can follow;
 //! * `before` — what the rows were, under an earlier configuration too;
+//! * `kept` — the rows in a file, over a restart;
 //! * `hybrid` — who gets a single PoP although the pool has an anycast address;
 //! * `next` — all of it together; `model` — the same with other prices.
 //!
@@ -29,6 +30,7 @@ mod before;
 mod exceptions;
 mod field;
 mod hybrid;
+mod kept;
 mod limit;
 mod model;
 mod near;
@@ -40,13 +42,13 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use meridian_geo_data::{CellId, ClientMap, PlaceId, latency::Latency};
 
-pub use self::model::Model;
 use self::near::Near;
 pub(super) use self::{
     exceptions::{Exceptions, Spot},
     field::{Field, Fielded},
     table::Table,
 };
+pub use self::{kept::Kept, model::Model};
 use super::{
     Steering,
     balance::Price,

@@ -461,3 +461,49 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_another_process_read_goes_on_aging() {
+    let push = fra("push = true, interval = \"10s\"");
+    let mut before = Simulation::new(&push);
+    let now = before.now();
+    before
+        .book
+        .push("fra", Level::Value(70.0), "edge", now)
+        .unwrap();
+    let kept = before.book.keep();
+    assert_eq!(kept.len(), 1);
+    let text = serde_json::to_string(&kept).unwrap();
+    let again: Vec<KeptLoad> = serde_json::from_str(&text).unwrap();
+    assert_eq!(again, kept);
+
+    let state = |seconds, kept: &[KeptLoad], config: &Config| {
+        let mut after = Simulation::new(config);
+        after.at = Duration::from_secs(seconds);
+        // Another process has another clock, and only the wall's is common.
+        after.book.restore(kept.to_vec(), after.now());
+        let loads = after.book.loads(after.now().instant, |_| 1.0);
+        (loads["fra"].state, loads["fra"].ratio)
+    };
+    assert_eq!(state(5, &kept, &push), (LoadState::Fresh, Some(0.7)));
+    assert_eq!(state(31, &kept, &push), (LoadState::Stale, Some(0.7)));
+    assert_eq!(state(101, &kept, &push), (LoadState::Unknown, None));
+    let other = fra(PAGE);
+    assert_eq!(state(5, &kept, &other), (LoadState::Unknown, None));
+    let nonsense = KeptLoad {
+        level: Level::Ratio(-1.0),
+        ..kept[0].clone()
+    };
+    assert_eq!(state(5, &[nonsense], &push), (LoadState::Unknown, None));
+
+    let mut newer = Simulation::new(&push);
+    newer.at = Duration::from_secs(1);
+    let now = newer.now();
+    newer
+        .book
+        .push("fra", Level::Value(20.0), "edge", now)
+        .unwrap();
+    newer.book.restore(kept, now);
+    let loads = newer.book.loads(now.instant, |_| 1.0);
+    assert_eq!(loads["fra"].ratio, Some(0.2), "what is newer stays");
+}
