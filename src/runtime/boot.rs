@@ -35,6 +35,7 @@ use super::{
     publish::Publisher,
     reload::Looked,
     site::{self, Site, SiteMetrics},
+    standing::{self, file},
     upgrade::Successor,
 };
 
@@ -155,6 +156,7 @@ async fn boot(
     };
     let runtime = assemble(config_path, loaded, &sockets)?;
     measure(&runtime, opened)?;
+    runtime.spawn_ticks();
     if let Some(mistakes) = mistakes {
         let message =
             format!("the configuration cannot be used, the last good state answers: {mistakes}");
@@ -274,12 +276,11 @@ fn assemble(
     let registry = Registry::new();
     let metrics = RuntimeMetrics::new(&registry)?;
     let site_metrics = SiteMetrics::new(&registry)?;
-    let (store, broken) = overrides::Store::load(
-        config.server.state_directory.clone(),
-        overrides::wall_clock(),
-    );
+    let state = &config.server.state_directory;
+    let (store, broken) = overrides::Store::load(state.clone(), overrides::wall_clock());
     let prober = Prober::start(config.clone(), store.current());
     prober.register(&registry)?;
+    let (remembered, forgotten) = remembered(&config, &prober);
     let health = prober.subscribe().borrow().clone();
     let gate = Arc::new(Gate::random());
     let publisher = Publisher::new(loaded.clone(), health, gate.clone());
@@ -287,15 +288,8 @@ fn assemble(
     let collector =
         Collector::of_snapshots(dns_metrics.clone(), publisher.current(), gate.clone())?;
     registry.register(Box::new(collector))?;
-    metrics.know_pops(config.pops.iter().map(|p| p.name.as_str()));
-    metrics.shift_bounds(&config);
-    metrics.loaded(
-        loaded.at,
-        loaded.clients.databases(),
-        loaded.geo_broken.is_some(),
-    );
+    first_metrics(&metrics, &loaded);
     metrics.overrides(&store.current());
-    metrics.published(1, 0.0);
     let runtime = Runtime(Arc::new(Inner {
         config_path,
         started: loaded.at,
@@ -303,7 +297,7 @@ fn assemble(
         addresses: bound.addresses().to_vec(),
         prober,
         overrides: store,
-        last_good: LastGood::new(&config.server.state_directory),
+        last_good: LastGood::new(state),
         events: EventLog::default(),
         registry,
         metrics,
@@ -319,7 +313,7 @@ fn assemble(
         dns_metrics,
         gate,
         admin: sockets.admin_copy(config.admin.listen)?,
-        moving: super::standing::Moving::default(),
+        moving: standing::Moving::default(),
         upgrading: tokio::sync::Mutex::default(),
         successor: OnceLock::new(),
         replaced: CancellationToken::new(),
@@ -327,17 +321,51 @@ fn assemble(
         tasks: TaskTracker::new(),
         publisher,
     }));
-    let addresses: Vec<_> = bound.addresses().iter().map(ToString::to_string).collect();
+    if let Some(remembered) = remembered {
+        runtime.restore_standing(remembered);
+    }
     runtime.spawn_tasks();
     announce(&runtime, site_metrics, sockets.inherited)?;
-    let message = format!("answering on {}", addresses.join(", "));
-    runtime.record(NewEvent::new(EventKind::Started, message));
-    runtime.tell_broken_geo(&loaded);
     if let Some(error) = broken {
         tell_lost_overrides(&runtime, &error.to_string());
     }
-    runtime.keep_last_good(loaded);
+    if let Some(problem) = forgotten {
+        runtime.record(NewEvent::new(EventKind::Alarm, problem));
+    }
+    tell_start(&runtime, loaded);
     Ok(runtime)
+}
+
+/// What the process before remembered of steering, and why it cannot be used. Loads go to the prober
+/// at once: the first look at them must not find all PoPs unknown.
+fn remembered(config: &Config, prober: &Prober) -> (Option<file::Kept>, Option<String>) {
+    let state = &config.server.state_directory;
+    let (mut kept, problem) = file::read(state, standing::wall_clock());
+    if let Some(kept) = &mut kept {
+        prober.restore_loads(std::mem::take(&mut kept.loads));
+    }
+    (kept, problem)
+}
+
+fn first_metrics(metrics: &RuntimeMetrics, loaded: &Loaded) {
+    let pops = loaded.config.pops.iter();
+    metrics.know_pops(pops.map(|pop| pop.name.as_str()));
+    metrics.shift_bounds(&loaded.config);
+    let geo_broken = loaded.geo_broken.is_some();
+    metrics.loaded(loaded.at, loaded.clients.databases(), geo_broken);
+    metrics.published(1, 0.0);
+}
+
+fn tell_start(runtime: &Runtime, loaded: Arc<Loaded>) {
+    let addresses: Vec<_> = runtime
+        .addresses()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let message = format!("answering on {}", addresses.join(", "));
+    runtime.record(NewEvent::new(EventKind::Started, message));
+    runtime.tell_broken_geo(&loaded);
+    runtime.keep_last_good(loaded);
 }
 
 fn tell_lost_overrides(runtime: &Runtime, error: &str) {

@@ -11,6 +11,7 @@
 pub mod anomaly;
 pub mod boot;
 pub mod describe;
+mod durable;
 pub mod events;
 mod inotify;
 pub mod last_good;
@@ -128,6 +129,8 @@ struct Condition {
     overrides_lost: Option<String>,
     /// The newest copy for the last good state could not be made.
     not_kept: Option<String>,
+    /// What steering remembers could not be written.
+    standing_not_kept: Option<String>,
     /// The files of the admin listener cannot be used.
     admin: Option<String>,
 }
@@ -312,6 +315,7 @@ impl Runtime {
             [
                 condition.overrides_lost.clone(),
                 condition.not_kept.clone(),
+                condition.standing_not_kept.clone(),
                 condition.admin.clone(),
                 geo.map(|why| format!("geo data: {why}")),
                 loaded.last_good.then(|| last_good.to_owned()),
@@ -354,6 +358,9 @@ impl Runtime {
             .is_err()
         {
             tracing::warn!("some connections did not end in time and are cut");
+        }
+        if self.successor().is_none() {
+            self.keep_for_successor().await;
         }
         inner.prober.clone().shutdown().await;
         if let Some(measure) = inner.measure.get() {

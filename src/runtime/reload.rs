@@ -216,6 +216,11 @@ impl Runtime {
         inner
             .metrics
             .know_pops(next.config.pops.iter().map(|p| p.name.as_str()));
+        // First: what is measured must be laid out for other cells when they come into force.
+        if let Some(measure) = self.0.measure.get() {
+            let (config, clients) = (next.config.clone(), next.clients.clone());
+            measure.reload(config, clients).await;
+        }
         self.swap(next.clone()).await;
         inner.metrics.shift_bounds(&next.config);
         inner
@@ -224,10 +229,6 @@ impl Runtime {
         self.condition(|condition| (condition.refused, condition.refused_at) = (None, None));
         if let Some(site) = self.0.site.get() {
             site.reload(next.config.clone());
-        }
-        if let Some(measure) = self.0.measure.get() {
-            let (config, clients) = (next.config.clone(), next.clients.clone());
-            measure.reload(config, clients).await;
         }
         let mut message = format!("reloaded ({})", cause.describe());
         if !needs_restart.is_empty() {
@@ -355,10 +356,6 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     // Its token and certificates are read again at every reload.
     differs("admin.listen", before.admin.listen != after.admin.listen);
     differs("log", before.log != after.log);
-    let (old, new) = (&before.latency, &after.latency);
-    differs("latency.window", old.window != new.window);
-    differs("latency.min_samples", old.min_samples != new.min_samples);
-    differs("latency.rows", old.rows != new.rows);
     differs("bgp", before.bgp.is_some() != after.bgp.is_some());
     let interface = |config: &Config| config.bgp.as_ref().map(|bgp| bgp.interface.clone());
     if before.bgp.is_some() && after.bgp.is_some() {

@@ -22,6 +22,10 @@ impl Runtime {
         self.spawn(self.clone().tell_verdicts(events));
         self.spawn(self.clone().follow_files());
         self.spawn(self.clone().watch_anomalies());
+    }
+
+    /// Starts the ticks: last, when there is something that measures.
+    pub(super) fn spawn_ticks(&self) {
         self.spawn(self.clone().keep_standing());
     }
 

@@ -169,7 +169,7 @@ fn what_was_told_over_the_api_outlives_a_restart_and_a_damaged_file_does_not_sto
     eventually("the alarm is shown", PATIENCE, || {
         let status = server.command(&["status"]).stdout;
         String::from_utf8_lossy(&status)
-            .contains("measuring begins anew")
+            .contains("it begins anew")
             .then_some(())
     });
     assert_eq!(measured(&server), None);

@@ -1,16 +1,11 @@
 //! What was measured, over restarts.
 //!
-//! ```text
-//! save: latency.bin.new → fsync → rename to latency.bin → fsync of the folder
-//! ```
-//!
-//! After `kill -9` the file holds the old state or the new one. One that cannot be used is put aside as
-//! `latency.bin.damaged`, for whoever wants to know why, and measuring begins anew.
+//! A file that cannot be used is put aside as `latency.bin.damaged`, for whoever wants to know why, and
+//! measuring begins anew.
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, BufReader, BufWriter, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
+    fs::File,
+    io::{self, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +15,8 @@ use meridian_geo_data::{
     latency::{LoadError, Matrix, Rules, Site},
 };
 
+use crate::runtime::durable;
+
 /// The file in the state directory.
 #[derive(Clone, Debug)]
 pub(super) struct Keep {
@@ -27,10 +24,10 @@ pub(super) struct Keep {
 }
 
 /// What a matrix is begun with.
-pub(super) struct Beginning<'a> {
+pub(super) struct Beginning {
     pub(super) rules: Rules,
     pub(super) clients: Arc<ClientMap>,
-    pub(super) sites: &'a [Site],
+    pub(super) sites: Vec<Site>,
     pub(super) seed: u64,
 }
 
@@ -46,9 +43,9 @@ impl Keep {
     }
 
     /// What was kept, or an empty matrix, and why it is empty though something was kept.
-    pub(super) fn load(&self, begin: &Beginning<'_>, now_s: u64) -> (Matrix, Option<String>) {
+    pub(super) fn load(&self, begin: &Beginning, now_s: u64) -> (Matrix, Option<String>) {
         let rules = begin.rules.clone();
-        let (clients, sites, seed) = (begin.clients.clone(), begin.sites, begin.seed);
+        let (clients, sites, seed) = (begin.clients.clone(), &begin.sites, begin.seed);
         let empty = || Matrix::new(rules.clone(), clients.clone(), sites, seed);
         let file = match File::open(self.file()) {
             Ok(file) => BufReader::new(file),
@@ -67,37 +64,18 @@ impl Keep {
     /// # Errors
     /// Those of the file system; the old file stays.
     pub(super) fn save(&self, matrix: &Matrix, now_s: u64) -> io::Result<()> {
-        let new = self.directory.join("latency.bin.new");
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o640)
-            .open(&new)?;
-        let mut file = BufWriter::with_capacity(1 << 18, file);
-        matrix.save(&mut file, now_s)?;
-        file.flush()?;
-        file.get_ref().sync_all()?;
-        fs::rename(&new, self.file())?;
-        File::open(&self.directory)?.sync_all()
+        durable::replace(&self.file(), |file| matrix.save(file, now_s))
     }
 
     fn put_aside(&self, error: &LoadError) -> String {
-        let aside = self.directory.join("latency.bin.damaged");
-        let kept = match fs::rename(self.file(), &aside) {
-            Ok(()) => format!("it is kept as {}", aside.display()),
-            Err(error) => format!("it cannot be put aside: {error}"),
-        };
-        let file = self.file();
-        format!(
-            "the measured latency in {} cannot be used, measuring begins anew: {error}; {kept}",
-            file.display()
-        )
+        durable::put_aside(&self.file(), "measured latency", error)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use meridian_geo_data::latency::{Reporter, Sample};
 
     use super::*;
@@ -110,11 +88,11 @@ mod tests {
         }
     }
 
-    fn begin(sites: &[Site]) -> Beginning<'_> {
+    fn begin(sites: &[Site]) -> Beginning {
         Beginning {
             rules: Rules::default(),
             clients: Arc::new(ClientMap::open(&geo()).unwrap()),
-            sites,
+            sites: sites.to_vec(),
             seed: 7,
         }
     }
@@ -145,7 +123,7 @@ mod tests {
             fs::write(keep.file(), damaged).unwrap();
             let (empty, alarm) = keep.load(&begin(&sites), now_s);
             assert_eq!(empty.rows(), (0, 0));
-            assert!(alarm.unwrap().contains("measuring begins anew"));
+            assert!(alarm.unwrap().contains("it begins anew"));
             let aside = directory.path().join("latency.bin.damaged");
             assert_eq!(fs::read(aside).unwrap(), damaged);
             assert!(!keep.file().exists());

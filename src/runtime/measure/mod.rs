@@ -61,6 +61,8 @@ pub struct Published {
     pub latency: Arc<Latency>,
     /// Its cells are those of this location data.
     pub clients: Arc<ClientMap>,
+    /// False before the first publication: what was measured before the start is still being read.
+    pub is_laid_out: bool,
 }
 
 /// Sockets that had to be opened before the process became unprivileged.
@@ -209,30 +211,44 @@ impl Measure {
         self.alarms.all()
     }
 
-    /// Another configuration or other geo data is in force. Returns when rows are counted for its
-    /// cells, or soon after.
+    /// Another configuration or other geo data comes into force. Returns when what is known is laid out for
+    /// its cells, or after a while.
     pub(super) async fn reload(&self, config: Arc<Config>, clients: Arc<ClientMap>) {
         self.intake.limit(&config.latency);
         self.resolvers.adapt(&config);
         let _ = self.logs.send(config.clone());
         self.settings.send_replace(config.clone());
-        let _ = self.orders.send(Order::Reload(config, clients)).await;
+        self.order(|done| Order::Reload {
+            config,
+            clients,
+            done,
+        })
+        .await;
+    }
+
+    /// Reads again what another process has written since.
+    pub(super) async fn read_again(&self) {
+        self.order(Order::Read).await;
+    }
+
+    /// Gives an order, and waits until it is done; false when that takes too long.
+    async fn order(&self, order: impl FnOnce(oneshot::Sender<()>) -> Order) -> bool {
+        let (done, heard) = oneshot::channel();
+        match self.orders.send(order(done)).await {
+            Ok(()) => tokio::time::timeout(LAST, heard).await.is_ok(),
+            // It has ended.
+            Err(_) => true,
+        }
     }
 
     /// Writes everything to the disk.
     pub(super) async fn save(&self) {
-        let (done, heard) = oneshot::channel();
-        if self.orders.send(Order::Save(done)).await.is_ok() {
-            let _ = tokio::time::timeout(LAST, heard).await;
-        }
+        self.order(Order::Save).await;
     }
 
     /// Ends; `save`: and writes everything to the disk.
     pub(super) async fn finish(&self, save: bool) {
-        let (done, heard) = oneshot::channel();
-        if self.orders.send(Order::Finish { save, done }).await.is_ok()
-            && tokio::time::timeout(LAST, heard).await.is_err()
-        {
+        if !self.order(|done| Order::Finish { save, done }).await {
             tracing::warn!("measured latency could not be written in time");
         }
     }

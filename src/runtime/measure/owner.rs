@@ -39,9 +39,15 @@ const SAVE: Duration = Duration::from_secs(300);
 /// Something for the owner to do.
 pub(super) enum Order {
     /// Another configuration or other geo data.
-    Reload(Arc<Config>, Arc<ClientMap>),
+    Reload {
+        config: Arc<Config>,
+        clients: Arc<ClientMap>,
+        done: oneshot::Sender<()>,
+    },
     /// Write everything now.
     Save(oneshot::Sender<()>),
+    /// Take what another process has written for what was measured.
+    Read(oneshot::Sender<()>),
     /// End, and write everything first when asked to.
     Finish {
         save: bool,
@@ -74,19 +80,16 @@ pub(super) async fn run(start: Start) {
         alarms,
     } = start;
     let keep = Keep::new(&config.server.state_directory);
-    let begin = Beginning {
-        rules: rules(&config),
-        clients: clients.clone(),
-        sites: &sites(&config),
-        seed,
-    };
+    let begin = beginning(&config, clients.clone(), seed);
     let (matrix, problem) = keep.load(&begin, wall_clock());
     if problem.is_some() {
         alarms.set("measured latency", problem);
     }
     let mut owner = Owner {
         matrix,
+        config,
         clients,
+        seed,
         keep,
         published,
         metrics,
@@ -94,13 +97,20 @@ pub(super) async fn run(start: Start) {
         last: now(),
         changed: None,
     };
-    owner.matrix.set_races(&races(&config));
+    owner.matrix.set_races(&races(&owner.config));
     owner.publish();
     let mut save_at = now() + SAVE;
     loop {
         tokio::select! {
             order = orders.recv() => match order {
-                Some(Order::Reload(config, clients)) => owner.rebase(&config, clients),
+                Some(Order::Reload { config, clients, done }) => {
+                    owner.rebase(config, clients);
+                    let _ = done.send(());
+                }
+                Some(Order::Read(done)) => {
+                    owner.read_again();
+                    let _ = done.send(());
+                }
                 Some(Order::Save(done)) => {
                     owner.save();
                     let _ = done.send(());
@@ -130,6 +140,8 @@ pub(super) async fn run(start: Start) {
 
 struct Owner {
     matrix: Matrix,
+    config: Arc<Config>,
+    seed: u64,
     clients: Arc<ClientMap>,
     keep: Keep,
     published: watch::Sender<Published>,
@@ -186,15 +198,29 @@ impl Owner {
         self.published.send_replace(Published {
             latency,
             clients: self.clients.clone(),
+            is_laid_out: true,
         });
         (self.last, self.changed) = (now(), None);
     }
 
-    fn rebase(&mut self, config: &Config, clients: Arc<ClientMap>) {
-        self.matrix.set_rules(rules(config));
-        self.matrix.rebase(clients.clone(), &sites(config));
-        self.matrix.set_races(&races(config));
-        self.clients = clients;
+    fn rebase(&mut self, config: Arc<Config>, clients: Arc<ClientMap>) {
+        self.matrix.set_rules(rules(&config));
+        self.matrix.rebase(clients.clone(), &sites(&config));
+        self.matrix.set_races(&races(&config));
+        (self.config, self.clients) = (config, clients);
+        self.publish();
+    }
+
+    /// What is there already is of no use without what the other process knew; it heard the same logs.
+    fn read_again(&mut self) {
+        let begin = beginning(&self.config, self.clients.clone(), self.seed);
+        let (matrix, problem) = self.keep.load(&begin, wall_clock());
+        if problem.is_some() {
+            self.alarms.set("measured latency", problem);
+            return;
+        }
+        self.matrix = matrix;
+        self.matrix.set_races(&races(&self.config));
         self.publish();
     }
 
@@ -214,6 +240,16 @@ pub(super) fn nothing(clients: Arc<ClientMap>) -> Published {
     Published {
         latency: Arc::new(Latency::empty()),
         clients,
+        is_laid_out: false,
+    }
+}
+
+fn beginning(config: &Config, clients: Arc<ClientMap>, seed: u64) -> Beginning {
+    Beginning {
+        rules: rules(config),
+        clients,
+        sites: sites(config),
+        seed,
     }
 }
 

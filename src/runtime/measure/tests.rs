@@ -191,7 +191,7 @@ async fn what_the_api_brings_is_published_and_kept_over_a_restart() {
     fs::write(&file, &half[..half.len() / 2]).unwrap();
     let bed = Bed::start(config(folder.path(), ""));
     assert!(bed.measure.ask("me", samples("fra", 30.0, 20)).await[0].is_ok());
-    assert!(bed.measure.alarms()[0].contains("measuring begins anew"));
+    assert!(bed.measure.alarms()[0].contains("it begins anew"));
     assert_eq!(bed.told.lock().unwrap().len(), 1);
     assert!(folder.path().join("latency.bin.damaged").exists());
 }

@@ -1,10 +1,15 @@
 //! What is learned of demand from samples of who asks: pure, in the time that is handed in.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use ipnet::IpNet;
 use meridian_dns::{metrics::Asked, steer::Demand};
-use meridian_geo_data::{ClientMap, fold, latency::Latency};
+use meridian_geo_data::{CellKey, ClientMap, fold, latency::Latency};
+use serde::{Deserialize, Serialize};
 
 /// Seconds in which what was asked counts half.
 const HALF_LIFE_S: f64 = 600.0;
@@ -17,10 +22,10 @@ const ENOUGH: f64 = 500.0;
 pub(super) struct Book {
     clients: Option<Arc<ClientMap>>,
     latency: Option<Arc<Latency>>,
-    cells: Vec<f64>,
-    /// An address that asked from each cell, cut to its /24 or /48.
-    examples: Vec<Option<IpAddr>>,
+    cells: Vec<Count>,
     prefixes: BTreeMap<IpNet, f64>,
+    /// Names of the services.
+    names: Vec<Arc<str>>,
     services: Vec<f64>,
     /// Samples taken, fading alike.
     samples: f64,
@@ -29,22 +34,39 @@ pub(super) struct Book {
     observed_s: f64,
 }
 
+/// Of one cell.
+#[derive(Clone, Copy, Debug, Default)]
+struct Count {
+    answers: f64,
+    /// An address that asked, cut to its /24 or /48.
+    example: Option<IpAddr>,
+}
+
+/// What a book knows, by place and name: another process or other geo data can go on with it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct KeptDemand {
+    cells: Vec<(CellKey, f64, Option<IpAddr>)>,
+    prefixes: Vec<(IpNet, f64)>,
+    services: Vec<(String, f64)>,
+    samples: f64,
+    observed_s: f64,
+}
+
 impl Book {
-    /// Counts with this map of clients, these exceptional prefixes and so many services from now
-    /// on. Where one of them is new, what it said before is forgotten.
+    /// Counts with this map of clients, these exceptional prefixes and these services from now on.
+    /// Cells are known again by place and country, prefixes by themselves, services by name; what is
+    /// not there any more is forgotten.
     pub(super) fn follow(
         &mut self,
         clients: &Arc<ClientMap>,
         latency: &Arc<Latency>,
-        services: usize,
+        services: &[Arc<str>],
     ) {
         if !self.counts_by(clients) {
-            let cells = clients.cells().len();
+            let kept = self.keep().cells;
             self.clients = Some(clients.clone());
-            self.cells = vec![0.0; cells];
-            self.examples = vec![None; cells];
+            self.cells = cells(clients, kept);
             self.latency = None;
-            (self.samples, self.observed_s) = (0.0, 0.0);
         }
         let same = |old: &Arc<Latency>| Arc::ptr_eq(old, latency);
         if !self.latency.as_ref().is_some_and(same) {
@@ -55,8 +77,55 @@ impl Book {
                 .collect();
             self.latency = Some(latency.clone());
         }
-        if self.services.len() != services {
-            self.services = vec![0.0; services];
+        if *self.names != *services {
+            let known: HashMap<&str, f64> = self.by_service().collect();
+            let count = |name: &Arc<str>| known.get(&**name).copied().unwrap_or(0.0);
+            self.services = services.iter().map(count).collect();
+            self.names = services.to_vec();
+        }
+    }
+
+    fn by_service(&self) -> impl Iterator<Item = (&str, f64)> {
+        let names = self.names.iter().map(|name| &**name);
+        names.zip(self.services.iter().copied())
+    }
+
+    /// What it knows as of its last [`take`](Self::take).
+    pub(super) fn keep(&self) -> KeptDemand {
+        let known = self.clients.iter().flat_map(|clients| clients.cells());
+        let cells = known.zip(&self.cells);
+        let asked = cells.filter(|(_, count)| count.answers > 0.0);
+        KeptDemand {
+            cells: asked
+                .map(|(cell, count)| (cell.key(), count.answers, count.example))
+                .collect(),
+            prefixes: self.prefixes.iter().map(|(net, n)| (*net, *n)).collect(),
+            services: self
+                .by_service()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+            samples: self.samples,
+            observed_s: self.observed_s,
+        }
+    }
+
+    /// A book that goes on with what another one kept at `then_s` of this one's clock.
+    pub(super) fn restored(kept: KeptDemand, clients: &Arc<ClientMap>, then_s: f64) -> Self {
+        let sane = |count: f64| count.max(0.0);
+        let (names, services) = kept
+            .services
+            .into_iter()
+            .unzip::<String, f64, Vec<_>, Vec<_>>();
+        Self {
+            cells: cells(clients, kept.cells),
+            clients: Some(clients.clone()),
+            latency: None,
+            prefixes: kept.prefixes.into_iter().collect(),
+            names: names.into_iter().map(Arc::from).collect(),
+            services: services.into_iter().map(sane).collect(),
+            samples: sane(kept.samples),
+            last_s: Some(then_s),
+            observed_s: sane(kept.observed_s),
         }
     }
 
@@ -71,7 +140,8 @@ impl Book {
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).max(0.0));
         self.last_s = Some(now_s);
         let kept = (-passed / HALF_LIFE_S).exp2();
-        let counts = self.cells.iter_mut().chain(&mut self.services);
+        let cells = self.cells.iter_mut().map(|cell| &mut cell.answers);
+        let counts = cells.chain(&mut self.services);
         for count in counts.chain(self.prefixes.values_mut()) {
             *count *= kept;
         }
@@ -93,18 +163,14 @@ impl Book {
         let Some(cell) = clients.place(clients.find(judged).place).0 else {
             return;
         };
-        let cell = cell.0 as usize;
-        if let Some(example) = self.examples.get_mut(cell) {
-            *example = Some(one.client);
-        }
+        let Some(cell) = self.cells.get_mut(cell.0 as usize) else {
+            return;
+        };
+        cell.example = Some(one.client);
         let exceptional = prefix(judged).and_then(|prefix| self.prefixes.get_mut(&prefix));
         match exceptional {
             Some(count) => *count += answers,
-            None => {
-                if let Some(count) = self.cells.get_mut(cell) {
-                    *count += answers;
-                }
-            }
+            None => cell.answers += answers,
         }
     }
 
@@ -116,7 +182,7 @@ impl Book {
         let rate = |count: &f64| self.rate(*count);
         let prefixes = self.prefixes.iter();
         Arc::new(Demand::new(
-            self.cells.iter().map(rate).collect(),
+            self.cells.iter().map(|cell| rate(&cell.answers)).collect(),
             prefixes
                 .map(|(prefix, count)| (*prefix, rate(count)))
                 .collect(),
@@ -131,14 +197,14 @@ impl Book {
             for (prefix, count) in &self.prefixes {
                 let cell = clients.place(clients.find(prefix.addr()).place).0;
                 if let Some(sum) = cell.and_then(|cell| counts.get_mut(cell.0 as usize)) {
-                    *sum += count;
+                    sum.answers += count;
                 }
             }
         }
-        let cells = counts.iter().zip(&self.examples).enumerate();
-        let asked = cells.filter(|(_, (count, _))| **count > 0.0);
+        let cells = counts.iter().enumerate();
+        let asked = cells.filter(|(_, count)| count.answers > 0.0);
         asked
-            .filter_map(|(cell, (count, example))| Some((cell, (*example)?, self.rate(*count))))
+            .filter_map(|(cell, count)| Some((cell, count.example?, self.rate(count.answers))))
             .collect()
     }
 
@@ -147,6 +213,18 @@ impl Book {
     fn rate(&self, count: f64) -> f32 {
         (count / self.observed_s.max(1.0)) as f32
     }
+}
+
+/// Counts by cell of a map.
+fn cells(clients: &ClientMap, kept: Vec<(CellKey, f64, Option<IpAddr>)>) -> Vec<Count> {
+    let count = |(key, answers, example): (_, f64, _)| {
+        let answers = answers.max(0.0);
+        (key, Count { answers, example })
+    };
+    let known: HashMap<CellKey, Count> = kept.into_iter().map(count).collect();
+    let of = |cell: &meridian_geo_data::Cell| known.get(&cell.key()).copied();
+    let cells = clients.cells().iter();
+    cells.map(|cell| of(cell).unwrap_or_default()).collect()
 }
 
 /// The prefix as which an address can be exceptional.
@@ -180,6 +258,12 @@ mod tests {
         Arc::new(ClientMap::open(&geo).unwrap())
     }
 
+    fn services(count: usize) -> Vec<Arc<str>> {
+        (0..count)
+            .map(|n| format!("s{n}.example.").into())
+            .collect()
+    }
+
     fn cell(clients: &ClientMap, address: &str) -> CellId {
         let found = clients.find(address.parse().unwrap());
         clients.place(found.place).0.unwrap()
@@ -189,7 +273,7 @@ mod tests {
     fn counts_become_rates_and_fade() {
         let (clients, latency) = (clients(), Arc::new(Latency::empty()));
         let mut book = Book::default();
-        book.follow(&clients, &latency, 2);
+        book.follow(&clients, &latency, &services(2));
         book.take(0.0, &[]);
         // Japan asks 30 times a second, Germany 10.
         let round: Vec<Asked> = (0..100)
@@ -224,7 +308,7 @@ mod tests {
     #[test]
     fn few_samples_say_nothing() {
         let mut book = Book::default();
-        book.follow(&clients(), &Arc::new(Latency::empty()), 1);
+        book.follow(&clients(), &Arc::new(Latency::empty()), &services(1));
         book.take(0.0, &[]);
         book.take(10.0, &[asked("133.11.0.0", 4096.0)]);
         assert_eq!(*book.demand(), Demand::default());
@@ -239,7 +323,7 @@ mod tests {
             ..latency::Parts::default()
         }));
         let mut book = Book::default();
-        book.follow(&clients, &latency, 2);
+        book.follow(&clients, &latency, &services(2));
         book.take(0.0, &[]);
         let round: Vec<Asked> = (0..300)
             .flat_map(|_| [asked("133.11.7.0", 2.0), asked("133.11.8.0", 1.0)])
@@ -251,5 +335,48 @@ mod tests {
         assert!((of_cell - 30.0).abs() < 0.5, "{of_cell}");
         let told: f32 = book.by_cell().iter().map(|(.., rate)| rate).sum();
         assert!((told - 90.0).abs() < 0.5, "{told}");
+    }
+
+    #[test]
+    fn what_was_learned_outlives_the_process_and_the_geo_data() {
+        let (before, latency) = (clients(), Arc::new(Latency::empty()));
+        let mut book = Book::default();
+        book.follow(&before, &latency, &services(2));
+        book.take(0.0, &[]);
+        let round: Vec<Asked> = (0..600).map(|_| asked("133.11.0.0", 1.0)).collect();
+        book.take(10.0, &round);
+        let text = serde_json::to_string(&book.keep()).unwrap();
+        let kept: KeptDemand = serde_json::from_str(&text).unwrap();
+        // Cells are numbered anew, and services stand the other way round.
+        let mut geo = Geo {
+            city: Vec::new(),
+            asn: Vec::new(),
+            networks: Vec::new(),
+        };
+        geo.networks.push(meridian_config::GeoNetwork {
+            prefix: "192.0.2.0/24".parse().unwrap(),
+            location: Some(meridian_config::Coordinates {
+                latitude: -80.0,
+                longitude: 5.0,
+            }),
+            pop: None,
+        });
+        let after = Arc::new(ClientMap::open(&geo).unwrap());
+        let turned: Vec<_> = services(2).into_iter().rev().collect();
+        let mut restored = Book::restored(kept, &after, 100.0);
+        restored.follow(&after, &latency, &turned);
+        restored.take(100.0, &[]);
+        book.follow(&after, &latency, &turned);
+        for book in [&book, &restored] {
+            let demand = book.demand();
+            assert!((demand.of_cell(cell(&after, "133.11.0.0")) - 60.0).abs() < 0.1);
+            assert_eq!(demand.of_service(ServiceId(1)), 0.0);
+            assert!((demand.of_service(ServiceId(0)) - 60.0).abs() < 0.1);
+            assert_eq!(book.by_cell().len(), 1);
+        }
+        // Time that passed meanwhile counts as time in which nobody was heard.
+        restored.take(700.0, &[]);
+        let late = restored.demand();
+        assert_eq!(*late, Demand::default(), "too few samples are left");
     }
 }

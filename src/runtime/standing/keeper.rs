@@ -7,13 +7,13 @@ use meridian_dns::{
     metrics::Asked,
     steer::{
         Inputs, Standing, Steering,
-        balance::{Balance, Prices},
+        balance::{Balance, Price, Prices},
     },
 };
 use meridian_geo_data::latency::Latency;
 use meridian_health_prober::{HealthSnapshot, Loads};
 
-use super::{book::Book, readings::readings};
+use super::{book::Book, file::Kept, readings::readings};
 
 /// What a tick is made of.
 pub(super) struct Tick {
@@ -27,8 +27,8 @@ pub(super) struct Tick {
     pub(super) health: Arc<HealthSnapshot>,
     /// The newest loads.
     pub(super) loads: Arc<Loads>,
-    /// Measured round-trip times.
-    pub(super) latency: Arc<Latency>,
+    /// Measured round-trip times; `None`: not yet laid out for these cells.
+    pub(super) latency: Option<Arc<Latency>>,
     /// Who asked since the tick before.
     pub(super) asked: Vec<Asked>,
 }
@@ -49,12 +49,10 @@ impl Keeper {
     pub(super) fn step(&mut self, tick: &Tick) -> Arc<Standing> {
         self.renumber(&tick.config);
         let steering = &tick.steering;
-        let clients = steering.shared_clients();
-        self.book
-            .follow(&clients, &tick.latency, steering.services().len());
+        let latency = self.follow(steering, tick.latency.clone());
         self.book.take(tick.now_s, &tick.asked);
         let mut inputs = Inputs {
-            latency: tick.latency.clone(),
+            latency,
             prices: self.prices.clone(),
             demand: self.book.demand(),
         };
@@ -76,17 +74,71 @@ impl Keeper {
         config: &Arc<Config>,
         steering: &Steering,
         health: &HealthSnapshot,
+        latency: Option<Arc<Latency>>,
     ) -> Arc<Standing> {
         self.renumber(config);
-        let before = self.standing.inputs().latency.clone();
-        let same_cells = self.book.counts_by(&steering.shared_clients());
         let inputs = Inputs {
-            latency: if same_cells { before } else { Arc::default() },
+            latency: self.follow(steering, latency),
             prices: self.prices.clone(),
-            // It is counted by the cells and services of before.
-            demand: Arc::default(),
+            demand: self.book.demand(),
         };
         self.standing = Arc::new(self.standing.next(steering, health, &inputs));
+        self.standing.clone()
+    }
+
+    /// Counts by the cells, prefixes and services of a configuration from now on; the latency that holds
+    /// for it. What was known of the same cells stays until there is newer.
+    fn follow(&mut self, steering: &Steering, latency: Option<Arc<Latency>>) -> Arc<Latency> {
+        let clients = steering.shared_clients();
+        let before = || {
+            let same = self.book.counts_by(&clients);
+            same.then(|| self.standing.inputs().latency.clone())
+        };
+        let latency = latency.or_else(before).unwrap_or_default();
+        let services = &steering.labels().services;
+        self.book.follow(&clients, &latency, services);
+        latency
+    }
+
+    /// All of it, for another process, at `now_s` of this one's clock.
+    pub(super) fn keep(&self, now_s: f64) -> Kept {
+        let config = self.config.iter();
+        let pops = config.flat_map(|config| &config.pops);
+        Kept {
+            at_s: now_s,
+            pops: pops.map(|pop| pop.name.clone()).collect(),
+            prices: self.prices.to_vec(),
+            balance: self.balance.clone(),
+            demand: self.book.keep(),
+            rows: self.standing.keep(),
+            ..Kept::default()
+        }
+    }
+
+    /// Goes on with what another process kept at `then_s` of this one's clock. Gives its standing.
+    pub(super) fn restore(
+        &mut self,
+        kept: Kept,
+        config: &Arc<Config>,
+        steering: &Steering,
+        then_s: f64,
+    ) -> Arc<Standing> {
+        let old = |pop: usize| {
+            let name = &config.pops.get(pop)?.name;
+            kept.pops.iter().position(|one| one == name)
+        };
+        let balance = kept.balance.later(then_s - kept.at_s);
+        self.balance = balance.renumbered(config.pops.len(), old);
+        self.prices = renumbered(&kept.prices, config, old);
+        self.config = Some(config.clone());
+        let clients = steering.shared_clients();
+        self.book = Book::restored(kept.demand, &clients, then_s);
+        let inputs = Inputs {
+            prices: self.prices.clone(),
+            ..Inputs::default()
+        };
+        self.standing = Arc::new(Standing::restored(steering, &kept.rows, inputs));
+        self.follow(steering, None);
         self.standing.clone()
     }
 
@@ -114,12 +166,17 @@ impl Keeper {
             before.pop_by_name(name).map(meridian_config::PopId::index)
         };
         self.balance = self.balance.renumbered(config.pops.len(), old);
-        let price = |pop| old(pop).and_then(|old| self.prices.get(old).copied());
-        let neutral = meridian_dns::steer::balance::Price::NEUTRAL;
-        let prices = (0..config.pops.len()).map(|pop| price(pop).unwrap_or(neutral));
-        self.prices = prices.collect();
+        self.prices = renumbered(&self.prices, config, old);
         self.config = Some(config.clone());
     }
+}
+
+/// Prices by PoP of a configuration; new ones are neutral.
+fn renumbered(prices: &[Price], config: &Config, old: impl Fn(usize) -> Option<usize>) -> Prices {
+    let price = |pop| old(pop).and_then(|old| prices.get(old).copied());
+    let all = 0..config.pops.len();
+    all.map(|pop| price(pop).unwrap_or(Price::NEUTRAL))
+        .collect()
 }
 
 #[cfg(test)]
@@ -195,7 +252,7 @@ mod tests {
             steering: world.built.steering.clone(),
             health: Arc::default(),
             loads: loads.clone(),
-            latency: Arc::new(Latency::empty()),
+            latency: Some(Arc::new(Latency::empty())),
             asked: Vec::new(),
         }
     }
@@ -260,11 +317,55 @@ mod tests {
         assert!(ams > 0.02, "some have moved: {ams}");
         let told = keeper.prices().clone();
         let after = world(&folder, &["iad", "ams", "fra"]);
-        let standing = keeper.carried_over(&after.config, &after.built.steering, &health);
+        let standing = keeper.carried_over(&after.config, &after.built.steering, &health, None);
         let now = share(&after, &standing, &health, "ams");
         assert!((ams - now).abs() < 0.01, "{ams} {now}");
         let reversed: Vec<_> = keeper.prices().iter().rev().copied().collect();
         assert_eq!(reversed, *told, "each price stays with its PoP");
+    }
+
+    #[test]
+    fn a_restart_moves_nobody() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = world(&folder, &["fra", "ams", "iad"]);
+        let health = Arc::default();
+        let mut keeper = Keeper::default();
+        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
+        for n in 0..12 {
+            keeper.step(&tick(&before, f64::from(n) * 10.0, &full));
+        }
+        let right = loads(&[("fra", 0.7), ("ams", 0.2), ("iad", 0.2)]);
+        let ticks = (12..40).map(|n| tick(&before, f64::from(n) * 10.0, &right));
+        let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
+        let ams = share(&before, &standing, &health, "ams");
+        assert!(ams > 0.02, "some have moved: {ams}");
+        let text = serde_json::to_string(&keeper.keep(395.0)).unwrap();
+
+        // The next process numbers PoPs anew, and its clock begins anew.
+        let after = world(&folder, &["iad", "ams", "fra"]);
+        let kept = serde_json::from_str(&text).unwrap();
+        let mut next = Keeper::default();
+        let standing = next.restore(kept, &after.config, &after.built.steering, -20.0);
+        let now = share(&after, &standing, &health, "ams");
+        assert!((ams - now).abs() < 0.01, "{ams} {now}");
+        let reversed: Vec<_> = next.prices().iter().rev().copied().collect();
+        assert_eq!(reversed, **keeper.prices(), "each price stays with its PoP");
+        let same = |keeper: &mut Keeper, world: &Loaded, at: f64| {
+            let standing = keeper.step(&tick(world, at, &right));
+            share(world, &standing, &health, "ams")
+        };
+        for n in 0..6 {
+            let at = f64::from(n) * 10.0;
+            let (old, new) = (
+                same(&mut keeper, &before, 415.0 + at),
+                same(&mut next, &after, at),
+            );
+            assert!((old - new).abs() < 0.02, "tick {n}: {old} {new}");
+            assert!((ams - new).abs() < 0.05, "tick {n}: {ams} {new}");
+        }
+        // From nothing, all of them would have gone back at once.
+        let standing = Keeper::default().step(&tick(&after, 0.0, &right));
+        assert!(share(&after, &standing, &health, "ams") < 0.01);
     }
 
     #[test]

@@ -7,28 +7,38 @@
 //! measure ─ latency ──────────────────────────────┘
 //! ```
 //!
+//! What ticks remember is written to `state_directory` once a minute, at the end, and for a successor
+//! (`file`).
+//!
 //! A tick runs on a thread of its own; queries see its result as one more snapshot. A changed verdict
 //! is published at once with the standing that there is, and asks for a tick, which spreads the
 //! clients of a lost PoP over the others.
 
 mod book;
+pub(super) mod file;
 mod keeper;
 mod readings;
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use meridian_dns::steer::{Standing, Steering, View, balance::Prices};
 use meridian_geo_data::{ClientMap, latency::Latency};
 use meridian_health_prober::HealthSnapshot;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::Notify, time::MissedTickBehavior};
 
-use super::{Runtime, load::Loaded, monotonic};
+use super::{
+    Runtime,
+    events::{EventKind, NewEvent},
+    load::Loaded,
+    monotonic,
+};
 use keeper::{Keeper, Tick};
 
 /// Time between two ticks.
@@ -37,12 +47,20 @@ const TICK: Duration = Duration::from_secs(10);
 /// Least time between two ticks, however many verdicts change.
 const REST: Duration = Duration::from_millis(500);
 
+/// Time between two writes of what is remembered. No process that only tries to take over lives as long.
+const SAVE: Duration = Duration::from_secs(60);
+
+/// Longest that the first tick waits for what was measured before the start.
+const LAID_OUT: Duration = Duration::from_secs(30);
+
 /// What ticks remember, and what they last came to.
 #[derive(Default)]
 pub struct Moving {
     /// Locked for as long as a tick takes, by those who can wait.
     keeper: Mutex<Keeper>,
     wake: Notify,
+    /// When it was last written, or tried to be.
+    saved: Mutex<Duration>,
     newest: ArcSwap<Standing>,
     asked: ArcSwap<Vec<Asking>>,
 }
@@ -94,15 +112,35 @@ impl Moving {
     }
 
     /// The standing to publish a new state with. Takes its time.
-    pub fn carried_over(&self, loaded: &Loaded, health: &HealthSnapshot) -> Arc<Standing> {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let standing = keeper.carried_over(&loaded.config, &loaded.built.steering, health);
+    fn carried_over(
+        &self,
+        loaded: &Loaded,
+        health: &HealthSnapshot,
+        latency: Option<Arc<Latency>>,
+    ) -> Arc<Standing> {
+        let mut keeper = self.keeper();
+        let steering = &loaded.built.steering;
+        let standing = keeper.carried_over(&loaded.config, steering, health, latency);
         self.newest.store(standing.clone());
         standing
     }
 
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is time to write.
+    fn is_to_save(&self, now: Duration) -> bool {
+        let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = now.saturating_sub(*saved) >= SAVE;
+        if due {
+            *saved = now;
+        }
+        due
+    }
+
     fn step(&self, tick: &Tick) -> (Arc<Standing>, Prices) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keeper = self.keeper();
         let standing = keeper.step(tick);
         self.newest.store(standing.clone());
         let asked = keeper.book().by_cell().into_iter();
@@ -113,8 +151,13 @@ impl Moving {
 }
 
 impl Runtime {
-    /// Ticks until the server stops.
+    /// Ticks until the server stops. What was measured before the start comes first: a tick without it
+    /// would forget who was served by it.
     pub(super) async fn keep_standing(self) {
+        if let Some(mut measured) = self.measured() {
+            let laid_out = measured.wait_for(|published| published.is_laid_out);
+            let _ = tokio::time::timeout(LAID_OUT, laid_out).await;
+        }
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -144,7 +187,8 @@ impl Runtime {
             config: loaded.config.clone(),
             steering: loaded.built.steering.clone(),
             health,
-            loads: inner.prober.loads().borrow().clone(),
+            // Of this moment: those that were published may lack what was kept over a restart.
+            loads: Arc::new(inner.prober.newest_loads()),
             latency: self.latency(&loaded.clients),
             asked: inner.dns_metrics.demand(),
         };
@@ -156,14 +200,70 @@ impl Runtime {
         // Between the tick and here another configuration may have come into force; it has a standing
         // of its own.
         inner.publisher.standing(&loaded, standing, &self.teller());
+        if inner.moving.is_to_save(started) {
+            self.save_standing();
+        }
     }
 
     /// What is measured of the cells of these location data; nothing while it is being laid out
     /// anew for them.
-    fn latency(&self, clients: &Arc<ClientMap>) -> Arc<Latency> {
+    fn latency(&self, clients: &Arc<ClientMap>) -> Option<Arc<Latency>> {
         let measured = self.measured().map(|published| published.borrow().clone());
-        let measured = measured.filter(|of| Arc::ptr_eq(&of.clients, clients));
-        measured.map_or_else(Arc::default, |of| of.latency)
+        let measured = measured.filter(|of| of.is_laid_out && Arc::ptr_eq(&of.clients, clients));
+        measured.map(|of| of.latency)
+    }
+
+    /// Writes down what ticks remember. Waits for the disk.
+    fn save_standing(&self) {
+        let inner = &self.0;
+        let mut kept = inner.moving.keeper().keep(monotonic().as_secs_f64());
+        kept.loads = inner.prober.keep_loads();
+        kept.written_s = wall_clock();
+        let directory = &inner.booted.server.state_directory;
+        let problem = file::write(directory, &kept).err();
+        let problem =
+            problem.map(|error| format!("the memory of steering cannot be kept: {error}"));
+        let before = self.condition(|condition| {
+            std::mem::replace(&mut condition.standing_not_kept, problem.clone())
+        });
+        if let Some(problem) = problem.filter(|_| before.is_none()) {
+            self.record(NewEvent::new(EventKind::Alarm, problem));
+        }
+    }
+
+    /// The same, where others wait.
+    pub(super) async fn keep_for_successor(&self) {
+        let runtime = self.clone();
+        let _ = tokio::task::spawn_blocking(move || runtime.save_standing()).await;
+    }
+
+    /// Goes on with what another process remembered, and publishes who served whom.
+    pub(super) fn restore_standing(&self, kept: file::Kept) {
+        let inner = &self.0;
+        let (loaded, _) = inner.publisher.inputs();
+        // A clock that went back meanwhile makes it no younger than it is.
+        let age_s = Duration::from_secs(wall_clock().saturating_sub(kept.written_s));
+        let then_s = monotonic().as_secs_f64() - age_s.as_secs_f64();
+        let steering = &loaded.built.steering;
+        let standing = {
+            let mut keeper = inner.moving.keeper();
+            keeper.restore(kept, &loaded.config, steering, then_s)
+        };
+        inner.moving.newest.store(standing.clone());
+        inner.publisher.standing(&loaded, standing, &self.teller());
+    }
+
+    /// Takes up what the process before has written last: for a successor, just before it answers.
+    pub(super) fn take_up(&self) {
+        let directory = &self.0.booted.server.state_directory;
+        let (kept, problem) = file::read(directory, wall_clock());
+        if let Some(problem) = problem {
+            self.record(NewEvent::new(EventKind::Alarm, problem));
+        }
+        if let Some(mut kept) = kept {
+            self.0.prober.restore_loads(std::mem::take(&mut kept.loads));
+            self.restore_standing(kept);
+        }
     }
 
     /// The state in force with the newest standing: what explanations are made of.
@@ -181,7 +281,8 @@ impl Runtime {
         health: Arc<HealthSnapshot>,
     ) -> Arc<Standing> {
         let (runtime, none) = (self.clone(), Standing::none(&loaded.built.steering));
-        let work = move || runtime.0.moving.carried_over(&loaded, &health);
+        let latency = self.latency(&loaded.clients);
+        let work = move || runtime.0.moving.carried_over(&loaded, &health, latency);
         let done = tokio::task::spawn_blocking(work).await;
         // A panic in there must not take the server down: without it everyone follows the files.
         done.unwrap_or_else(|_| Arc::new(none))
@@ -210,4 +311,9 @@ impl Runtime {
             cells: asked.iter().filter_map(told).collect(),
         }
     }
+}
+
+/// Seconds since the epoch: what is kept is dated with it.
+pub(super) fn wall_clock() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }

@@ -127,7 +127,14 @@ impl Successor {
             return Err("the old server spoke out of turn".to_owned());
         };
         let listens = bound.addresses().to_vec();
+        runtime.take_up();
         runtime.answer(bound);
+        let reading = runtime.clone();
+        runtime.0.tasks.spawn(async move {
+            if let Some(measure) = reading.0.measure.get() {
+                measure.read_again().await;
+            }
+        });
         match runtime.0.site.get() {
             Some(site) => self.wait_until_announcing(site).await?,
             None => ask(runtime, &listens).await?,

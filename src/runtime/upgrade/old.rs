@@ -65,10 +65,8 @@ impl Runtime {
 
     async fn try_upgrade(&self) -> Result<Upgraded, UpgradeError> {
         let announced = self.settled().await?;
-        if let Some(measure) = self.0.measure.get() {
-            // The new process begins with what is on the disk.
-            measure.save().await;
-        }
+        // The new process begins with what is on the disk.
+        self.write_down().await;
         let dns = self.0.dns.load_full();
         let sockets = dns.sockets().map_err(UpgradeError::Sockets)?;
         let kept: Vec<OwnedFd> = sockets.into_iter().map(|(_, _, fd)| fd).collect();
@@ -84,6 +82,8 @@ impl Runtime {
             FromNew::Ready { version } => version,
             other => return Err(unexpected(other)),
         };
+        // What came to be known while it began.
+        self.write_down().await;
         // From here on queries are the new server's, until it fails.
         if let Some(site) = self.0.site.get() {
             site.freeze(true).await;
@@ -98,6 +98,14 @@ impl Runtime {
         }
         let pid = talk.child.take().map_or(0, |child| child.id());
         Ok(Upgraded { pid, version })
+    }
+
+    /// Writes what a successor goes on with.
+    async fn write_down(&self) {
+        if let Some(measure) = self.0.measure.get() {
+            measure.save().await;
+        }
+        self.keep_for_successor().await;
     }
 
     async fn hand_over(&self, talk: &mut Talk) -> Result<(), UpgradeError> {
