@@ -15,7 +15,8 @@ use arrayvec::ArrayVec;
 
 use super::quantize::{Part, Parts, Real, WHOLE, parts};
 
-/// Offers looked at: the best ones, and those that have a share already.
+/// Offers looked at: of those that can have a share the ones that would get most, the best one, and
+/// those that have a share already.
 const FIELD: usize = 32;
 /// Least width, in ms, in which a share goes from all to nothing, whatever the tolerance.
 const NARROWEST_MS: f32 = 1.0;
@@ -62,10 +63,10 @@ impl Rules {
         (now_ms.abs() * self.margin_ratio).max(self.margin_ms)
     }
 
-    /// How far behind the best a PoP can have a share, whatever the shares were before, where no
-    /// PoP is growing; ms.
-    pub fn reach(&self, best_ms: f32) -> f32 {
-        self.width() + self.play(best_ms)
+    /// How far behind the best PoP that has grown in full another can have a new share, or a say in
+    /// who has one, where the mean score is `now_ms`; ms.
+    pub fn reach(&self, now_ms: f32) -> f32 {
+        self.width() + self.play(now_ms)
     }
 
     fn width(&self) -> f32 {
@@ -83,14 +84,10 @@ impl Rules {
 /// The first part is the cell's *home*: the previous one, unless it is not usable, has no share
 /// any more, or another's score is better by more than the margin. Empty only if no offer is usable.
 pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
-    let mut field = Field::new(offers, previous);
-    let Some(best) = field.best() else {
+    let Some(field) = Field::new(offers, previous, rules) else {
         return Parts::new();
     };
-    // The margin is a part of what the cell has: a better PoP that appears must not narrow it.
-    let now = field.mean_before().unwrap_or(best);
-    let play = rules.play(now);
-    field.prune(best + rules.width() + play);
+    let (now, play) = (field.now, rules.play(field.now));
     let held = field.entries.iter().any(|entry| entry.before > 0.0);
     let shares = if held && play > 0.0 {
         field.held(rules.width(), play)
@@ -122,60 +119,83 @@ struct Entry {
     ramp: f32,
     /// Its share until now.
     before: f32,
+    /// Whether it must be looked at, and what it would have of the cell's weight, at best.
+    claim: (bool, f32),
 }
 
-struct Field {
-    entries: ArrayVec<Entry, FIELD>,
-}
-
-type Shares = ArrayVec<f32, FIELD>;
-
-impl Field {
-    fn new(offers: &[Offer], previous: &[Part]) -> Self {
-        let entry = |offer: &Offer| Entry {
+impl Entry {
+    fn new(offer: &Offer, previous: &[Part]) -> Self {
+        Self {
             member: offer.member,
             score: offer.score_ms,
             weight: sane(offer.weight),
             ramp: sane(offer.ramp).min(1.0),
             before: before(previous, offer.member),
+            claim: (true, f32::INFINITY),
+        }
+    }
+}
+
+struct Field {
+    entries: ArrayVec<Entry, FIELD>,
+    /// Mean score of the shares until now, else the best one.
+    now: f32,
+}
+
+type Shares = ArrayVec<f32, FIELD>;
+
+impl Field {
+    /// `None`: nobody is usable.
+    fn new(offers: &[Offer], previous: &[Part], rules: &Rules) -> Option<Self> {
+        let all = || {
+            let usable = offers.iter().filter(|offer| offer.usable);
+            usable.map(|offer| Entry::new(offer, previous))
         };
-        let usable = |offer: &&Offer| offer.usable && offer.score_ms.is_finite();
-        let mut entries: ArrayVec<Entry, FIELD> = ArrayVec::new();
-        let late = FIELD - super::MAX_PARTS;
-        for one in offers.iter().filter(usable).map(entry) {
-            if entries.len() < late || (one.before > 0.0 && !entries.is_full()) {
-                entries.push(one);
+        let rated = || all().filter(|entry| entry.score.is_finite());
+        let Some(best) = rated().map(|entry| entry.score).reduce(f32::min) else {
+            // Scores that are no numbers are worth nothing, but somebody must answer.
+            let entries = all().take(1).map(|one| Entry { score: 0.0, ..one });
+            let entries: ArrayVec<Entry, FIELD> = entries.collect();
+            return (!entries.is_empty()).then_some(Self { entries, now: 0.0 });
+        };
+        // The margin is a part of what the cell has: a better PoP that appears must not narrow it.
+        let now = mean_before(rated()).unwrap_or(best);
+        let grown = rated().filter(|entry| entry.ramp >= 1.0);
+        let grown = grown.map(|entry| entry.score).reduce(f32::min);
+        let (width, play) = (rules.width(), rules.play(now));
+        let mut field = Self {
+            entries: ArrayVec::new(),
+            now,
+        };
+        for one in rated() {
+            // Who has grown in full leaves nothing to those that are too far behind.
+            let gap = grown.map_or(0.0, |grown| one.score - grown);
+            if one.before > 0.0 {
+                field.enter(one);
+            } else if gap <= width + play {
+                let first = one.score <= best || (one.ramp >= 1.0 && gap <= 0.0);
+                let claim = (first, one.weight * fade(gap - play, width));
+                field.enter(Entry { claim, ..one });
             }
         }
-        if entries.is_empty() {
-            // Scores that are no numbers are worth nothing, but somebody must answer.
-            let first = offers.iter().find(|offer| offer.usable).map(entry);
-            entries.extend(first.map(|one| Entry { score: 0.0, ..one }));
+        Some(field)
+    }
+
+    /// Takes one in; where there is no room, for the one with the least claim to a share, the last
+    /// of several.
+    fn enter(&mut self, one: Entry) {
+        let by_claim = |a: &Entry, b: &Entry| {
+            let (a, b) = (a.claim, b.claim);
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1))
+        };
+        if self.entries.is_full() {
+            let all = self.entries.iter().enumerate().rev();
+            match all.min_by(|a, b| by_claim(a.1, b.1)) {
+                Some((at, least)) if by_claim(least, &one).is_lt() => self.entries.remove(at),
+                _ => return,
+            };
         }
-        Self { entries }
-    }
-
-    /// Leaves out who has no share and is too far away to get one.
-    fn prune(&mut self, farthest: f32) {
-        let full_grown = self.entries.iter().all(|entry| entry.ramp >= 1.0);
-        let near = |entry: &mut Entry| entry.before > 0.0 || entry.score <= farthest;
-        if full_grown {
-            self.entries.retain(near);
-        }
-    }
-
-    fn best(&self) -> Option<f32> {
-        self.entries
-            .iter()
-            .map(|entry| entry.score)
-            .reduce(f32::min)
-    }
-
-    /// Mean score of the shares until now.
-    fn mean_before(&self) -> Option<f32> {
-        let whole: f32 = self.entries.iter().map(|entry| entry.before).sum();
-        let scores = self.entries.iter().map(|entry| entry.before * entry.score);
-        (whole > 0.0).then(|| scores.sum::<f32>() / whole)
+        self.entries.push(one);
     }
 
     /// Shares by the law, with one entry's score shifted.
@@ -286,6 +306,16 @@ impl Field {
             front.rotate_right(1);
         }
     }
+}
+
+/// Mean score of the shares until now.
+fn mean_before(entries: impl Iterator<Item = Entry>) -> Option<f32> {
+    let (mut sum, mut whole) = (0.0, 0.0);
+    for entry in entries {
+        sum += entry.before * entry.score;
+        whole += entry.before;
+    }
+    (whole > 0.0).then(|| sum / whole)
 }
 
 /// 1 up to three quarters of `width`, then falling to 0 at its end.

@@ -1,7 +1,6 @@
 //! The scores of one stand under the inputs of one tick: row by row to shares, and PoP by PoP to
 //! what an explanation shows.
 
-use arrayvec::ArrayVec;
 use meridian_geo_data::{
     Cell, CellId,
     latency::{Latency, Line, Measured},
@@ -10,7 +9,7 @@ use meridian_geo_data::{
 use super::{Exceptions, Inputs, near::Near};
 use crate::steer::{
     Steering,
-    balance::{MAX_PARTS, Offer, Part, Parts, Rules, WHOLE, share},
+    balance::{Offer, Part, Parts, Rules, WHOLE, share},
     demand::Demand,
     order::{class, shortest_ms},
     ranking::Class,
@@ -20,10 +19,6 @@ use crate::steer::{
 
 /// No such column or member.
 const NONE: u16 = u16::MAX;
-/// Usable PoPs that are looked at for a row, the best ones.
-const LOOKED_AT: usize = 2 * MAX_PARTS;
-/// Offers of a row at most, usable or not.
-const FIELD: usize = 64;
 /// Most that a PoP's load may cost, ms: above it no number is meant.
 const COST_MAX: f32 = 1e6;
 
@@ -243,19 +238,35 @@ impl<'a> Field<'a> {
         let mut measured = false;
         if let Some((cell, told, _)) = self.of_row(row) {
             measured = self.load_known || told.iter().any(|one| self.member(one) != NONE);
-            self.offer_near(cell, told, offers);
-            self.offer_measured(cell, told, offers);
-            for part in previous {
-                self.offer_once(cell, told, part.member, offers);
-            }
-            let needed = self.needed(offers);
-            let bound = self.near.map_or(f32::NEG_INFINITY, |near| {
-                near.bound(cell, self.profile, &self.line)
-            });
-            if bound < needed {
-                self.offer_rest(cell, told, needed, offers);
-            }
+            self.offer_few(cell, told, previous, offers);
         }
+        self.judged(offers, previous, measured)
+    }
+
+    /// All that can have a share of a row after `previous`, and some others.
+    fn offer_few(
+        &self,
+        cell: CellId,
+        told: &[Measured],
+        previous: &[Part],
+        offers: &mut Vec<Offer>,
+    ) {
+        self.offer_near(cell, told, offers);
+        self.offer_measured(cell, told, offers);
+        for part in previous {
+            self.offer_once(cell, told, part.member, offers);
+        }
+        let needed = self.needed(offers, previous);
+        let bound = self.near.map_or(f32::NEG_INFINITY, |near| {
+            near.bound(cell, self.profile, &self.line)
+        });
+        if bound < needed {
+            self.offer_rest(cell, told, previous, offers);
+        }
+    }
+
+    /// What these offers come to.
+    fn judged(&self, offers: &mut Vec<Offer>, previous: &[Part], measured: bool) -> Rowed {
         let kept = self.kept(previous);
         let parts = self.shared(offers, previous, &kept);
         let gain = mean(offers, &kept) - mean(offers, &parts);
@@ -269,7 +280,7 @@ impl<'a> Field<'a> {
 
     /// The shares of a row; sorts the offers, best first.
     fn shared(&self, offers: &mut Vec<Offer>, previous: &[Part], kept: &Parts) -> Parts {
-        let needed = self.needed(offers);
+        let needed = self.needed(offers, kept);
         offers.retain(|offer| {
             offer.score_ms <= needed || previous.iter().any(|part| part.member == offer.member)
         });
@@ -292,33 +303,31 @@ impl<'a> Field<'a> {
 
     /// Shares among those within tolerance of the best, usable or not; where none of them is
     /// usable, of the best after them, and so on.
-    fn among(&self, offers: &[Offer], before: &Parts) -> Parts {
+    fn among(&self, offers: &mut [Offer], before: &Parts) -> Parts {
         let first = offers.iter().position(|offer| offer.usable);
         let Some(first) = first else {
             return Parts::new();
         };
-        let taken = offers.iter().take(FIELD).map(|offer| Offer {
-            usable: true,
-            ..*offer
-        });
-        let taken: ArrayVec<Offer, FIELD> = taken.collect();
         let is_usable = |part: &Part| self.is_usable(part.member);
         let mut start = 0;
         while start < first
-            && let Some(group) = taken.get(start..)
-            && let Some(best) = group.first()
+            && let Some(best) = offers.get_mut(start)
         {
-            let parts = share(group, before, &self.rules);
+            // It has no weight, but as the best of all it says who is within tolerance. Those that
+            // are not usable and behind it have no say.
+            best.usable = true;
+            let end = best.score_ms + self.rules.tolerance_ms;
+            let parts = share(offers, before, &self.rules);
             if !parts.is_empty() && parts.iter().all(is_usable) {
                 return parts;
             }
-            let end = best.score_ms + self.rules.tolerance_ms;
-            let within = |offer: &&Offer| !offer.usable && offer.score_ms <= end;
-            let rest = offers.get(start..).unwrap_or(&[]);
-            start += rest.iter().take_while(within).count().max(1);
+            let rest = offers.get_mut(start..).unwrap_or(&mut []);
+            rest.iter_mut().take(1).for_each(|best| best.usable = false);
+            let within = |offer: &&mut Offer| !offer.usable && offer.score_ms <= end;
+            start += rest.iter_mut().take_while(within).count().max(1);
         }
         // Those after a usable one have no say in who is within tolerance.
-        share(offers.get(first..).unwrap_or(&[]), before, &self.rules)
+        share(offers, before, &self.rules)
     }
 
     /// What remains of a row: the shares stay in proportion.
@@ -327,19 +336,17 @@ impl<'a> Field<'a> {
         previous.iter().filter(usable).copied().collect()
     }
 
-    /// The score up to which PoPs can have a share: no farther behind the best that has grown to
-    /// its full share than matters, and no more of them than are looked at.
-    fn needed(&self, offers: &[Offer]) -> f32 {
-        let usable = || offers.iter().filter(|offer| offer.usable);
-        let grown = usable().filter(|offer| offer.ramp >= 1.0);
+    /// The score up to which PoPs can have a share, or a say in it, after these shares: no farther
+    /// behind the best that has grown to its full share than matters.
+    fn needed(&self, offers: &[Offer], previous: &[Part]) -> f32 {
+        let usable = offers.iter().filter(|offer| offer.usable);
+        let grown = usable.filter(|offer| offer.ramp >= 1.0);
         let best = grown.map(|offer| offer.score_ms).reduce(f32::min);
-        let limit = best.map_or(f32::INFINITY, |best| best + self.rules.reach(best));
-        let within = || usable().filter(|offer| offer.score_ms <= limit);
-        if within().count() <= LOOKED_AT {
-            return limit;
-        }
-        let mut scores: Vec<f32> = within().map(|offer| offer.score_ms).collect();
-        *scores.select_nth_unstable_by(LOOKED_AT, f32::total_cmp).1
+        let reach = |best: f32| {
+            let now = mean(offers, &self.kept(previous));
+            self.rules.reach(best).max(self.rules.reach(now))
+        };
+        best.map_or(f32::INFINITY, |best| best + reach(best))
     }
 
     fn offer_near(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
@@ -375,11 +382,17 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// All others that can score below `needed`.
-    fn offer_rest(&self, id: CellId, told: &[Measured], needed: f32, offers: &mut Vec<Offer>) {
+    /// All others that can score below what is needed.
+    fn offer_rest(
+        &self,
+        id: CellId,
+        told: &[Measured],
+        previous: &[Part],
+        offers: &mut Vec<Offer>,
+    ) {
         let cell = self.steering.cell(id);
         let from = crate::steer::order::Vector::to(cell.center);
-        let mut needed = needed;
+        let mut needed = self.needed(offers, previous);
         for (member, pop) in (0_u16..).zip(&self.pool.members) {
             let Some(pop) = self.steering.pops.get(pop.index()) else {
                 continue;
@@ -392,7 +405,7 @@ impl<'a> Field<'a> {
             let before = offers.len();
             self.offer_once(id, told, member, offers);
             if offers.len() > before {
-                needed = needed.min(self.needed(offers));
+                needed = needed.min(self.needed(offers, previous));
             }
         }
     }
@@ -585,3 +598,6 @@ fn number(value: f32, most: f32) -> f32 {
         0.0
     }
 }
+
+#[cfg(test)]
+pub(in crate::steer) mod tests;

@@ -42,6 +42,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use meridian_geo_data::{CellId, ClientMap, PlaceId, latency::Latency};
 
+#[cfg(test)]
+pub(super) use self::field::tests::is_crowded;
 use self::near::Near;
 pub(super) use self::{
     exceptions::{Exceptions, Spot},

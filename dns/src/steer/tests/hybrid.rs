@@ -17,6 +17,7 @@ use super::{
         steering::is_inside,
     },
     model,
+    seeded::seeded,
     world::{
         FAMILIES, World, config, exactly, health, network, parameters, pool_of, pop, some_address,
         some_client, within, world,
@@ -373,12 +374,7 @@ fn plainly(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: std::env::var("MERIDIAN_STEER_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(48),
-        failure_persistence: None,
-        max_shrink_iters: 2048,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(seeded(48))]
 
     /// Contract invariant 3, RFC 7871 §7.3.1: what is in a scope gets the same, and no two overlap.
     #[test]

@@ -9,6 +9,7 @@ use super::{
         steering::Service,
     },
     model,
+    seeded::seeded,
     world::{FAMILIES, World, any_world, exactly, some_address, some_client, within, world},
 };
 use crate::client::{Client, Origin};
@@ -49,12 +50,7 @@ fn clients() -> impl Strategy<Value = Vec<(Client, u128)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: cases(),
-        failure_persistence: None,
-        max_shrink_iters: 4096,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(seeded(128))]
 
     /// Contract invariant 3, RFC 7871 §7.3.1.
     #[test]
@@ -313,12 +309,6 @@ proptest! {
             }
         }
     }
-}
-
-/// More cases for a long hunt: `MERIDIAN_STEER_CASES=20000`.
-pub(super) fn cases() -> u32 {
-    let given = std::env::var("MERIDIAN_STEER_CASES").ok();
-    given.and_then(|text| text.parse().ok()).unwrap_or(128)
 }
 
 /// Whether a PoP is usable with an endpoint of the family.

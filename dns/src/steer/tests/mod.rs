@@ -6,5 +6,7 @@ mod mmdb;
 mod model;
 mod moving;
 mod scenarios;
+pub(super) mod seeded;
+mod shown;
 mod wire;
-mod world;
+pub(super) mod world;

@@ -14,8 +14,8 @@ use proptest::prelude::*;
 
 use super::{
     super::{Standing, View, decide},
-    laws::cases,
     model,
+    seeded::seeded,
     world::{FAMILIES, World, exactly, some_address, some_client, within, world},
 };
 use crate::{
@@ -136,12 +136,7 @@ fn number(family: Family) -> u16 {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: cases() / 2,
-        failure_persistence: None,
-        max_shrink_iters: 1024,
-        ..ProptestConfig::default()
-    })]
+    #![proptest_config(seeded(64))]
 
     /// Contract invariants 3 and 4 on the wire: RFC 7871 §7.2.1, §7.3.1.
     #[test]

@@ -166,14 +166,13 @@ pub(super) fn pool_of(pops: usize) -> Pool {
 }
 
 /// A configuration with everything made from it.
-#[derive(Debug)]
-pub(super) struct World {
-    pub(super) config: Config,
-    pub(super) steering: Steering,
-    pub(super) health: Arc<HealthSnapshot>,
+pub(in crate::steer) struct World {
+    pub(in crate::steer) config: Config,
+    pub(in crate::steer) steering: Steering,
+    pub(in crate::steer) health: Arc<HealthSnapshot>,
     pub(super) view: View,
     /// What was measured, tick by tick; empty: nothing ever.
-    pub(super) history: Vec<Inputs>,
+    pub(in crate::steer) history: Vec<Inputs>,
     /// Kept for those who open it again.
     _database: Option<Arc<NamedTempFile>>,
 }
@@ -221,7 +220,11 @@ impl World {
 }
 
 /// The standing that a history of ticks leads to.
-pub(super) fn lived(steering: &Steering, health: &HealthSnapshot, history: &[Inputs]) -> Standing {
+pub(in crate::steer) fn lived(
+    steering: &Steering,
+    health: &HealthSnapshot,
+    history: &[Inputs],
+) -> Standing {
     let first = Standing::none(steering);
     let tick = |before: Standing, inputs| before.next(steering, health, inputs);
     history.iter().fold(first, tick)
@@ -680,7 +683,7 @@ pub(super) fn some_inputs() -> impl Strategy<Value = Inputs> {
 }
 
 /// A world in which something is measured, after up to three ticks.
-pub(super) fn moving_world() -> impl Strategy<Value = World> {
+pub(in crate::steer) fn moving_world() -> impl Strategy<Value = World> {
     let history = proptest::collection::vec(some_inputs(), 1..4);
     (world(), history).prop_map(|(world, history)| world.after(history))
 }
