@@ -347,6 +347,33 @@ async fn a_drain_beats_the_verdict_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_memory_that_cannot_be_written_is_an_alarm_until_it_can() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    let in_the_way = world.path("state/steering.json.new");
+    fs::create_dir(&in_the_way).unwrap();
+    let alarms = || {
+        let alarms = runtime.status().alarms;
+        let ours = alarms
+            .iter()
+            .filter(|one| one.contains("memory of steering"));
+        ours.count()
+    };
+    for _ in 0..3 {
+        runtime.keep_for_successor().await;
+        assert_eq!(alarms(), 1);
+    }
+    let events = runtime.events().recent();
+    let told = events.iter().filter(|event| event.kind == EventKind::Alarm);
+    assert_eq!(told.count(), 1, "once, not every minute");
+    fs::remove_dir(&in_the_way).unwrap();
+    runtime.keep_for_successor().await;
+    assert_eq!(alarms(), 0);
+    assert!(world.path("state/steering.json").exists());
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn row_6_the_last_good_state_boots_when_the_files_are_unreadable() {
     let world = World::new();
     let runtime = world.start().await.unwrap();

@@ -12,62 +12,13 @@ use meridian_tests::{
     PATIENCE, Server, ServerOptions, dns, eventually, free_port,
     http::{self, sample},
     peer, scratch,
+    two_pops::{self, lines},
 };
 use proxy::Proxy;
 
-const ZONE: &str = "\
-$ORIGIN example.com.
-$TTL 300
-@ SOA ns hostmaster 1 7200 3600 1209600 300
-@ NS ns
-ns A 192.0.2.53
-";
-
-/// Clients on loopback and in 198.51.100.0/24 are beside `fra`; `iad` is far.
-fn body(latency: &str) -> String {
-    format!(
-        r#"
-[[pop]]
-name = "fra"
-latitude = 50.03
-longitude = 8.57
-endpoints = ["192.0.2.1"]
-
-[[pop]]
-name = "iad"
-latitude = 38.94
-longitude = -77.46
-endpoints = ["192.0.2.2"]
-
-[[pool]]
-name = "edge"
-pops = ["fra", "iad"]
-
-[[zone]]
-name = "example.com"
-file = "example.com.zone"
-
-[[zone.service]]
-name = "www"
-pool = "edge"
-
-[[geo.network]]
-prefix = "127.0.0.0/24"
-latitude = 50.03
-longitude = 8.57
-
-[[geo.network]]
-prefix = "198.51.100.0/24"
-latitude = 50.03
-longitude = 8.57
-
-{latency}
-"#
-    )
-}
-
 fn start(latency: &str) -> Server {
-    Server::start(ServerOptions::new(body(latency)).file("example.com.zone", ZONE))
+    let config = two_pops::config("", "", latency);
+    Server::start(ServerOptions::new(config).file("example.com.zone", two_pops::ZONE))
 }
 
 fn counted(server: &Server, source: &str, outcome: &str) -> f64 {
@@ -128,15 +79,6 @@ fn lines_of_a_real_nginx_are_read_over_a_rotation() {
     wait_read(&server, "syslog", 20.0);
 }
 
-/// Round trips of clients in 198.51.100.0/24.
-fn lines(pop: &str, ms: f64, count: usize) -> String {
-    let line = |n: usize| {
-        let host = n % 256;
-        format!("{{\"client\":\"198.51.100.{host}\",\"pop\":\"{pop}\",\"rtt_ms\":{ms}}}\n")
-    };
-    (0..count).map(line).collect()
-}
-
 #[test]
 fn what_was_told_over_the_api_outlives_a_restart_and_a_damaged_file_does_not_stop_one() {
     let mut server = start("");
@@ -175,36 +117,6 @@ fn what_was_told_over_the_api_outlives_a_restart_and_a_damaged_file_does_not_sto
     assert_eq!(measured(&server), None);
     let aside = file.with_extension("bin.damaged");
     assert_eq!(std::fs::read(aside).expect("put aside"), b"damaged");
-}
-
-#[test]
-fn round_trips_that_are_told_move_an_answer_and_a_restart_keeps_it_moved() {
-    let mut server = start("");
-    let answer = |server: &Server| {
-        let asked = dns::question("www.example.com", "A").ecs("198.51.100.0/24");
-        let reply = asked.udp(server.dns).ok()?;
-        dns::addresses(&reply).first().map(ToString::to_string)
-    };
-    let near = Some("192.0.2.1".to_owned());
-    let far = Some("192.0.2.2".to_owned());
-    assert_eq!(answer(&server), near);
-    // The way to the near one is broken; the far one is as far as it is.
-    let told = format!("{}{}", lines("fra", 400.0, 60), lines("iad", 95.0, 60));
-    let reply = http::request(server.admin, "POST", "/api/v1/latency", &told);
-    assert_eq!(reply.expect("a reply").status, 200);
-    // One publication and one tick of steering. Asked of the API: queries from one client alone would be
-    // all the demand that there is, of which a tick moves 5 %.
-    let moved = |server: &Server| {
-        let path = "/api/v1/explain?name=www.example.com&client=198.51.100.0/24";
-        let explained = http::get(server.admin, path).ok()?.json();
-        (explained["chosen"] == "iad").then_some(())
-    };
-    eventually("the answer has moved", PATIENCE * 2, || moved(&server));
-    assert_eq!(answer(&server), far);
-    server.process.terminate();
-    server.start_again();
-    eventually("it has moved again", PATIENCE * 2, || moved(&server));
-    assert_eq!(answer(&server), far);
 }
 
 #[test]

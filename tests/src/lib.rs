@@ -5,7 +5,7 @@
 //! * [`Running`] is a child process that is stopped by its pid when dropped;
 //! * [`dns`] asks questions over UDP and TCP, [`http`] the admin API;
 //! * [`bgp`] makes beds of routers in network namespaces;
-//! * [`mmdb_writer`] writes geo databases;
+//! * [`mmdb_writer`] writes geo databases, [`two_pops`] a small world;
 //! * [`eventually`] waits for something, instead of sleeping.
 //!
 //! All traffic stays on loopback, or in namespaces of the test's own.
@@ -16,6 +16,7 @@ pub mod http;
 pub mod mmdb_writer;
 mod process;
 mod server;
+pub mod two_pops;
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},

@@ -21,6 +21,8 @@ pub struct ServerOptions {
     pub files: Vec<(String, String)>,
     /// Rearranges the folder before the server starts.
     pub arrange: Option<fn(&Path)>,
+    /// A command that gets the server's command line as its last arguments.
+    pub through: Vec<String>,
 }
 
 impl ServerOptions {
@@ -80,7 +82,7 @@ impl Server {
         if let Some(arrange) = options.arrange {
             arrange(folder.path());
         }
-        let process = launch(&folder.path().join("meridian.toml"));
+        let process = launch(&options, &folder.path().join("meridian.toml"));
         Self {
             dns,
             admin,
@@ -129,7 +131,7 @@ impl Server {
 
     /// Starts it again on the same folder and ports, after it has ended.
     pub fn start_again(&mut self) {
-        self.process = launch(&self.config_path());
+        self.process = launch(&self.options, &self.config_path());
         self.wait_ready();
     }
 
@@ -169,8 +171,15 @@ fn config_text(
     )
 }
 
-fn launch(config: &Path) -> Running {
-    let mut command = Command::new(meridian());
+fn launch(options: &ServerOptions, config: &Path) -> Running {
+    let mut command = match options.through.split_first() {
+        Some((program, arguments)) => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(meridian());
+            command
+        }
+        None => Command::new(meridian()),
+    };
     command.arg("serve").arg("--config").arg(config);
     if let Some(folder) = config.parent() {
         // As systemd does for `StateDirectory=`.
