@@ -9,7 +9,8 @@ use meridian_config::PopId;
 use meridian_geo_data::CellId;
 
 use super::{
-    report::{Failure, Loads, Quantiles, Question, Strain, members},
+    report::{Failure, Quantiles, Question, Strain},
+    rows::{Loads, members},
     tally::Tally,
     world::{Assignment, Decider, RoundTrips, Site, Sites},
 };

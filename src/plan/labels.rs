@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::{
-    map::{Dot, HEAD, MARGIN, WIDTH, escape, tenth, tenths},
+    map::{Dot, HEAD, MARGIN, WIDTH},
     projection::Projection,
+    svg::{escape, tenth, tenths},
 };
 
 /// A box on the map: left, top, right, bottom.

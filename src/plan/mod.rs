@@ -13,9 +13,10 @@
 //! * `world` — a configuration ready to decide, and every client's PoP in it;
 //! * `tally` — sums over an assignment: shares, distribution of round trips; `moves` — who moves;
 //! * `failures` — the same with each single PoP down;
+//! * `pairs` — which services of both configurations; `rows` — their PoPs, with shares and loads;
 //! * `report` — all of it together;
-//! * `map` — the SVG; `coast` — coastlines; `projection`, `palette`, `labels` — where and in which
-//!   colour.
+//! * `map` — the SVG: `coast` — coastlines; `spots` — cells; `labels`, `legend` — PoPs and their names;
+//!   `projection`, `palette`, `svg` — where, in which colour, and how it is written.
 //!
 //! Everything here is pure: no clock, no I/O.
 
@@ -24,12 +25,17 @@ mod coast;
 mod demand;
 mod failures;
 mod labels;
+mod legend;
 mod map;
 mod moves;
+mod pairs;
 mod palette;
 mod projection;
 mod report;
+mod rows;
 mod settle;
+mod spots;
+mod svg;
 mod tally;
 mod traffic;
 mod world;
@@ -38,7 +44,8 @@ pub(crate) use change::{Addition, Change, ChangeError};
 pub(crate) use coast::rings as coastline;
 pub(crate) use demand::Demand;
 pub(crate) use map::draw;
-pub(crate) use report::{Failure, Pair, Plan, Quantiles, Question, Strain, pairs, plan};
+pub(crate) use pairs::{Pair, pairs};
+pub(crate) use report::{Failure, Plan, Quantiles, Question, Strain, plan};
 pub(crate) use settle::Settled;
 pub(crate) use traffic::{TrafficError, TrafficUnit, read as read_traffic};
 pub(crate) use world::World;

@@ -2,11 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use meridian_config::{Family, PopId};
-use meridian_dns::{
-    steer::{Service, View},
-    types::ServiceId,
-};
+use meridian_config::Family;
+use meridian_dns::steer::View;
 use meridian_geo_data::{CellId, ClientMap};
 use serde::Serialize;
 
@@ -14,6 +11,8 @@ use super::{
     demand::Demand,
     failures,
     moves::Moves,
+    pairs::Pair,
+    rows::rows,
     tally::Tally,
     world::{Assignment, Decider, Estimate, RoundTrips, Site, Sites, World},
 };
@@ -40,19 +39,6 @@ pub(crate) struct Question<'a> {
     pub(crate) load: Option<f64>,
     /// Whether to say what each single failure would do.
     pub(crate) failures: bool,
-}
-
-/// Services that answer alike, before and after.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Pair {
-    /// Their names.
-    pub(crate) names: Vec<String>,
-    /// One of them before.
-    pub(crate) before: ServiceId,
-    /// The same after.
-    pub(crate) after: ServiceId,
-    /// Share of the demand.
-    pub(crate) share: f64,
 }
 
 /// Everything worked out.
@@ -181,16 +167,6 @@ pub(crate) struct Picture {
     pub(crate) spots: Vec<Spot>,
 }
 
-/// Everything that loads are told from.
-pub(crate) struct Loads {
-    capacity: Vec<Option<f64>>,
-    target: f64,
-    /// Whole demand, in the unit of the capacity.
-    total: Option<f64>,
-    /// The same in the unit of the demand.
-    demand: f64,
-}
-
 /// Works everything out.
 pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
     let Question {
@@ -270,105 +246,6 @@ impl Quantiles {
     }
 }
 
-impl Loads {
-    /// Of the PoPs of one world.
-    pub(crate) fn new(world: &World, sites: &Sites, question: &Question<'_>) -> Self {
-        Self {
-            capacity: world.capacities(sites),
-            target: world.target_load(),
-            total: question.load,
-            demand: question.demand.total,
-        }
-    }
-
-    /// Load ÷ capacity of a site with this amount of clients.
-    pub(crate) fn of(&self, site: usize, amount: f64) -> Option<f64> {
-        let capacity = (*self.capacity.get(site)?)?;
-        Some(amount / self.demand * self.total? / capacity)
-    }
-
-    /// How much that is.
-    pub(crate) fn strain(&self, load: Option<f64>) -> Strain {
-        match load {
-            Some(load) if load > 1.0 => Strain::OverCapacity,
-            Some(load) if load > self.target => Strain::OverTarget,
-            _ => Strain::None,
-        }
-    }
-}
-
-/// PoPs that stand in a pool of the planned services of one world.
-pub(crate) fn members<'a>(
-    world: &'a World,
-    services: impl Iterator<Item = ServiceId> + 'a,
-) -> Vec<PopId> {
-    let pools = services
-        .filter_map(|id| world.steering.service(id))
-        .map(|service| service.pool);
-    let pops = pools.flat_map(|pool| world.config.pool(pool).pops.iter().copied());
-    let unique: std::collections::BTreeSet<PopId> = pops.collect();
-    unique.into_iter().collect()
-}
-
-fn rows(question: &Question<'_>, sites: &Sites, then: &Tally, now: &Tally) -> Vec<PopRow> {
-    let Question {
-        before,
-        after,
-        demand,
-        ..
-    } = *question;
-    let site_set = |world: &World, ids: Vec<PopId>| {
-        ids.into_iter()
-            .map(|pop| world.site_of(pop, sites))
-            .collect::<Vec<Site>>()
-    };
-    let was = site_set(
-        before,
-        members(before, question.services.iter().map(|pair| pair.before)),
-    );
-    let is = site_set(
-        after,
-        members(after, question.services.iter().map(|pair| pair.after)),
-    );
-    let loads = (
-        Loads::new(before, sites, question),
-        Loads::new(after, sites, question),
-    );
-    let row = |at: usize| {
-        let site = Site::try_from(at).ok()?;
-        let amounts = (*then.by_site.get(at)?, *now.by_site.get(at)?);
-        let known = was.contains(&site) || is.contains(&site);
-        if !known && amounts.0 + amounts.1 <= 0.0 {
-            return None;
-        }
-        let load_after = loads.1.of(at, amounts.1);
-        let name = sites.name(site);
-        Some(PopRow {
-            pop: name.to_owned(),
-            state: match (was.contains(&site), is.contains(&site)) {
-                (true, false) => "gone",
-                (false, true) if after.state(name).is_empty() => "new",
-                _ => after.state(name),
-            },
-            share_before: amounts.0 / demand.total,
-            share_after: amounts.1 / demand.total,
-            load_before: loads.0.of(at, amounts.0),
-            load_after,
-            strain: loads.1.strain(load_after),
-        })
-    };
-    let mut rows: Vec<PopRow> = (0..sites.all()).filter_map(row).collect();
-    let rank = |row: &PopRow| row.load_after.unwrap_or(0.0);
-    rows.sort_by(|a, b| {
-        let by_share = || b.share_after.total_cmp(&a.share_after);
-        rank(b)
-            .total_cmp(&rank(a))
-            .then_with(by_share)
-            .then_with(|| a.pop.cmp(&b.pop))
-    });
-    rows
-}
-
 /// By cell of known place: who serves most of it, over all services.
 fn spots(question: &Question<'_>, assigned: &[Assignment]) -> Vec<Spot> {
     let mut by_cell: BTreeMap<(CellId, Site), f64> = BTreeMap::new();
@@ -392,64 +269,4 @@ fn spots(question: &Question<'_>, assigned: &[Assignment]) -> Vec<Spot> {
         }
     }
     spots.into_iter().map(|(spot, _)| spot).collect()
-}
-
-/// Services of both worlds that share a name, those that answer alike taken together. `wanted`:
-/// only this one. Of each name the demand is the same.
-// Numbers of services.
-#[allow(clippy::cast_precision_loss)]
-pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) -> Vec<Pair> {
-    let mut found: BTreeMap<(String, String), Pair> = BTreeMap::new();
-    let mut count = 0;
-    for (number, service) in (0_u32..).zip(before.steering.services()) {
-        let id = ServiceId(number);
-        if wanted.is_some_and(|wanted| wanted != id) {
-            continue;
-        }
-        let same = after
-            .steering
-            .services()
-            .iter()
-            .position(|one| one.name == service.name);
-        let Some(same) = same.and_then(|at| u32::try_from(at).ok()) else {
-            continue;
-        };
-        let other = after
-            .steering
-            .service(ServiceId(same))
-            .map_or_else(String::new, |s| alike(after, s));
-        count += 1;
-        let pair = found
-            .entry((alike(before, service), other))
-            .or_insert_with(|| Pair {
-                names: Vec::new(),
-                before: id,
-                after: ServiceId(same),
-                share: 0.0,
-            });
-        pair.names.push(service.name.to_string());
-    }
-    let mut pairs: Vec<Pair> = found.into_values().collect();
-    pairs.sort_by_key(|pair| pair.before.0);
-    for pair in &mut pairs {
-        pair.share = pair.names.len() as f64 / f64::from(count);
-    }
-    pairs
-}
-
-/// Everything that has a say in who is answered, as text.
-fn alike(world: &World, service: &Service) -> String {
-    let pool = world.config.pool(service.pool);
-    let (pops, fallback) = (&pool.pops, &pool.fallback);
-    let of = (
-        pops,
-        fallback,
-        service.policy,
-        service.weights,
-        service.answers,
-    );
-    format!(
-        "{of:?} {} {:?} {:?}",
-        service.tolerance_ms, service.min_health, service.scope_max
-    )
 }
