@@ -58,7 +58,7 @@ impl Prober {
         let mut engine = Engine::new(limits.in_flight, now().instant);
         engine.set_overrides(overrides);
         engine.reload(&config, now());
-        let (sender, snapshots) = watch::channel(engine.snapshot());
+        let (sender, snapshots) = watch::channel(engine.snapshot(now().instant));
         let (events, _) = broadcast::channel(EVENTS);
         let stats = Arc::new(Stats::default());
         let inbox = Arc::new(Inbox::default());

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     net::IpAddr,
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -62,7 +62,8 @@ pub struct EndpointHealth {
     pub since: Option<SystemTime>,
     /// Duration of the last passed probe.
     pub rtt: Option<Duration>,
-    /// Shortest time in which the verdict could flip; `None` while nothing contradicts it.
+    /// Shortest time in which the verdict could flip, from [`HealthSnapshot::made`] on; `None` while
+    /// nothing contradicts it.
     pub flips_in: Option<Duration>,
     /// Each of its checks, where there are several; empty for a single one.
     pub checks: Vec<CheckHealth>,
@@ -116,6 +117,8 @@ pub struct GroupKey {
 pub struct HealthSnapshot {
     /// Rises with every publication.
     pub generation: u64,
+    /// The moment from which every `flips_in` counts; `None`: they stand still.
+    pub made: Option<Instant>,
     /// Groups under test. A group that is absent is Unknown.
     pub groups: BTreeMap<GroupKey, PopHealth>,
     /// Operator overrides by PoP name.

@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use arc_swap::ArcSwap;
@@ -185,6 +185,17 @@ impl Publisher {
         }
     }
 
+    /// Lets TTLs that wait for a verdict shrink with the time that has passed since the prober told of it.
+    pub fn grow_older(&self, now: Instant) {
+        let snapshot = self.current.load();
+        if let Some(made) = snapshot.view.health().made
+            && snapshot.view.is_in_doubt()
+        {
+            let age = now.saturating_duration_since(made);
+            snapshot.view.grow_older(age);
+        }
+    }
+
     /// The state in force, and health as steering sees it.
     pub fn steered_by(&self) -> (Arc<Loaded>, Arc<HealthSnapshot>) {
         let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,7 +223,12 @@ impl Publisher {
         );
         // Most news of health are round trips of probes: no reason to forget what was decided.
         let in_force = self.current.load();
-        let is_told_only = only_health && snapshot.view.answers_like(&in_force.view);
+        let is_told_only = only_health && {
+            let (old, new) = (&in_force.view, &snapshot.view);
+            let made = old.health().made.zip(new.health().made);
+            let passed = made.map(|(old, new)| new.saturating_duration_since(old));
+            old.answers_like(new, passed.unwrap_or_default())
+        };
         drop(in_force);
         let levels = service_levels(&inputs.loaded, &snapshot.view);
         self.gate.prepare(&snapshot.identity.limits);

@@ -1,9 +1,12 @@
 //! The tasks of a running server: each takes something from one side and hands it to the other.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
 use meridian_health_prober::{HealthEvent, HealthSnapshot, Verdict};
-use tokio::sync::{broadcast, watch as channel};
+use tokio::{
+    sync::{broadcast, watch as channel},
+    time::MissedTickBehavior,
+};
 
 use super::{
     Cause, Runtime,
@@ -27,6 +30,7 @@ impl Runtime {
     /// Starts the ticks: last, when there is something that measures.
     pub(super) fn spawn_ticks(&self) {
         self.spawn(self.clone().keep_standing());
+        self.spawn(self.clone().count_down());
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -51,6 +55,17 @@ impl Runtime {
         // It ends only with the server, or by a mistake of ours.
         let message = "probing has ended: verdicts stay as they are; restart the server";
         self.record(NewEvent::new(EventKind::Alarm, message));
+    }
+
+    /// While a verdict may flip soon, TTLs say so more shortly with each second. Nothing is published for
+    /// that: the view in force is told how old its health is.
+    async fn count_down(self) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let now = seconds.tick().await;
+            self.0.publisher.grow_older(now.into_std());
+        }
     }
 
     async fn tell_verdicts(self, mut events: broadcast::Receiver<HealthEvent>) {

@@ -206,7 +206,7 @@ impl Setting<'_> {
         let rise = self.roll.rise.filter(|_| choice.is_awaited());
         let soon = falls.into_iter().chain(rise).min();
         let (least, ttl) = (self.service.ttl_min, self.service.ttl);
-        soon.map_or(ttl, |soon| u32::from(soon.get()).max(least).min(ttl))
+        soon.map_or(ttl, |soon| self.view.left(soon).max(least).min(ttl))
     }
 
     /// The addresses of a fixed choice; how soon one of them could leave answers.
@@ -328,7 +328,8 @@ impl Case<'_> {
             members: picked.members,
             group: None,
             // Where bids tell who was passed over, it is the same for all blocks.
-            awaited: self.roll.rise.is_some() && (picked.passed_over || picked.told_by_bids),
+            awaited: self.roll.rise.is_some() && (picked.passed_over || picked.told_by_bids)
+                || picked.by_share && self.may_share_again(),
         };
         if kind == Kind::Drawn {
             // Only bids tell whose the addresses are.
@@ -349,6 +350,32 @@ impl Case<'_> {
             }
         }
         Choice::pack(&parts)
+    }
+
+    /// Whether a PoP that may come back soon would take a share of the place from those who have one
+    /// now, as far as the order by the configuration tells: it stands before the last of them, or within
+    /// tolerance.
+    fn may_share_again(&self) -> bool {
+        let Some(order) = self
+            .roll
+            .rise
+            .and_then(|_| self.steering.order(self.service, self.cell))
+        else {
+            return false;
+        };
+        let shares = |member: &u16| self.parts().iter().any(|part| part.member == *member);
+        let last = order.members.iter().rposition(shares);
+        let mut end = 0;
+        while last.is_some_and(|last| end <= last) && end < order.ranks.len() {
+            end = group_end(&order.ranks, end, self.service.grouping_in(self.cell));
+        }
+        let before = if last.is_some() {
+            end
+        } else {
+            order.members.len()
+        };
+        let rises = |member: &u16| self.state(*member).rise.is_some();
+        order.members.iter().take(before).any(rises)
     }
 
     /// Draws lots in the group that the choice names, without climbing. `None`: that is not all

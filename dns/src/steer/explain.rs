@@ -545,7 +545,7 @@ fn candidate(
                     tested.min_health,
                 )
             })
-            .map(|time| time.as_secs_f64()),
+            .map(|time| (time.as_secs_f64() - f64::from(case.view.age_s())).max(0.0)),
         usable: state.usable,
         drained: state.drained,
         r#override: case.view.override_of(case.steering, id).cloned(),

@@ -11,9 +11,13 @@
 )]
 
 use std::{
+    iter,
     net::IpAddr,
     num::NonZeroU16,
-    sync::{Arc, LazyLock, OnceLock},
+    sync::{
+        Arc, LazyLock, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,10 +44,12 @@ pub struct View {
     choices: Box<[OnceLock<Option<Choices>>]>,
     health: Arc<HealthSnapshot>,
     standing: Arc<Standing>,
+    /// Seconds since `health` was made: what verdicts could flip in is so much less.
+    age_s: AtomicU32,
 }
 
 /// Verdicts and overrides by what steering tells apart.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Layout {
     /// One for each tested PoP.
     states: Box<[State]>,
@@ -101,6 +107,23 @@ impl Layout {
         }
     }
 
+    /// Whether the same PoPs and endpoints can be handed out.
+    fn gives_like(&self, other: &Self) -> bool {
+        let same =
+            |(a, b): (&State, &State)| State { rise: None, ..*a } == State { rise: None, ..*b };
+        let states = self.states.len() == other.states.len()
+            && self.states.iter().zip(&other.states).all(same);
+        states && self.endpoints == other.endpoints
+    }
+
+    /// How soon anything could change, in a fixed order; 0: not soon.
+    fn times(&self, endpoints: usize) -> impl Iterator<Item = u16> {
+        let falls = self.falls.iter().copied().chain(iter::repeat(0));
+        let rises = self.states.iter();
+        let rises = rises.map(|state| state.rise.map_or(0, NonZeroU16::get));
+        falls.take(endpoints).chain(rises)
+    }
+
     /// By place in the pool's list: whether a PoP can be handed out, in any family.
     pub(super) fn usable(&self, roster: usize) -> Vec<bool> {
         let roll = self.rolls.get(roster).unwrap_or_else(|| &UNKNOWN);
@@ -110,8 +133,9 @@ impl Layout {
     }
 }
 
-/// The health of a roster by place in the pool's list, close together in memory.
-#[derive(Debug, PartialEq, Eq)]
+/// The health of a roster by place in the pool's list, close together in memory. Follows from the
+/// states.
+#[derive(Debug)]
 pub(super) struct Roll {
     /// PoPs in it.
     len: usize,
@@ -185,7 +209,7 @@ pub(super) struct State {
     /// Usable, with a usable IPv6 endpoint.
     v6: bool,
     /// How soon it could be usable again, in whole seconds.
-    rise: Option<NonZeroU16>,
+    pub(super) rise: Option<NonZeroU16>,
 }
 
 impl View {
@@ -209,7 +233,31 @@ impl View {
             choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
             health,
             standing,
+            age_s: AtomicU32::new(0),
         }
+    }
+
+    /// Tells how long ago its health was made, so that TTLs which wait for a verdict shrink with the
+    /// time that passes. Everything else stays as it is.
+    pub fn grow_older(&self, age: Duration) {
+        let seconds = u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        self.age_s.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Whether any verdict could flip soon: only then its age says anything.
+    pub fn is_in_doubt(&self) -> bool {
+        let rises = |state: &State| state.rise.is_some();
+        !self.layout.falls.is_empty() || self.layout.states.iter().any(rises)
+    }
+
+    /// What is left of a time that was told when its health was made, in seconds.
+    pub(super) fn left(&self, soon: NonZeroU16) -> u32 {
+        u32::from(soon.get()).saturating_sub(self.age_s.load(Ordering::Relaxed))
+    }
+
+    /// Seconds since its health was made.
+    pub(super) fn age_s(&self) -> u32 {
+        self.age_s.load(Ordering::Relaxed)
     }
 
     /// What a service rests on: the value of its `steering_level`. Last resort as soon as one of
@@ -237,11 +285,26 @@ impl View {
         &self.standing
     }
 
-    /// Whether both, made for the same steering, answer every query alike; what they tell of health
-    /// may differ all the same.
-    pub fn answers_like(&self, other: &Self) -> bool {
+    /// Whether both, made for the same steering, answer every query alike, but for a second of a TTL that
+    /// waits for a verdict; what they tell of health may differ all the same. `passed`: from the making of
+    /// this one's health to that of the other's.
+    pub fn answers_like(&self, other: &Self, passed: Duration) -> bool {
         let same_standing = Arc::ptr_eq(&self.standing, &other.standing);
-        same_standing && self.layout == other.layout && self.down == other.down
+        let alike = self.layout.gives_like(&other.layout) && self.down == other.down;
+        let passed = u32::try_from(passed.as_secs()).unwrap_or(u32::MAX);
+        let endpoints = self.layout.falls.len().max(other.layout.falls.len());
+        let mut both = self
+            .layout
+            .times(endpoints)
+            .zip(other.layout.times(endpoints));
+        let same = |(mine, theirs): (u16, u16)| match (mine, theirs) {
+            (0, 0) => true,
+            (0, _) | (_, 0) => false,
+            (mine, theirs) => {
+                u32::from(theirs).abs_diff(u32::from(mine).saturating_sub(passed)) <= 1
+            }
+        };
+        same_standing && alike && both.all(same)
     }
 
     /// The health that this view was made from.

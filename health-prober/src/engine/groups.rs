@@ -30,7 +30,8 @@ pub(super) struct Groups {
     uses: BTreeMap<GroupKey, Use>,
     /// The published groups that rest on a check of a PoP.
     used_by: BTreeMap<GroupKey, Vec<GroupKey>>,
-    /// What is published.
+    /// What is published, but for `flips_in`: in here it is the time at which the verdict could flip,
+    /// since the engine began.
     all: BTreeMap<GroupKey, PopHealth>,
     min_health: Ratio,
 }
@@ -41,7 +42,8 @@ pub(super) struct Finding<'a> {
     pub(super) verdict: Verdict,
     /// How long it is held down, while it is.
     pub(super) held: Option<Duration>,
-    pub(super) flips_in: Option<Duration>,
+    /// When the verdict could flip, since the engine began.
+    pub(super) flips_at: Option<Duration>,
     /// Since when probes have contradicted the verdict before.
     pub(super) doubted_for: Option<Duration>,
 }
@@ -83,8 +85,22 @@ impl Groups {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn all(&self) -> &BTreeMap<GroupKey, PopHealth> {
         &self.all
+    }
+
+    /// What is published at a time since the engine began: from here on every `flips_in` is what is left.
+    pub(super) fn at(&self, now: Duration) -> BTreeMap<GroupKey, PopHealth> {
+        let mut all = self.all.clone();
+        let left = |time: &mut Option<Duration>| *time = time.map(|at| at.saturating_sub(now));
+        for pop in all.values_mut() {
+            left(&mut pop.flips_in);
+            for endpoint in &mut pop.endpoints {
+                left(&mut endpoint.flips_in);
+            }
+        }
+        all
     }
 
     pub(super) fn endpoint(&self, target: &Target) -> Option<&EndpointHealth> {
@@ -225,13 +241,13 @@ fn note(endpoint: &mut EndpointHealth, finding: &Finding<'_>, wall: SystemTime) 
     }
     let changed = endpoint.reason != reason
         || endpoint.verdict != finding.verdict
-        || endpoint.flips_in != finding.flips_in;
+        || endpoint.flips_in != finding.flips_at;
     if endpoint.verdict != finding.verdict {
         endpoint.verdict = finding.verdict;
         endpoint.since = Some(wall);
     }
     endpoint.reason = reason;
-    endpoint.flips_in = finding.flips_in;
+    endpoint.flips_in = finding.flips_at;
     changed
 }
 

@@ -84,6 +84,8 @@ pub(crate) struct Engine {
     max_in_flight: usize,
     delayed: u64,
     generation: u64,
+    /// Where the times of [`Groups`] count from.
+    began: Instant,
     published: Instant,
     news: News,
     actions: Vec<Action>,
@@ -135,6 +137,7 @@ impl Engine {
             max_in_flight: max_in_flight.max(1),
             delayed: 0,
             generation: 0,
+            began: now,
             published: now,
             news: News::None,
             actions: Vec::new(),
@@ -173,11 +176,12 @@ impl Engine {
             let before = tracked.machine.verdict();
             tracked.learn(started, outcome, now.instant);
             let after = tracked.machine.verdict();
+            let soon = tracked.flips_in(now.instant);
             let finding = Finding {
                 outcome,
                 verdict: after,
                 held: tracked.flap.held(now.instant),
-                flips_in: tracked.flips_in(now.instant),
+                flips_at: soon.map(|time| now.instant + time - self.began),
                 doubted_for: tracked
                     .doubted
                     .map(|since| now.instant.saturating_duration_since(since)),
@@ -224,7 +228,7 @@ impl Engine {
         self.end_overrides(now);
         self.start_due(now.instant);
         if self.publish_due().is_some_and(|at| at <= now.instant) {
-            let snapshot = self.snapshot();
+            let snapshot = self.snapshot(now.instant);
             self.published = now.instant;
             self.news = News::None;
             self.actions.push(Action::Publish(snapshot));
@@ -263,11 +267,12 @@ impl Engine {
     }
 
     /// The state of now under the next generation.
-    pub(crate) fn snapshot(&mut self) -> Arc<HealthSnapshot> {
+    pub(crate) fn snapshot(&mut self, now: Instant) -> Arc<HealthSnapshot> {
         self.generation += 1;
         Arc::new(HealthSnapshot {
             generation: self.generation,
-            groups: self.groups.all().clone(),
+            made: Some(now),
+            groups: self.groups.at(now.saturating_duration_since(self.began)),
             overrides: self.overrides.clone(),
             loads: self.loads.clone(),
         })

@@ -739,6 +739,30 @@ fn a_contradicted_verdict_says_how_soon_it_could_flip() {
         [Some(secs(2)), None],
         "two more, each after a second"
     );
+    // Between probes it counts down.
+    let zero = sim.zero.instant;
+    while sim.pop("fra").flips_in.is_none() {
+        sim.run_until(sim.at + Duration::from_millis(100), &|_, _| refuse());
+    }
+    let mut left = |after: u64| {
+        let at = zero + sim.at + Duration::from_millis(after);
+        let snapshot = sim.engine.snapshot(at);
+        assert_eq!(snapshot.made, Some(at));
+        let group = snapshot.groups.values().next().unwrap();
+        assert_eq!(group.flips_in, group.endpoints[0].flips_in);
+        group.flips_in
+    };
+    let now = left(0);
+    assert_eq!(
+        now.map(|time| time.saturating_sub(Duration::from_millis(300))),
+        left(300)
+    );
+    assert_eq!(left(3_600_000), now.map(|_| Duration::ZERO));
+    assert!(
+        now.is_some_and(|time| time > Duration::from_secs(1)),
+        "{now:?}"
+    );
+    sim.run_until(secs(50), &|_, _| pass());
     assert_eq!(sim.pop("fra").verdict, Verdict::Up);
 
     sim.published.clear();

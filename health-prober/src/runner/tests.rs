@@ -81,7 +81,7 @@ fn start(config: &Config) -> Running {
     });
     let mut engine = Engine::new(1000, now().instant);
     engine.reload(config, now());
-    let (sender, snapshots) = watch::channel(engine.snapshot());
+    let (sender, snapshots) = watch::channel(engine.snapshot(now().instant));
     let (events_sender, events) = broadcast::channel(64);
     let inbox = Arc::new(Inbox::default());
     let outputs = Outputs {

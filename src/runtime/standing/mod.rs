@@ -22,7 +22,7 @@ mod readings;
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -270,7 +270,12 @@ impl Runtime {
     pub fn newest_view(&self) -> (Arc<Steering>, View) {
         let (loaded, health) = self.0.publisher.steered_by();
         let steering = loaded.built.steering.clone();
+        let made = health.made;
         let view = View::new(&steering, self.0.moving.newest(), health);
+        if let Some(made) = made {
+            #[allow(clippy::disallowed_methods)] // the server's clock
+            view.grow_older(Instant::now().saturating_duration_since(made));
+        }
         (steering, view)
     }
 

@@ -371,6 +371,29 @@ fn hysteresis_by_table() {
     );
 }
 
+/// A PoP that is down has no share of a place, but it may be back soon, and then it has one again.
+#[test]
+fn the_ttl_of_a_share_heeds_who_may_come_back() {
+    use super::super::decide;
+    use crate::client::Client;
+    let world = duel(5);
+    let ttl = |soon: Option<u64>| {
+        let mut down = health(&world.config, &[(0, vec![true]), (1, vec![])], &[]);
+        let group = down.groups.iter_mut().find(|(key, _)| key.pop == "a");
+        group.unwrap().1.endpoints[0].flips_in = soon.map(std::time::Duration::from_secs);
+        let inputs = measured(&world, &[20.0, 21.0], &[]);
+        let standing = lived(&world.steering, &down, &[inputs]);
+        assert_eq!(home(&world, &standing), 1);
+        let view = super::super::View::new(&world.steering, Arc::new(standing), Arc::new(down));
+        let client = Client::from_ecs([10, 1, 2, 0].into(), 24, [10, 1, 2, 0].into());
+        let (id, family) = (super::model::id(0), meridian_config::Family::V4);
+        let decision = decide(&world.steering, &view, id, &client, family);
+        assert_eq!(decision.pop, Some(PopId(1)));
+        decision.ttl
+    };
+    assert_eq!([ttl(None), ttl(Some(20)), ttl(Some(3))], [30, 20, 15]);
+}
+
 /// A prefix that is off its cell has its own row, its own scope, and is explained as such.
 #[test]
 fn an_exceptional_prefix_is_judged_by_itself() {

@@ -1,6 +1,6 @@
 //! Worked examples with their numbers, and the operator's own tests.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use meridian_config::{
     CheckId, Config, Family, Fence, Policy, PoolCheck, PopId, Ratio, SteeringTest, Weight,
@@ -177,6 +177,26 @@ fn the_ttl_while_a_verdict_may_flip() {
     assert_eq!((paris.0, paris.2), (15, Some(why.to_owned())));
     assert_eq!(ttl(&world, NEW_YORK).0, 30);
     assert_eq!(ttl(&world, OSAKA), (30, 15, None));
+    // It shrinks with the time that passes, down to the least.
+    let world = with(&down, "fra", 29);
+    assert!(world.view.is_in_doubt());
+    for (age, left) in [(0, 29), (9, 20), (14, 15), (29, 15), (100_000, 15)] {
+        world.view.grow_older(std::time::Duration::from_secs(age));
+        assert_eq!(ttl(&world, PARIS).0, left, "after {age} s");
+        assert_eq!(ttl(&world, OSAKA).0, 30);
+    }
+    // A view made later of what was told later says the same.
+    let view = |health: &HealthSnapshot| {
+        let standing = world.view.standing().clone();
+        View::new(&world.steering, standing, Arc::new(health.clone()))
+    };
+    let young = view(world.view.health());
+    let later = view(with(&down, "fra", 20).view.health());
+    let passed = std::time::Duration::from_secs;
+    let alike = |by| young.answers_like(&later, passed(by));
+    assert_eq!([8, 9, 10, 12].map(alike), [true, true, true, false]);
+    let sure = view(&health(&config, &down, &[]));
+    assert!(!young.answers_like(&sure, passed(9)) && !sure.is_in_doubt());
     // What an operator has drained does not come back by itself.
     let mut drained = health(&config, &down, &[0]);
     for endpoint in &mut drained.groups.values_mut().next().unwrap().endpoints {
