@@ -1,6 +1,6 @@
 //! `meridian check`: everything that `serve` would read, and the operator's steering tests.
 
-use std::{path::Path, sync::Arc};
+use std::{fmt, path::Path, sync::Arc};
 
 use meridian_config::{Config, Diagnostics, LoadKind, LoadSource, Pool};
 use meridian_dns::{build, build::Built, steer};
@@ -14,6 +14,9 @@ use crate::{
     render::{print, print_json},
     runtime::site,
 };
+
+/// Names that are shown of those of which the same is to be said.
+const NAMES: usize = 5;
 
 /// What was read, in numbers.
 #[derive(Debug, Serialize)]
@@ -29,6 +32,9 @@ struct Summary {
     files: usize,
     /// What nothing refers to, so that it has no effect; no mistake, as it may be meant for later.
     unused: Vec<String>,
+    /// The same, with what is alike said once.
+    #[serde(skip)]
+    unused_folded: Vec<String>,
     /// What is no mistake, but may not be meant.
     notes: Vec<String>,
 }
@@ -111,6 +117,7 @@ fn admin_files(config: &Config) -> Diagnostics {
 }
 
 fn summary(config: &Config, built: &Built) -> Summary {
+    let unused = unused(config);
     Summary {
         ok: true,
         zones: built.zones.len(),
@@ -121,39 +128,65 @@ fn summary(config: &Config, built: &Built) -> Summary {
         checks: config.checks.len(),
         tests: config.tests.len(),
         files: built.files.len() + built.files.included().len(),
-        unused: unused(config),
+        unused: unused.iter().map(Note::to_string).collect(),
+        unused_folded: folded(&unused),
         notes: site::notes(config),
     }
 }
 
-/// PoPs, pools and checks without effect, a line each.
-fn unused(config: &Config) -> Vec<String> {
+/// Something of the configuration that has no effect, or not the one that one might think.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Note<'a> {
+    /// `PoP`, `pool`, `check`.
+    kind: &'static str,
+    name: &'a str,
+    /// What is to be said of one of them, and of several.
+    says: [&'static str; 2],
+}
+
+impl fmt::Display for Note<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.kind, self.name, self.says[0])
+    }
+}
+
+const IN_NO_POOL: [&str; 2] = ["stands in no pool", "stand in no pool"];
+const NO_LOAD: [&str; 2] = [
+    "has a capacity, but no load: only `meridian plan` uses it",
+    "have a capacity, but no load: only `meridian plan` uses it",
+];
+const NEVER_FULL: [&str; 2] = [
+    "has a load, but no capacity: it is never full",
+    "have a load, but no capacity: they are never full",
+];
+const NO_SERVICE: [&str; 2] = ["answers for no service", "answer for no service"];
+const TESTS_NOTHING: [&str; 2] = ["tests no pool", "test no pool"];
+
+/// PoPs, pools and checks without effect.
+fn unused(config: &Config) -> Vec<Note<'_>> {
     let services = || config.zones.iter().flat_map(|zone| &zone.services);
-    let mut lines = Vec::new();
+    let mut notes = Vec::new();
+    let mut note = |kind, name, says| notes.push(Note { kind, name, says });
     for (number, pop) in config.pops.iter().enumerate() {
         let used = |pool: &Pool| pool.pops.iter().any(|pop| pop.index() == number);
         if !config.pools.iter().any(used) {
-            lines.push(format!("PoP {} stands in no pool", pop.name));
+            note("PoP", &pop.name, IN_NO_POOL);
         }
     }
     for pop in &config.pops {
-        let name = &pop.name;
-        let pushed = |load: &LoadSource| matches!(load.kind, LoadKind::Push);
-        match (&pop.load, pop.capacity) {
-            (None, Some(_)) => lines.push(format!(
-                "PoP {name} has a capacity, but no load: only `meridian plan` uses it"
-            )),
-            (Some(load), None) if !pushed(load) => {
-                lines.push(format!(
-                    "PoP {name} has a load, but no capacity: it is never full"
-                ));
-            }
-            _ => {}
+        if pop.load.is_none() && pop.capacity.is_some() {
+            note("PoP", &pop.name, NO_LOAD);
+        }
+    }
+    for pop in &config.pops {
+        let read = |load: &LoadSource| !matches!(load.kind, LoadKind::Push);
+        if pop.load.as_ref().is_some_and(read) && pop.capacity.is_none() {
+            note("PoP", &pop.name, NEVER_FULL);
         }
     }
     for (number, pool) in config.pools.iter().enumerate() {
         if !services().any(|service| service.pool.index() == number) {
-            lines.push(format!("pool {} answers for no service", pool.name));
+            note("pool", &pool.name, NO_SERVICE);
         }
     }
     for (number, check) in config.checks.iter().enumerate() {
@@ -163,10 +196,29 @@ fn unused(config: &Config) -> Vec<String> {
                 .is_some_and(|one| one.checks.iter().any(|id| id.index() == number))
         };
         if !config.pools.iter().any(used) {
-            lines.push(format!("check {} tests no pool", check.name));
+            note("check", &check.name, TESTS_NOTHING);
         }
     }
-    lines
+    notes
+}
+
+/// The same for people: what is to be said of several is said once, with the first of their names.
+fn folded(notes: &[Note<'_>]) -> Vec<String> {
+    let same = |a: &Note<'_>, b: &Note<'_>| a.kind == b.kind && a.says == b.says;
+    let groups = notes.chunk_by(same);
+    let line = |group: &[Note<'_>]| match group {
+        [one] => one.to_string(),
+        many => {
+            let first: Vec<&str> = many.iter().take(NAMES).map(|one| one.name).collect();
+            let more = match many.len() - first.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let (kind, says) = (many[0].kind, many[0].says[1]);
+            format!("{} {kind}s ({}{more}) {says}", many.len(), first.join(", "))
+        }
+    };
+    groups.map(line).collect()
 }
 
 fn sentence(path: &Path, s: &Summary) -> String {
@@ -174,7 +226,7 @@ fn sentence(path: &Path, s: &Summary) -> String {
         1 => format!("1 {one}"),
         _ => format!("{n} {one}s"),
     };
-    let notes = s.unused.iter().chain(&s.notes);
+    let notes = s.unused_folded.iter().chain(&s.notes);
     let notes: String = notes.map(|line| format!("note: {line}\n")).collect();
     format!(
         "{} is fine: {}, {}, {}, {}, {}, {}, {}\n{notes}",
@@ -245,6 +297,28 @@ mod tests {
             "pool b answers for no service",
             "check off tests no pool",
         ];
-        assert_eq!(unused(&config), right);
+        let notes = unused(&config);
+        let told: Vec<String> = notes.iter().map(Note::to_string).collect();
+        assert_eq!(told, right);
+        assert_eq!(folded(&notes), right);
+    }
+
+    #[test]
+    fn what_is_alike_is_said_once() {
+        let names = ["a", "b", "c", "d", "e", "f", "g"];
+        let note = |name, says| Note {
+            kind: "PoP",
+            name,
+            says,
+        };
+        let mut notes: Vec<_> = names.map(|name| note(name, NO_LOAD)).into();
+        notes.extend(["a", "b"].map(|name| note(name, NEVER_FULL)));
+        notes.push(note("z", IN_NO_POOL));
+        let right = [
+            "7 PoPs (a, b, c, d, e and 2 more) have a capacity, but no load: only `meridian plan` uses it",
+            "2 PoPs (a, b) have a load, but no capacity: they are never full",
+            "PoP z stands in no pool",
+        ];
+        assert_eq!(folded(&notes), right);
     }
 }

@@ -10,6 +10,7 @@ mod logging;
 mod plan;
 mod serve;
 mod talk;
+mod values;
 
 use std::{io, process::ExitCode};
 

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// One entry for each PoP of the planned services that is in service after the change, the worst
-/// first. Where loads have a say, it is as the server spreads the clients at once by score and
+/// first. Where something measured has a say, it is as the server spreads the clients at once by score and
 /// headroom, before prices move.
 ///
 /// A PoP that goes moves its own clients and nobody else's (steering's law); where clients of a cell
@@ -60,7 +60,7 @@ impl Groups {
     fn new(question: &Question<'_>, assignment: &Assignment, sites: &Sites) -> Self {
         let mut by_site = vec![Vec::new(); sites.all()];
         let mut by_cell: BTreeMap<Option<CellId>, Vec<u32>> = BTreeMap::new();
-        let shared = question.after.follows_loads();
+        let shared = question.after.follows_measurements();
         let askers = question.demand.askers.iter().zip(&assignment.sites);
         for (at, (asker, site)) in (0_u32..).zip(askers) {
             if let Some(list) = by_site.get_mut(usize::from(*site)) {
@@ -144,7 +144,7 @@ fn sum_up(
             continue;
         }
         let load = loads.of(usize::from(site), amount);
-        match loads.strain(load) {
+        match loads.strain(usize::from(site), load) {
             Strain::None => {}
             Strain::OverTarget => over_target += 1,
             Strain::OverCapacity => over_capacity += 1,

@@ -9,7 +9,8 @@
 //!
 //! * `demand` — who asks how much, by place; `traffic` — the same from a file;
 //! * `change` — drain, fail, add, weigh; names checked, the nearest known one suggested;
-//! * `settle` — where prices settle when loads have a say: the server's controller in simulated time;
+//! * `settle` — where shares settle when something measured has a say: the server's controller in
+//!   simulated time;
 //! * `world` — a configuration ready to decide, and every client's PoP in it;
 //! * `tally` — sums over an assignment: shares, distribution of round trips; `moves` — who moves;
 //! * `failures` — the same with each single PoP down;
@@ -46,7 +47,7 @@ pub(crate) use demand::Demand;
 pub(crate) use map::draw;
 pub(crate) use pairs::{Pair, pairs};
 pub(crate) use report::{Failure, Plan, Quantiles, Question, Strain, plan};
-pub(crate) use settle::Settled;
+pub(crate) use settle::{Range, Settling};
 pub(crate) use traffic::{TrafficError, TrafficUnit, read as read_traffic};
 pub(crate) use world::World;
 

@@ -65,7 +65,7 @@ pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) ->
 /// Everything that has a say in who is answered, as text.
 fn alike(world: &World, service: &Service) -> String {
     let pool = world.config.pool(service.pool);
-    let (pops, fallback) = (&pool.pops, &pool.fallback);
+    let (pops, fallback) = (&pool.pops, (&pool.fallback, &pool.anycast));
     let of = (
         pops,
         fallback,

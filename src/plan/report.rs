@@ -13,6 +13,7 @@ use super::{
     moves::Moves,
     pairs::Pair,
     rows::rows,
+    settle::Settling,
     tally::Tally,
     world::{Assignment, Decider, Estimate, RoundTrips, Site, Sites, World},
 };
@@ -50,10 +51,10 @@ pub(crate) struct Plan {
     pub(crate) family: Family,
     /// How round trips are estimated.
     pub(crate) estimate: Estimate,
-    /// Whether loads have a say, and if so, whether they settled: `idle`, `settled`, `unsettled`.
-    pub(crate) loads: &'static str,
-    /// Simulated seconds until they did, or that were looked at, after the change.
-    pub(crate) settled_after_s: Option<u32>,
+    /// Whether something measured has a say, and if so, whether shares settled before the change.
+    pub(crate) settled_before: Settling,
+    /// The same after it, from where they were before.
+    pub(crate) settled: Settling,
     /// What is changed, in words.
     pub(crate) changes: Vec<String>,
     /// PoPs of the services, most loaded (else largest share) after the change first.
@@ -217,8 +218,8 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
             .collect(),
         family: question.family,
         estimate: before.line().into(),
-        loads: "idle",
-        settled_after_s: None,
+        settled_before: Settling::Idle,
+        settled: Settling::Idle,
         changes: Vec::new(),
         pops: rows(question, &sites, &then, &now),
         last_resort_before: then.last_resort / demand.total,

@@ -12,7 +12,8 @@ use super::{
 /// Everything that loads are told from.
 pub(crate) struct Loads {
     capacity: Vec<Option<f64>>,
-    target: f64,
+    /// By site.
+    targets: Vec<f64>,
     /// Whole demand, in the unit of the capacity.
     total: Option<f64>,
     /// The same in the unit of the demand.
@@ -24,7 +25,7 @@ impl Loads {
     pub(crate) fn new(world: &World, sites: &Sites, question: &Question<'_>) -> Self {
         Self {
             capacity: world.capacities(sites),
-            target: world.target_load(),
+            targets: world.targets(sites),
             total: question.load,
             demand: question.demand.total,
         }
@@ -36,11 +37,12 @@ impl Loads {
         Some(amount / self.demand * self.total? / capacity)
     }
 
-    /// How much that is.
-    pub(crate) fn strain(&self, load: Option<f64>) -> Strain {
+    /// How much that is for the site.
+    pub(crate) fn strain(&self, site: usize, load: Option<f64>) -> Strain {
+        let target = self.targets.get(site).copied().unwrap_or(1.0);
         match load {
             Some(load) if load > 1.0 => Strain::OverCapacity,
-            Some(load) if load > self.target => Strain::OverTarget,
+            Some(load) if load > target => Strain::OverTarget,
             _ => Strain::None,
         }
     }
@@ -109,7 +111,7 @@ pub(super) fn rows(
             share_after: amounts.1 / demand.total,
             load_before: loads.0.of(at, amounts.0),
             load_after,
-            strain: loads.1.strain(load_after),
+            strain: loads.1.strain(at, load_after),
         })
     };
     let mut rows: Vec<PopRow> = (0..sites.all()).filter_map(row).collect();

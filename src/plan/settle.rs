@@ -1,13 +1,17 @@
-//! Where prices settle: the server's own controller, tick by tick, until loads stay as they are.
+//! Where shares settle: the server's own controller, tick by tick, until they stay as they are.
 //!
 //! ```text
 //! loads ─► Balance::step ─► prices ─► Standing::next ─► modelled demand ─► loads of the next tick
+//!                  measured latency ─────┘
 //! ```
 //!
-//! Only where the configuration gives loads a say (a PoP with `load` and `capacity`) and the whole
-//! demand is known; elsewhere every decision follows the configuration alone.
+//! Only where something measured has a say: loads (a PoP with `load` and `capacity`, and the whole
+//! demand known) or latencies; elsewhere every decision follows the configuration alone.
+//!
+//! There is an end in any case: an hour of simulated time. What has not settled by then is told with
+//! the range in which it moved last.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use meridian_config::PopId;
 use meridian_dns::steer::{
@@ -16,14 +20,16 @@ use meridian_dns::steer::{
 };
 use meridian_geo_data::fold;
 use meridian_health_prober::HealthSnapshot;
+use serde::Serialize;
 
 use super::{demand::Demand, world::World};
+use crate::runtime::standing;
 
 /// Seconds between two ticks, as the server has it.
 const TICK_S: f64 = 10.0;
 
-/// Ticks after which it is left as it is: two hours, fewer where a tick takes long.
-const MOST_TICKS: usize = 720;
+/// Ticks after which it is left as it is: an hour, fewer where a tick takes long.
+const MOST_TICKS: usize = 360;
 
 /// Ticks looked at in any case: ten minutes.
 const LEAST_TICKS: usize = 60;
@@ -37,6 +43,12 @@ const STILL_TICKS: u32 = 12;
 /// A share of the whole demand that counts as no change.
 const STILL: f64 = 0.000_5;
 
+/// Ticks over which shares are watched: ten minutes.
+const WATCHED: usize = 60;
+
+/// Part of its own share by which a PoP may move up and down over that time and count as settled.
+const NARROW: f64 = 0.03;
+
 /// What the controller remembers from one tick to the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Course {
@@ -48,52 +60,113 @@ pub(crate) struct Course {
 }
 
 /// How it went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Settled {
-    /// Loads have no say, or nobody knows them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub(crate) enum Settling {
+    /// Nothing measured has a say, or nobody knows it.
+    #[default]
     Idle,
-    /// After so many ticks.
-    After(u32),
-    /// Not within so many ticks.
-    Not(u32),
+    /// Shares stay as they are: they changed by at most 0.05 % of the demand in two minutes, or by 3 %
+    /// of themselves up and down in ten.
+    Settled {
+        /// Simulated seconds that it took.
+        after_s: u32,
+    },
+    /// They do not.
+    Unsettled {
+        /// Simulated seconds that were looked at.
+        after_s: u32,
+        /// PoPs that moved more in the last ten minutes, the widest range first.
+        ranges: Vec<Range>,
+    },
 }
 
-impl Settled {
-    /// For scripts: the word, and simulated seconds.
-    pub(crate) fn told(self) -> (&'static str, Option<u32>) {
-        match self {
-            Self::Idle => ("idle", None),
-            Self::After(ticks) => ("settled", Some(ticks * 10)),
-            Self::Not(ticks) => ("unsettled", Some(ticks * 10)),
-        }
+/// Where the share of a PoP was in the last ten simulated minutes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Range {
+    /// Its name.
+    pub(crate) pop: String,
+    /// Least share of the demand, 0 to 1.
+    pub(crate) low: f64,
+    /// Most.
+    pub(crate) high: f64,
+}
+
+/// Shares by PoP over the last ticks.
+#[derive(Default)]
+struct Watched(VecDeque<Vec<f64>>);
+
+impl Watched {
+    fn push(&mut self, shares: &[f64]) {
+        self.0.truncate(WATCHED - 1);
+        self.0.push_front(shares.to_vec());
     }
+
+    /// By PoP: the least and the most.
+    fn ranges(&self, pops: usize) -> impl Iterator<Item = (f64, f64)> {
+        (0..pops).map(|pop| {
+            let all = self.0.iter().filter_map(move |one| one.get(pop).copied());
+            all.fold((f64::MAX, 0.0_f64), |(low, high), one| {
+                (low.min(one), high.max(one))
+            })
+        })
+    }
+
+    /// Whether everyone stays about where it is, over the whole time.
+    fn is_calm(&self, pops: usize) -> bool {
+        self.0.len() == WATCHED && self.ranges(pops).all(is_narrow)
+    }
+
+    /// Those who do not, the widest range first.
+    fn restless(&self, names: &[String]) -> Vec<Range> {
+        let all = names.iter().zip(self.ranges(names.len()));
+        let wide = all.filter(|(_, range)| !is_narrow(*range));
+        let mut wide: Vec<Range> = wide
+            .map(|(pop, (low, high))| Range {
+                pop: pop.clone(),
+                low,
+                high,
+            })
+            .collect();
+        wide.sort_by(|a, b| (b.high - b.low).total_cmp(&(a.high - a.low)));
+        wide
+    }
+}
+
+/// Up and down by no more than a small part of the middle, or of everything.
+fn is_narrow((low, high): (f64, f64)) -> bool {
+    high - low <= (NARROW * (high + low)).max(STILL)
 }
 
 /// Runs the controller on `world` until it settles, from where `course` left it (an earlier
 /// configuration, perhaps), and gives what it remembers then. `initial`: share of the demand by PoP
-/// at the beginning; `load`: the whole demand in the unit of the capacities.
+/// at the beginning; `load`: the whole demand in the unit of the capacities, where loads have a say.
 pub(crate) fn settle(
     world: &World,
     demand: &Demand,
-    load: f64,
+    load: Option<f64>,
     course: Option<Course>,
     initial: Vec<f64>,
-) -> (Course, Settled) {
+) -> (Course, Settling) {
     let steering = &world.steering;
     let health = out_of_service(world, None);
     let by_cell = Arc::new(by_cell(world, demand));
     let mut course = course.map_or_else(|| Course::new(world), |course| course.moved_to(world));
     let mut shares = initial;
     let mut still = 0;
+    let mut watched = Watched::default();
+    let pops = world.config.pops.len();
+    let targets = standing::targets(&world.config);
     let cells = steering.clients().cells().len().max(1);
     let most = (MOST_CELLS / cells).clamp(LEAST_TICKS, MOST_TICKS);
     let most = u32::try_from(most).unwrap_or(u32::MAX);
     for tick in 1..=most {
-        course.tick(world, &health, &by_cell, &readings(world, &shares, load));
+        let readings = readings(world, &targets, &shares, load);
+        course.tick(world, &health, &by_cell, &readings);
         let next = course.modelled(steering, &health);
         if next.iter().sum::<f64>() <= 0.0 {
-            // Nothing follows loads.
-            return (course, Settled::After(tick));
+            // Nothing follows what is measured.
+            return (course, Settling::after(tick));
         }
         let change = next
             .iter()
@@ -102,11 +175,29 @@ pub(crate) fn settle(
             .fold(0.0, f64::max);
         still = if change < STILL { still + 1 } else { 0 };
         shares = next;
-        if still >= STILL_TICKS {
-            return (course, Settled::After(tick));
+        watched.push(&shares);
+        if still >= STILL_TICKS || watched.is_calm(pops) {
+            return (course, Settling::after(tick));
         }
     }
-    (course, Settled::Not(most))
+    let settled = Settling::Unsettled {
+        after_s: seconds(most),
+        ranges: watched.restless(&course.names),
+    };
+    (course, settled)
+}
+
+impl Settling {
+    fn after(ticks: u32) -> Self {
+        Self::Settled {
+            after_s: seconds(ticks),
+        }
+    }
+}
+
+/// Simulated.
+fn seconds(ticks: u32) -> u32 {
+    ticks.saturating_mul(10)
 }
 
 /// The standing right after one more PoP has failed, before prices move: the server makes it at
@@ -156,6 +247,7 @@ impl Course {
         self.now_s += TICK_S;
         let mut inputs = self.standing.inputs().clone();
         inputs.demand = by_cell.clone();
+        inputs.latency = world.latency.clone();
         let prices = {
             let mut model = self.standing.model(&world.steering, health, &inputs);
             self.balance
@@ -203,14 +295,16 @@ fn out_of_service(world: &World, also: Option<PopId>) -> HealthSnapshot {
 
 // Loads are far from what f32 cannot hold.
 #[allow(clippy::cast_possible_truncation)]
-fn readings(world: &World, shares: &[f64], load: f64) -> Vec<Reading> {
-    let pops = (0..).map(PopId).zip(&world.config.pops);
-    pops.map(|(id, pop)| {
+fn readings(world: &World, targets: &[f64], shares: &[f64], load: Option<f64>) -> Vec<Reading> {
+    let pops = (0..).map(PopId).zip(&world.config.pops).zip(targets);
+    pops.map(|((id, pop), target)| {
         let share = shares.get(id.index()).copied().unwrap_or(0.0);
         let capacity = pop.capacity.filter(|_| pop.load.is_some());
         Reading {
-            ratio: capacity.map(|capacity| (share * load / capacity) as f32),
-            target: world.target_load() as f32,
+            ratio: capacity
+                .zip(load)
+                .map(|(capacity, load)| (share * load / capacity) as f32),
+            target: *target as f32,
             usable: world.is_in_service(id),
             // What is planned for is the time after a PoP has grown.
             ramp_s: 0.0,
@@ -234,4 +328,31 @@ fn by_cell(world: &World, demand: &Demand) -> steer::Demand {
     }
     let cells = sums.into_iter().map(|sum| sum as f32).collect();
     steer::Demand::new(cells, Vec::new(), Vec::new())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moves_by_little_is_calm_and_what_does_not_is_told() {
+        let names = ["a".to_owned(), "b".to_owned(), "c".to_owned()];
+        let mut watched = Watched::default();
+        for tick in 0..WATCHED {
+            assert!(!watched.is_calm(3), "not for the whole time yet");
+            let up = if tick % 2 == 0 { 0.01 } else { 0.0 };
+            watched.push(&[0.39 + up, 0.6 - up, 0.01]);
+        }
+        assert!(watched.is_calm(3));
+        watched.push(&[0.1, 0.6, 0.3]);
+        assert!(!watched.is_calm(3));
+        let told = watched.restless(&names);
+        let range = |pop: &str, low, high| Range {
+            pop: pop.to_owned(),
+            low,
+            high,
+        };
+        assert_eq!(told, [range("a", 0.1, 0.4), range("c", 0.01, 0.3)]);
+        assert_eq!(watched.0.len(), WATCHED);
+    }
 }

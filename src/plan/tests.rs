@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use meridian_config::{Config, Coordinates, Family};
-use meridian_geo_data::ClientMap;
+use meridian_geo_data::{
+    ClientMap,
+    latency::{Basis, Latency, Measured, Parts, Preference},
+};
 
 use super::{
-    Addition, Change, Demand, Plan, Question, Settled, Strain, World, draw, pairs, plan,
+    Addition, Change, Demand, Plan, Question, Settling, Strain, World, draw, pairs, plan,
     report::Picture,
     world::testing::{clients, config, config_with, without},
 };
@@ -194,7 +197,7 @@ fn loads_have_their_say_where_the_server_knows_them() {
         )];
         let (course, settled) = bed.after.settle(&bed.demand, &services, Some(400.0), None);
         assert_eq!(course.is_some(), loads);
-        assert_eq!(settled == Settled::Idle, !loads);
+        assert_eq!(settled == Settling::Idle, !loads);
         let (plan, _) = bed.plan(Some(400.0));
         let row = plan.pops.iter().find(|row| row.pop == "small").unwrap();
         (row.load_before.unwrap(), row.load_after.unwrap())
@@ -209,6 +212,89 @@ fn loads_have_their_say_where_the_server_knows_them() {
         (before - 2.0).abs() < 0.1 && after < 1.2,
         "{before} {after}"
     );
+}
+
+/// Clients with an anycast address are counted as such, before and after; of those who prefer a single PoP
+/// the PoP has its share.
+#[test]
+fn anycast_is_no_fallback() {
+    let bed = Bed::new(&with_anycast(&THREE), &Change::default());
+    let (plan, _) = bed.plan(None);
+    assert_eq!(share(&plan, "(anycast)"), (1.0, 1.0));
+    assert_eq!((plan.moved, plan.last_resort_after), (0.0, 0.0));
+    let names: Vec<&str> = plan.pops.iter().map(|row| row.pop.as_str()).collect();
+    assert!(!names.contains(&"(fallback)"), "{names:?}");
+    // What is measured to be better is given, and shown with what was measured.
+    let japan = bed.clients.locate([133, 11, 0, 0].into()).cell.unwrap();
+    let measured = |column, ms| Measured {
+        column,
+        basis: Basis::Cell,
+        p25_ms: ms,
+        ms,
+        samples: 50,
+        age_s: 9,
+    };
+    let latency = Arc::new(Latency::new(Parts {
+        columns: ["nrt", "anycast:edge"].map(Arc::from).into(),
+        cells: vec![(japan, measured(0, 7.0)), (japan, measured(1, 90.0))],
+        preferences: vec![(
+            japan,
+            Preference {
+                anycast: 1,
+                pop: 0,
+                windows: 24,
+                age_s: 9,
+                in_force: true,
+            },
+        )],
+        ..Parts::default()
+    }));
+    let mut bed = bed;
+    bed.after = bed.after.with_latency(latency);
+    let services = [(
+        pairs(&bed.before, &bed.after, None)[0].after,
+        Family::V4,
+        1.0,
+    )];
+    let (_, settled) = bed.after.settle(&bed.demand, &services, None, None);
+    assert!(matches!(settled, Settling::Settled { .. }), "{settled:?}");
+    let (plan, _) = bed.plan(None);
+    let (before, after) = share(&plan, "nrt");
+    assert!(before == 0.0 && after > 0.01, "{after}");
+    assert!((share(&plan, "(anycast)").1 + after - 1.0).abs() < 1e-9);
+    assert!(
+        (plan.rtt_after.p50.unwrap() - 7.1).abs() < 0.2,
+        "only these are measured"
+    );
+}
+
+/// Each service has its own limit; a PoP obeys the least of those that rest on it.
+#[test]
+fn the_limit_is_that_of_the_services() {
+    let more = "target_load = 0.3\n[[pool]]\nname = \"one\"\npops = [\"nrt\"]\n[[zone]]\nname = \"example.net\"\n\
+                file = \"z\"\n[[zone.service]]\nname = \"a\"\npool = \"one\"\ntarget_load = 0.2\n";
+    let mut config = config_with(&THREE, more);
+    for pop in &mut config.pops {
+        pop.capacity = Some(100.0);
+    }
+    let bed = Bed::new(&config, &Change::default());
+    let sites = super::world::Sites::of(&config, &config);
+    assert_eq!(bed.before.targets(&sites)[..3], [0.3, 0.3, 0.2]);
+    let (plan, _) = bed.plan(Some(90.0));
+    for row in &plan.pops {
+        let target = if row.pop == "nrt" { 0.2 } else { 0.3 };
+        let over = row.load_after.is_some_and(|load| load > target);
+        assert_eq!(over, row.strain != Strain::None, "{row:?}");
+    }
+    assert!(plan.pops.iter().any(|row| row.strain == Strain::OverTarget));
+}
+
+/// A configuration whose pool has an anycast address.
+fn with_anycast(pops: &[(&str, f64, f64)]) -> Config {
+    let more = "[[pool]]\nname = \"other\"\npops = [\"fra\"]\nanycast = [\"192.0.2.99\"]\n";
+    let mut config = config_with(pops, more);
+    config.pools[0].anycast = config.pools[1].anycast.clone();
+    config
 }
 
 #[test]

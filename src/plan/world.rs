@@ -5,24 +5,29 @@ use std::{sync::Arc, time::SystemTime};
 use meridian_config::{Config, Coordinates, Family, Name, Pop, PopId};
 use meridian_dns::{
     client::Client,
-    steer::{Decision, Standing, Steering, View, decide},
+    steer::{Decision, Reason, Standing, Steering, View, decide},
     types::ServiceId,
 };
-use meridian_geo_data::{CellId, ClientMap, distance::haversine_km, latency::Line};
+use meridian_geo_data::{
+    CellId, ClientMap,
+    distance::haversine_km,
+    latency::{Latency, Line, anycast_column},
+};
 use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
 use serde::Serialize;
 
 use super::{
     change::{self, Change, ChangeError},
     demand::{Asker, Demand},
-    settle::{Course, Settled, after_failure, settle},
+    settle::{Course, Settling, after_failure, settle},
 };
+use crate::runtime::standing;
 
 /// Names of all PoPs before and after, in a fixed order; [`Site`] is the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sites(Vec<String>);
 
-/// A PoP of either world, or what follows them: the pool's fallback, then nobody.
+/// A PoP of either world, or what follows them: the pool's fallback, its anycast address, nobody.
 pub(crate) type Site = u16;
 
 impl Sites {
@@ -44,7 +49,7 @@ impl Sites {
 
     /// Number of places in a table by site.
     pub(crate) fn all(&self) -> usize {
-        self.0.len() + 2
+        self.0.len() + 3
     }
 
     /// Clients that get the pool's fallback.
@@ -52,9 +57,14 @@ impl Sites {
         site(self.0.len())
     }
 
+    /// Clients that get the pool's anycast address: routing says where that leads them.
+    pub(crate) fn anycast(&self) -> Site {
+        site(self.0.len() + 1)
+    }
+
     /// Clients that get no address.
     pub(crate) fn nobody(&self) -> Site {
-        site(self.0.len() + 1)
+        site(self.0.len() + 2)
     }
 
     /// What it is called.
@@ -62,6 +72,7 @@ impl Sites {
         match self.0.get(usize::from(site)) {
             Some(name) => name,
             None if site == self.fallback() => "(fallback)",
+            None if site == self.anycast() => "(anycast)",
             None => "(nobody)",
         }
     }
@@ -107,6 +118,8 @@ pub(crate) struct World {
     down: Vec<PopId>,
     health: Arc<HealthSnapshot>,
     standing: Arc<Standing>,
+    /// What was measured of the cells of this world's geo data.
+    pub(super) latency: Arc<Latency>,
 }
 
 impl World {
@@ -131,6 +144,7 @@ impl World {
             down,
             health: Arc::default(),
             standing: Arc::new(Standing::none(&steering)),
+            latency: Arc::new(Latency::empty()),
             steering,
             config,
         };
@@ -138,19 +152,26 @@ impl World {
         Ok(world)
     }
 
-    /// Lets loads have their say: from now on the world stands as the server's controller leaves it.
-    /// `course`: where it was before; `load`: the whole demand in the unit of the capacities.
+    /// The same with what was measured of the cells of its geo data.
+    pub(crate) fn with_latency(mut self, latency: Arc<Latency>) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// Lets loads and latencies have their say: from now on the world stands as the server's controller
+    /// leaves it. `course`: where it was before; `load`: the whole demand in the unit of the capacities.
     pub(crate) fn settle(
         &mut self,
         demand: &Demand,
         services: &[(ServiceId, Family, f64)],
         load: Option<f64>,
         course: Option<Course>,
-    ) -> (Option<Course>, Settled) {
+    ) -> (Option<Course>, Settling) {
         let in_force = |pop: &Pop| pop.load.is_some() && pop.capacity.is_some();
-        let Some(load) = load.filter(|_| self.config.pops.iter().any(in_force)) else {
-            return (course, Settled::Idle);
-        };
+        let load = load.filter(|_| self.config.pops.iter().any(in_force));
+        if load.is_none() && self.latency.is_empty() {
+            return (course, Settling::Idle);
+        }
         let initial = self.shares(demand, services);
         let (course, settled) = settle(self, demand, load, course, initial);
         self.standing = course.standing().clone();
@@ -201,8 +222,8 @@ impl World {
         View::with_down(&self.steering, standing, self.health.clone(), &down)
     }
 
-    /// Whether clients are shared by load at the moment.
-    pub(crate) fn follows_loads(&self) -> bool {
+    /// Whether clients are shared by what is measured at the moment.
+    pub(crate) fn follows_measurements(&self) -> bool {
         !self.standing.is_none()
     }
 
@@ -228,7 +249,7 @@ impl World {
 
     /// How round trips are estimated.
     pub(crate) fn line(&self) -> Line {
-        self.standing.inputs().latency.line()
+        self.latency.line()
     }
 
     /// By site: where it stands in this world.
@@ -258,9 +279,16 @@ impl World {
         self.config.pops.iter().filter_map(|pop| pop.capacity).sum()
     }
 
-    /// Load ÷ capacity that a PoP should not be above.
-    pub(crate) fn target_load(&self) -> f64 {
-        self.config.steering.target_load.0
+    /// By site: load ÷ capacity that it should not be above, the least of its services' limits.
+    pub(crate) fn targets(&self, sites: &Sites) -> Vec<f64> {
+        let mut all = vec![self.config.steering.target_load.0; sites.all()];
+        let targets = standing::targets(&self.config);
+        for (pop, target) in self.config.pops.iter().zip(targets) {
+            if let Some(one) = all.get_mut(usize::from(sites.find(&pop.name))) {
+                *one = target;
+            }
+        }
+        all
     }
 
     /// By PoP of this world: its site.
@@ -329,6 +357,7 @@ impl<'a> Decider<'a> {
         );
         let site = match decision.pop {
             Some(pop) => self.site_of.get(pop.index()).copied(),
+            None if decision.reason == Reason::Anycast => Some(self.sites.anycast()),
             None if decision.addresses.is_empty() => None,
             None => Some(self.sites.fallback()),
         };
@@ -353,27 +382,56 @@ impl<'a> Decider<'a> {
     }
 }
 
-/// Estimated round trips between cells and sites.
+/// Round trips between cells and sites: measured ones where there are any, else the estimate.
 pub(crate) struct RoundTrips<'a> {
     cells: &'a [meridian_geo_data::Cell],
     places: Vec<Option<Coordinates>>,
     line: Line,
+    latency: Arc<Latency>,
+    /// By site: its column in the latencies.
+    columns: Vec<Option<u16>>,
 }
 
 impl<'a> RoundTrips<'a> {
     /// Of the PoPs of `world`, with clients where `clients` has them.
     pub(crate) fn new(world: &World, sites: &Sites, clients: &'a ClientMap) -> Self {
+        // Cells of other geo data have other numbers.
+        let latency = match std::ptr::eq(world.steering.clients(), clients) {
+            true => world.latency.clone(),
+            false => Arc::new(Latency::empty()),
+        };
+        let mut columns = vec![None; sites.all()];
+        let mut put = |site: Site, column: Option<u16>| {
+            if let Some(slot) = columns.get_mut(usize::from(site)) {
+                *slot = slot.or(column);
+            }
+        };
+        for pop in &world.config.pops {
+            put(sites.find(&pop.name), latency.column(&pop.name));
+        }
+        for pool in &world.config.pools {
+            let column = latency.column(&anycast_column(&pool.name));
+            put(sites.anycast(), column.filter(|_| pool.anycast.is_some()));
+        }
         Self {
             cells: clients.cells(),
             places: world.places(sites),
             line: world.line(),
+            latency,
+            columns,
         }
     }
 
-    /// Milliseconds; `None` where client or site has no known place.
+    /// Milliseconds; `None` where client or site has no known place and nothing was measured.
     // Kilometres fit well into f32.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn between(&self, cell: Option<CellId>, site: Site) -> Option<f32> {
+        if let Some(column) = *self.columns.get(usize::from(site))? {
+            let mut known = self.latency.of_cell(cell?).iter();
+            if let Some(measured) = known.find(|one| one.column == column) {
+                return Some(measured.ms);
+            }
+        }
         let cell = self.cells.get(cell?.0 as usize)?;
         let place = (*self.places.get(usize::from(site))?)?;
         Some(

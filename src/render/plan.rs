@@ -7,11 +7,14 @@ use meridian_config::Family;
 use super::{Cell, Paint, Style, Table, clean, one_line, span};
 use crate::{
     cli::Planned,
-    plan::{Failure, Plan, Quantiles, Strain},
+    plan::{Failure, Plan, Quantiles, Range, Settling, Strain},
 };
 
 /// Largest moves that are shown.
 const MOVES: usize = 10;
+
+/// PoPs that are shown whose shares do not settle.
+const SWINGS: usize = 5;
 
 /// Failures that are shown.
 const FAILURES: usize = 15;
@@ -68,23 +71,10 @@ fn facts(planned: &Planned) -> Vec<(&'static str, String)> {
         let load = short(load);
         facts.push(("load", format!("{load} in the unit of capacity ({source})")));
     }
-    match (plan.loads, plan.settled_after_s) {
-        ("settled", Some(s)) => {
-            let after = span(Duration::from_secs(s.into()));
-            facts.push((
-                "",
-                format!("clients move by load; settled {after} after the change"),
-            ));
-        }
-        ("unsettled", Some(s)) => {
-            let after = span(Duration::from_secs(s.into()));
-            facts.push((
-                "",
-                format!("clients move by load; not settled {after} after the change"),
-            ));
-        }
-        _ => {}
+    if let Some(measured) = &planned.measured {
+        facts.push(("measured", measured.clone()));
     }
+    facts.extend(settled(plan).map(|text| ("settling", text)));
     let line = &plan.estimate;
     let from = match line.pairs {
         0 => "nothing is measured".to_owned(),
@@ -96,6 +86,40 @@ fn facts(planned: &Planned) -> Vec<(&'static str, String)> {
         format!("round trip = {intercept} ms + {slope} ms a 100 km ({from})"),
     ));
     facts
+}
+
+/// Whether the controller came to rest: before the change too, where that says something else.
+fn settled(plan: &Plan) -> impl Iterator<Item = String> {
+    let one = |settled: &Settling, when: &str| {
+        let time = |s: &u32| span(Duration::from_secs((*s).into()));
+        match settled {
+            Settling::Idle => None,
+            Settling::Settled { after_s } => Some(format!("settled {when}in {}", time(after_s))),
+            Settling::Unsettled { after_s, ranges } => Some(format!(
+                "did not settle {when}in {}; in the last ten minutes {}",
+                time(after_s),
+                swings(ranges)
+            )),
+        }
+    };
+    let (then, now) = match plan.changes.is_empty() {
+        true => ("", ""),
+        false => ("before the change ", "after the change "),
+    };
+    let before = one(&plan.settled_before, then).filter(|_| !plan.changes.is_empty());
+    before.into_iter().chain(one(&plan.settled, now))
+}
+
+fn swings(ranges: &[Range]) -> String {
+    let shown = ranges.iter().take(SWINGS).map(|one| {
+        let (low, high) = (percent(one.low), percent(one.high));
+        format!("{} had {low} to {high}", one.pop)
+    });
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if ranges.len() > SWINGS {
+        let _ = write!(text, ", and {} others moved", ranges.len() - SWINGS);
+    }
+    text
 }
 
 fn pops(plan: &Plan, style: Style) -> String {

@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use meridian_tests::{meridian, scratch, workspace};
+use meridian_tests::{PATIENCE, Server, dns, eventually, http, meridian, scratch, workspace};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -329,4 +329,113 @@ fn a_server_tells_who_asked() {
     assert_eq!(plan["demand"]["load"], 1000.0);
     let nobody = bed.run(&["--from-server", &url]);
     ends(&nobody, 1, "no server answers at");
+}
+
+const LOADED: &str = r#"
+[[pop]]
+name = "fra"
+latitude = 50.03
+longitude = 8.57
+capacity = 1000
+load = { push = true }
+endpoints = ["192.0.2.10"]
+
+[[pop]]
+name = "nrt"
+latitude = 35.77
+longitude = 140.39
+capacity = 1000
+load = { push = true }
+endpoints = ["192.0.2.30"]
+
+[[pool]]
+name = "edge"
+pops = ["fra", "nrt"]
+
+[[zone]]
+name = "example.com"
+file = "example.com.zone"
+
+[[zone.service]]
+name = "www"
+pool = "edge"
+"#;
+
+/// A real server counts 300 answers to Japan and 100 to Germany, is told what its PoPs carry and how long
+/// they take from there, and both come out of plans that ask it.
+#[test]
+fn a_running_server_tells_who_asked_and_what_it_measured() {
+    let server = Server::start(super::options(LOADED));
+    let ask = |prefix: &str| {
+        let reply = dns::question("www.example.com", "A")
+            .ecs(prefix)
+            .udp(server.dns)
+            .expect("an answer");
+        assert_eq!(dns::addresses(&reply).len(), 1);
+    };
+    for round in 0..100 {
+        ask(&format!("133.11.{round}.0/24"));
+        ask("133.9.1.0/24");
+        ask("133.5.0.0/16");
+        ask(&format!("134.60.{round}.0/24"));
+    }
+    for (pop, value) in [("fra", 100), ("nrt", 300)] {
+        let path = format!("/api/v1/pops/{pop}/load");
+        let body = format!("{{\"value\": {value}}}");
+        let reply = http::request(server.admin, "PUT", &path, &body).expect("an answer");
+        assert_eq!(reply.status, 200, "{}", reply.body);
+    }
+    let told: String = (0..30)
+        .map(|_| "{\"client\":\"133.11.1.0/24\",\"pop\":\"nrt\",\"rtt_ms\":77}\n")
+        .collect();
+    let reply = http::request(server.admin, "POST", "/api/v1/latency", &told).expect("an answer");
+    assert_eq!(reply.status, 200, "{}", reply.body);
+
+    let url = format!("http://{}", server.admin);
+    let config = server.config_path();
+    let plan = |more: &[&str]| {
+        let mut command = Command::new(meridian());
+        command.arg("plan").arg("--config").arg(&config);
+        command.args(["--json", "--from-server", &url]).args(more);
+        command.output().expect("meridian runs")
+    };
+    let planned = eventually("all answers are counted", PATIENCE, || {
+        let output = plan(&[]);
+        if !output.status.success() {
+            assert!(err(&output).contains("nobody asks for anything"));
+            return None;
+        }
+        let plan = json(&output);
+        let demand = &plan["demand"];
+        // Nothing is counted before a tick, and ticks go on while queries come in.
+        let near = (share(&plan, "nrt", "after") - 0.75).abs() < 0.02;
+        (demand["unit"] == "answers a second" && near).then_some(plan)
+    });
+    assert_eq!(planned["demand"]["load"], 400.0, "what was pushed");
+    assert!(planned["measured"].is_null());
+    let moved = json(&plan(&["--drain", "nrt"]));
+    assert!((moved["moved"].as_f64().expect("a share") - 0.75).abs() < 0.05);
+
+    // What it measured is on the disk once it has ended.
+    let text = out(&plan(&["--drain", "nrt", "--total", "4000"]));
+    assert!(text.contains("\"state\": \"settled\""), "{text}");
+    let state = server.folder().join("state");
+    let mut server = server;
+    server.process.terminate();
+    let mut offline = Command::new(meridian());
+    offline.arg("plan").arg("--config").arg(&config);
+    offline.args(["--json", "--state"]).arg(&state);
+    let measured = json(&offline.output().expect("meridian runs"));
+    let source = measured["measured"].as_str().expect("where from");
+    assert!(
+        source.starts_with("1 pair of cell and PoP, kept in "),
+        "{source}"
+    );
+    assert_eq!(measured["settled"]["state"], "settled");
+    let nothing = Bed::new();
+    ends(
+        &nothing.run(&["--state", "."]),
+        1,
+        "latency.bin cannot be used",
+    );
 }

@@ -8,6 +8,7 @@ use std::{
     io::{self, BufReader},
     path::{Path, PathBuf},
     sync::Arc,
+    time::UNIX_EPOCH,
 };
 
 use meridian_geo_data::{
@@ -57,6 +58,25 @@ impl Keep {
             Ok(matrix) => (matrix, None),
             Err(error) => (empty(), Some(self.put_aside(&error))),
         }
+    }
+
+    /// What was kept, and when (seconds since the epoch); touches nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be used, with the name of the file.
+    pub(super) fn read(&self, begin: &Beginning) -> Result<(Matrix, u64), String> {
+        let path = self.file();
+        let refused = |error: LoadError| format!("{} cannot be used: {error}", path.display());
+        let file = File::open(&path).map_err(|error| refused(LoadError::Io(error)))?;
+        let written = file.metadata().and_then(|about| about.modified());
+        let written = written.map_err(|error| refused(LoadError::Io(error)))?;
+        let since = written.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let (rules, clients) = (begin.rules.clone(), begin.clients.clone());
+        let from = BufReader::new(file);
+        let now_s = since.as_secs();
+        Matrix::load(rules, clients, &begin.sites, begin.seed, from, now_s)
+            .map(|matrix| (matrix, now_s))
+            .map_err(refused)
     }
 
     /// Writes everything.

@@ -49,6 +49,7 @@ use alarms::{Alarms, Tell};
 use intake::Intake;
 use metrics::MeasureMetrics;
 use owner::Order;
+pub(crate) use owner::kept;
 use resolvers::Resolvers;
 
 /// For writing everything down at the end.

@@ -7,7 +7,7 @@
 //! reload ───→ rebase, publish at once: rows of the old geo data mean nothing to the new
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use meridian_config::{Config, LatencyColumn, PoolId, PopId};
@@ -233,6 +233,27 @@ impl Owner {
         let problem = problem.map(|error| format!("measured latency cannot be kept: {error}"));
         self.alarms.set("the file of measured latency", problem);
     }
+}
+
+/// What a server has kept in its state directory, as it was when that was written, and when that was
+/// (seconds since the epoch). Changes nothing there.
+///
+/// # Errors
+/// Why it cannot be used, with the name of the file.
+pub(crate) fn kept(
+    config: &Config,
+    clients: Arc<ClientMap>,
+    directory: &Path,
+) -> Result<(Arc<Latency>, u64), String> {
+    let begin = Beginning {
+        rules: rules(config),
+        clients,
+        sites: sites(config),
+        seed: 0,
+    };
+    let (mut matrix, written_s) = Keep::new(directory).read(&begin)?;
+    matrix.set_races(&races(config));
+    Ok((matrix.publish(written_s), written_s))
 }
 
 /// Nothing measured yet.

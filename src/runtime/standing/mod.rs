@@ -40,6 +40,7 @@ use super::{
     monotonic,
 };
 use keeper::{Keeper, Tick};
+pub(crate) use readings::targets;
 
 /// Time between two ticks.
 const TICK: Duration = Duration::from_secs(10);

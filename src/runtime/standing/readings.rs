@@ -30,7 +30,7 @@ pub(super) fn readings(config: &Config, health: &HealthSnapshot, loads: &Loads) 
 
 /// By PoP: the lowest `target_load` of the services that it may answer; that of `[steering]` where
 /// there is none.
-fn targets(config: &Config) -> Vec<f64> {
+pub(crate) fn targets(config: &Config) -> Vec<f64> {
     let mut lowest: Vec<Option<f64>> = vec![None; config.pops.len()];
     for service in config.zones.iter().flat_map(|zone| &zone.services) {
         let target = service.steering.target_load.0;

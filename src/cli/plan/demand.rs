@@ -1,0 +1,163 @@
+//! Who asks, and how much that is: files, a server's counters, or the geo data.
+
+use std::{fs::File, io::BufReader, net::IpAddr};
+
+use meridian_config::Family;
+use meridian_geo_data::ClientMap;
+use serde::Deserialize;
+
+use super::{Told, worlds::Prepared};
+use crate::{
+    cli::{
+        Failure,
+        args::{Plan as Arguments, Target},
+        block_on,
+        client::Client,
+    },
+    plan::{self, Demand, TrafficError, TrafficUnit},
+};
+
+/// Share of all capacity that is asked for when nobody says how much is.
+const ASSUMED: f64 = 0.5;
+
+/// Who asks, as the arguments want it.
+pub(super) fn demand(
+    args: &Arguments,
+    clients: &ClientMap,
+    family: Family,
+) -> Result<(Demand, Told), Failure> {
+    let mut load = None;
+    let (demand, source, unit) = if let Some(file) = &args.traffic {
+        let refused = |error: &TrafficError| {
+            let file = file.display();
+            match error {
+                TrafficError::Io(error) => format!("cannot read the traffic file {file}: {error}"),
+                error => format!("the traffic file {file} cannot be used: {error}"),
+            }
+        };
+        let failed = |error: TrafficError| Failure::Message(refused(&error));
+        let opened = File::open(file).map_err(|error| failed(error.into()))?;
+        let traffic = plan::read_traffic(BufReader::new(opened)).map_err(failed)?;
+        let unit = match traffic.unit {
+            TrafficUnit::Queries => "queries",
+            TrafficUnit::Bits => "bits",
+        };
+        let demand = Demand::by_prefixes(clients, &traffic.prefixes);
+        (
+            demand,
+            format!(
+                "{} client prefixes of {}",
+                traffic.prefixes.len(),
+                file.display()
+            ),
+            unit,
+        )
+    } else if let Some(url) = &args.from_server {
+        let (counted, carried) = block_on(ask(args, url))?;
+        load = carried;
+        let demand = Demand::by_cells(clients, family, &counted);
+        (
+            demand,
+            format!("what {url} counted, {} cells", counted.len()),
+            "answers a second",
+        )
+    } else {
+        let unit = if family == Family::V4 { "/24s" } else { "/48s" };
+        let demand = Demand::by_addresses(clients, family);
+        (
+            demand,
+            "all networks of the geo data, each address alike".to_owned(),
+            unit,
+        )
+    };
+    if demand.is_empty() {
+        return Err(Failure::Message(format!(
+            "nobody asks for anything: {source}"
+        )));
+    }
+    let told = Told {
+        source,
+        unit,
+        total: demand.total,
+        unlocated: demand.unlocated / demand.total,
+        load,
+        load_source: None,
+    };
+    Ok((demand, told))
+}
+
+/// What `GET /api/v1/demand` says.
+#[derive(Debug, Deserialize)]
+struct Counted {
+    cells: Vec<CountedCell>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CountedCell {
+    /// An address in the cell.
+    client: IpAddr,
+    queries: f64,
+}
+
+/// A PoP of `GET /api/v1/pops`.
+#[derive(Debug, Deserialize)]
+struct Carrier {
+    load: Option<Carried>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Carried {
+    value: Option<f64>,
+    ratio: Option<f64>,
+    capacity: Option<f64>,
+}
+
+impl Carried {
+    /// In the unit of the capacity.
+    fn amount(&self) -> Option<f64> {
+        let shared = || Some(self.ratio? * self.capacity?);
+        self.value
+            .or_else(shared)
+            .filter(|load| load.is_finite() && *load >= 0.0)
+    }
+}
+
+/// The demand by client, and what all PoPs carry together, where any says so.
+async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpAddr, f64)>, Option<f64>), Failure> {
+    let target = Target {
+        admin: url.to_owned(),
+        token_file: args.token_file.clone(),
+        ca_file: args.ca_file.clone(),
+    };
+    let client = Client::new(&target)?;
+    let counted: Counted = client.get("/api/v1/demand").await?;
+    let pops: Vec<Carrier> = client.get("/api/v1/pops").await?;
+    let carried = pops.iter().filter_map(|pop| pop.load.as_ref()?.amount());
+    let carried: f64 = carried.sum();
+    let asked = |cell: &CountedCell| cell.queries.is_finite() && cell.queries > 0.0;
+    let cells = counted.cells.into_iter().filter(asked);
+    let cells = cells.map(|cell| (cell.client, cell.queries)).collect();
+    Ok((cells, (carried > 0.0).then_some(carried)))
+}
+
+/// The whole demand in the unit of the capacities, as far as any is known.
+pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
+    let capacity = prepared.before.capacity().max(prepared.after().capacity());
+    if capacity <= 0.0 {
+        return;
+    }
+    let (load, source) = match (args.total, told.load) {
+        (Some(total), _) => (total, "--total"),
+        (None, Some(now)) => (
+            now,
+            "what the server's PoPs carry now; --total says otherwise",
+        ),
+        (None, None) if args.traffic.is_some() => (told.total, "the sum of the traffic file"),
+        (None, None) => (
+            capacity * ASSUMED,
+            "assumed: half of all capacity; --total says otherwise",
+        ),
+    };
+    told.load = Some(load);
+    told.load_source = Some(source);
+}
