@@ -13,7 +13,8 @@
 //! * `view` — verdicts and overrides as bits;
 //! * `case` — one question with everything looked up for it;
 //! * `choice` — what everyone at a place gets, kept for as long as the view holds;
-//! * `decide` — the ladder from order and view to addresses;
+//! * `ladder` — from order and view to the PoPs of an answer; `draw` — lots within a group;
+//! * `decide` — from choice to addresses, TTL and scope;
 //! * `demand` — how much each cell asks, as far as it is known;
 //! * `explain` — the same decision with everything that led to it;
 //! * `check` — the operator's `[[test]]` tables.
@@ -28,8 +29,10 @@ mod check;
 mod choice;
 mod decide;
 mod demand;
+mod draw;
 mod explain;
 mod hash;
+mod ladder;
 mod order;
 mod ranking;
 mod standing;

@@ -1,0 +1,115 @@
+//! Drawing lots among the PoPs of one group: who bids most for a block of clients comes first.
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use super::{
+    case::{Case, Need},
+    hash::Bid,
+    ladder::Picked,
+};
+
+impl Case<'_> {
+    /// Those of one group in the order of their bids.
+    pub(super) fn group(
+        &self,
+        group: impl Iterator<Item = (u16, Bid)> + Clone,
+        need: Need,
+        picked: &mut Picked,
+    ) {
+        let field = self.field(group.clone(), need);
+        let Some(mut next) = field.first else {
+            picked.passed_over |= field.wanted.is_some() && picked.members.is_empty();
+            return;
+        };
+        if picked.members.is_empty() {
+            picked.passed_over |= field.wanted.is_some_and(|wanted| wanted.at != next.at);
+            picked.told_by_bids |= field.candidates > field.admitted;
+        }
+        let drawn = field.admitted > 1;
+        picked.drawn |= drawn;
+        loop {
+            self.pick(next.member, need, drawn, picked);
+            if self.is_full(picked) || !drawn {
+                return;
+            }
+            match self.next(group.clone(), need, next) {
+                Some(after) => next = after,
+                None => return,
+            }
+        }
+    }
+
+    /// Who bids in a group: one pass over it.
+    fn field(&self, group: impl Iterator<Item = (u16, Bid)>, need: Need) -> Field {
+        let mut field = Field::default();
+        for (at, (member, bid)) in group.enumerate() {
+            if !self.is_candidate(member) {
+                continue;
+            }
+            field.candidates += 1;
+            let bidder = Bidder { bid, at, member };
+            if field.wanted.is_none_or(|best| bidder.beats(&best)) {
+                field.wanted = Some(bidder);
+            }
+            if self.admits(member, need) {
+                field.admitted += 1;
+                if field.first.is_none_or(|best| bidder.beats(&best)) {
+                    field.first = Some(bidder);
+                }
+            }
+        }
+        field
+    }
+
+    /// Who comes after `after`: the highest bid that it beats.
+    fn next(
+        &self,
+        group: impl Iterator<Item = (u16, Bid)>,
+        need: Need,
+        after: Bidder,
+    ) -> Option<Bidder> {
+        let mut best: Option<Bidder> = None;
+        for (at, (member, bid)) in group.enumerate() {
+            if !self.is_candidate(member) || !self.admits(member, need) {
+                continue;
+            }
+            let bidder = Bidder { bid, at, member };
+            if after.beats(&bidder) && best.is_none_or(|best| bidder.beats(&best)) {
+                best = Some(bidder);
+            }
+        }
+        best
+    }
+}
+
+/// Who bids in a group.
+#[derive(Clone, Copy, Debug, Default)]
+struct Field {
+    /// PoPs that have the family.
+    candidates: usize,
+    /// Those of them let in.
+    admitted: usize,
+    /// The highest bid of those let in.
+    first: Option<Bidder>,
+    /// The highest bid of all.
+    wanted: Option<Bidder>,
+}
+
+/// A candidate with its bid; equal bids stand in the order of the group.
+#[derive(Clone, Copy, Debug)]
+struct Bidder {
+    bid: Bid,
+    at: usize,
+    member: u16,
+}
+
+impl Bidder {
+    fn beats(&self, other: &Self) -> bool {
+        let above = self.bid.is_above(other.bid);
+        above || (self.at < other.at && !other.bid.is_above(self.bid))
+    }
+}
