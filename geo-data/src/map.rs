@@ -188,7 +188,7 @@ impl ClientMap {
 
     /// Length of the widest prefix with a folded address in which all places have the same `key`,
     /// as far as `runs` joins ranges; `found` is what [`find`](Self::find) said of the address.
-    /// `None`: its range is joined with no other.
+    /// `None`: its range is joined with no other. The place found must have a key.
     ///
     /// The answer is a function of the map, the keys and the prefix alone. `key` must always say
     /// the same of a place, and `runs` be used with no other. `room` is asked before so many octets
@@ -204,9 +204,11 @@ impl ClientMap {
         key: impl Fn(PlaceId) -> Option<u64>,
         room: impl Fn(usize) -> bool,
     ) -> Option<u8> {
+        let joins = |span: Span, split_too: bool| {
+            (!span.split || split_too) && span.value != EMBEDDED_PLACE
+        };
         let key_of = |span: Span, split_too: bool| {
-            let whole = !span.split || split_too;
-            (whole && span.value != EMBEDDED_PLACE)
+            joins(span, split_too)
                 .then(|| key(PlaceId(span.value)))
                 .flatten()
         };
@@ -220,8 +222,7 @@ impl ClientMap {
                     room,
                 };
                 let span = self.v4.at(at);
-                (joining.key)(span)?;
-                Some(widest(&joining, v4.to_bits(), span))
+                joins(span, by_first_address).then(|| widest(&joining, v4.to_bits(), span))
             }
             IpAddr::V6(v6) => {
                 let joining = Joining {
@@ -231,8 +232,7 @@ impl ClientMap {
                     room,
                 };
                 let span = self.v6.at(at);
-                (joining.key)(span)?;
-                Some(widest(&joining, v6.to_bits(), span))
+                joins(span, false).then(|| widest(&joining, v6.to_bits(), span))
             }
         }
     }

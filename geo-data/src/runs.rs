@@ -55,6 +55,20 @@ impl Starts {
     /// The 64 bits from `64 * word` on, made by `make` when they are not known. `room` is asked
     /// before memory is taken; without it nothing is kept.
     fn word(&self, word: usize, room: impl Fn(usize) -> bool, make: impl Fn() -> u64) -> u64 {
+        let at = word % CHUNK;
+        let kept = self.0.get(word / CHUNK).and_then(OnceLock::get);
+        // Acquire and Release: who sees the mark sees the word.
+        match kept.filter(|chunk| chunk.filled.load(Ordering::Acquire) >> at & 1 == 1) {
+            Some(chunk) => chunk
+                .words
+                .get(at)
+                .map_or(0, |word| word.load(Ordering::Relaxed)),
+            None => self.add(word, room, make),
+        }
+    }
+
+    #[cold]
+    fn add(&self, word: usize, room: impl Fn(usize) -> bool, make: impl Fn() -> u64) -> u64 {
         let Some(slot) = self.0.get(word / CHUNK) else {
             return make();
         };
@@ -67,22 +81,16 @@ impl Starts {
             }));
         }
         let at = word % CHUNK;
-        let Some((chunk, kept)) = slot
-            .get()
-            .and_then(|chunk| Some((chunk, chunk.words.get(at)?)))
-        else {
-            return make();
-        };
-        // Acquire and Release: who sees the mark sees the word.
-        if chunk.filled.load(Ordering::Acquire) >> at & 1 == 1 {
-            return kept.load(Ordering::Relaxed);
-        }
         let made = make();
-        kept.store(made, Ordering::Relaxed);
-        chunk
-            .any
-            .fetch_or(u64::from(made != 0) << at, Ordering::Relaxed);
-        chunk.filled.fetch_or(1 << at, Ordering::Release);
+        if let Some(chunk) = slot.get()
+            && let Some(kept) = chunk.words.get(at)
+        {
+            kept.store(made, Ordering::Relaxed);
+            chunk
+                .any
+                .fetch_or(u64::from(made != 0) << at, Ordering::Relaxed);
+            chunk.filled.fetch_or(1 << at, Ordering::Release);
+        }
         made
     }
 
@@ -137,8 +145,10 @@ where
     K: Fn(Span) -> Option<u64>,
     R: Fn(usize) -> bool,
 {
-    let first = joining.start_before(span.at);
-    let end = joining.start_after(span.at);
+    // Both ways begin in the same word, mostly.
+    let bits = joining.word(span.at / 64);
+    let first = joining.start_before(span.at, bits);
+    let end = joining.start_after(span.at, bits);
     let mut len = joining.spans.within(address, first, end);
     // Fewer ranges than that cannot be too many.
     if end - first > REACH {
@@ -155,11 +165,12 @@ where
     K: Fn(Span) -> Option<u64>,
     R: Fn(usize) -> bool,
 {
-    /// The last range at or before `at` that starts a run, or the last one out of reach but one.
-    fn start_before(&self, at: usize) -> usize {
+    /// The last range at or before `at` that starts a run, or the last one out of reach but one;
+    /// `own` is the word of `at`.
+    fn start_before(&self, at: usize, own: u64) -> usize {
         let limit = (at + 1).saturating_sub(REACH);
         let mut word = at / 64;
-        let mut bits = self.word(word) & (u64::MAX >> (63 - at % 64));
+        let mut bits = own & (u64::MAX >> (63 - at % 64));
         while bits == 0 {
             match self.starts.before(word, limit / 64) {
                 Some(before) => word = before,
@@ -171,10 +182,15 @@ where
     }
 
     /// The first range after `at` that starts a run, or the first one out of reach.
-    fn start_after(&self, at: usize) -> usize {
+    fn start_after(&self, at: usize, own: u64) -> usize {
         let (next, limit) = (at + 1, (at + REACH).min(self.spans.len()));
         let mut word = next / 64;
-        let mut bits = self.word(word) & (u64::MAX << (next % 64));
+        let first = if word == at / 64 {
+            own
+        } else {
+            self.word(word)
+        };
+        let mut bits = first & (u64::MAX << (next % 64));
         while bits == 0 {
             match self.starts.after(word, limit / 64) {
                 Some(after) => word = after,

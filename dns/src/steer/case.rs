@@ -21,19 +21,13 @@ use super::{
 };
 use crate::types::ServiceId;
 
-/// A service with everything looked up that an answer of it needs.
+/// A service with what is looked up for every answer of it; most are given without a [`Case`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting<'a> {
     pub(super) steering: &'a Steering,
     pub(super) view: &'a View,
     pub(super) service: &'a Service,
     pub(super) pool: &'a Pool,
-    pub(super) roster: &'a Roster,
-    pub(super) roll: &'a Roll,
-    /// Who serves whom at the moment; `None`: nothing measured has a say.
-    pub(super) table: Option<&'a Table>,
-    /// Rows that prefer a single PoP to the pool's anycast address, with its place in the list.
-    pub(super) preferred: &'a [(u32, u16)],
     pub(super) family: Family,
 }
 
@@ -41,6 +35,11 @@ pub(super) struct Setting<'a> {
 #[derive(Debug)]
 pub(super) struct Case<'a> {
     pub(super) on: Setting<'a>,
+    pub(super) roll: &'a Roll,
+    /// Who serves whom at the moment; `None`: nothing measured has a say.
+    pub(super) table: Option<&'a Table>,
+    /// Rows that prefer a single PoP to the pool's anycast address, with its place in the list.
+    preferred: &'a [(u32, u16)],
     /// Where the client is.
     pub(super) cell: Option<CellId>,
     /// The row that its clients follow, where anything measured has a say.
@@ -75,28 +74,32 @@ impl<'a> Setting<'a> {
             view,
             service,
             pool: steering.pools.get(service.pool.index())?,
-            roster: steering.rosters.get(service.roster)?,
-            roll: view.roll(service.roster),
-            table: view.standing().table(service.stand).map(|table| &**table),
-            preferred: view.standing().preferred(service.pool.index()),
             family,
         })
     }
 
     /// Prefixes judged apart, where that makes a difference.
     pub(super) fn exceptions(&self) -> Option<&'a Exceptions> {
-        self.has_rows().then(|| self.view.standing().exceptions())
+        let some = self.view.exceptions()?;
+        let has_rows = self.table().is_some() || !self.preferred().is_empty();
+        has_rows.then_some(some)
     }
 
-    /// Whether anything measured has a say.
-    fn has_rows(&self) -> bool {
-        self.table.is_some() || !self.preferred.is_empty()
+    fn table(&self) -> Option<&'a Table> {
+        let table = self.view.standing().table(self.service.stand);
+        table.map(|table| &**table)
+    }
+
+    fn preferred(&self) -> &'a [(u32, u16)] {
+        self.view.standing().preferred(self.service.pool.index())
     }
 
     /// The case of a client at `place` whose block is hashed as `block`.
     pub(super) fn at(self, place: PlaceId, block: u64) -> Case<'a> {
         let clients = &self.steering.clients;
-        let (place, row) = match self.has_rows() {
+        let (table, preferred) = (self.table(), self.preferred());
+        // Without any, nothing measured has a say.
+        let (place, row) = match table.is_some() || !preferred.is_empty() {
             true => self.view.standing().place(clients, place),
             false => (place, None),
         };
@@ -107,6 +110,9 @@ impl<'a> Setting<'a> {
             .and_then(|at| u16::try_from(at).ok());
         Case {
             on: self,
+            roll: self.roll(),
+            table,
+            preferred,
             cell,
             row,
             pinned,
@@ -114,15 +120,25 @@ impl<'a> Setting<'a> {
         }
     }
 
+    /// The health of the pool's list.
+    pub(super) fn roll(&self) -> &'a Roll {
+        self.view.roll(self.service.roster)
+    }
+
+    fn roster(&self) -> Option<&'a Roster> {
+        self.steering.rosters.get(self.service.roster)
+    }
+
     pub(super) fn state(&self, member: u16) -> State {
-        let tested = self.roster.tested.get(usize::from(member));
+        let roster = self.roster();
+        let tested = roster.and_then(|roster| roster.tested.get(usize::from(member)));
         tested
             .map(|tested| self.view.state(*tested))
             .unwrap_or_default()
     }
 
     pub(super) fn tested(&self, member: u16) -> Option<&'a Tested> {
-        let tested = self.roster.tested.get(usize::from(member))?;
+        let tested = self.roster()?.tested.get(usize::from(member))?;
         self.steering.tested.get(*tested as usize)
     }
 
@@ -146,16 +162,6 @@ impl<'a> Setting<'a> {
         let lot = self.pool.lots.get(usize::from(member));
         lot.is_some_and(|lot| lot.has(self.family))
     }
-
-    /// Whether a PoP that has the family meets the need.
-    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
-        let at = usize::from(member);
-        match need {
-            Need::Usable => self.roll.answers(self.family).get(at),
-            Need::NotDrained => !self.roll.drained.get(at),
-            Need::Nothing => true,
-        }
-    }
 }
 
 impl<'a> Deref for Case<'a> {
@@ -167,17 +173,29 @@ impl<'a> Deref for Case<'a> {
 }
 
 impl Case<'_> {
-    /// The bid of a PoP for the client's block.
-    pub(super) fn bid(&self, member: u16) -> Bid {
+    /// The bid of a PoP for the client's block, with another weight than its own where one is given.
+    pub(super) fn bid(&self, member: u16, weight: Option<Weight>) -> Bid {
         let lot = self.pool.lots.get(usize::from(member));
-        let (seed, weight) = lot.map_or((0, Weight(0)), |lot| (lot.seed, lot.weight));
-        Bid::new(self.block, seed, weight)
+        let (seed, own) = lot.map_or((0, Weight(0)), |lot| (lot.seed, lot.weight));
+        Bid::new(self.block, seed, weight.unwrap_or(own))
     }
 
-    /// The bid of a PoP with another weight than its own.
-    pub(super) fn bid_by(&self, member: u16, weight: Weight) -> Bid {
-        let lot = self.pool.lots.get(usize::from(member));
-        Bid::new(self.block, lot.map_or(0, |lot| lot.seed), weight)
+    /// The same; `None` for one that does not take part at its place in the order: it lacks the
+    /// family, or is the pinned one, which went before.
+    pub(super) fn candidate(&self, member: u16, weight: Option<Weight>) -> Option<Bid> {
+        let lot = self.pool.lots.get(usize::from(member))?;
+        let takes_part = lot.has(self.family) && self.pinned != Some(member);
+        takes_part.then(|| Bid::new(self.block, lot.seed, weight.unwrap_or(lot.weight)))
+    }
+
+    /// Whether a PoP that has the family meets the need.
+    pub(super) fn admits(&self, member: u16, need: Need) -> bool {
+        let at = usize::from(member);
+        match need {
+            Need::Usable => self.roll.answers(self.family).get(at),
+            Need::NotDrained => !self.roll.drained.get(at),
+            Need::Nothing => true,
+        }
     }
 
     /// Who serves the place at the moment, the home first; empty where nothing measured has a say.
@@ -204,10 +222,5 @@ impl Case<'_> {
         let fence = &self.pop(member)?.fence;
         let inside = fence.is_open() || is_inside(fence, cell.country, cell.continent);
         (inside && self.has_family(member)).then_some(member)
-    }
-
-    /// Whether a PoP takes part at its place in the order: not the pinned one, which went before.
-    pub(super) fn is_candidate(&self, member: u16) -> bool {
-        self.pinned != Some(member) && self.has_family(member)
     }
 }

@@ -238,8 +238,8 @@ impl Choices {
     }
 
     /// Length of the widest prefix with the block that gets the answer of `choice`, in the family
-    /// of its first address; `None`: it is told apart from all others. `make` computes the choice
-    /// at another place.
+    /// of its first address; `None`: it is told apart from all others. The choice at its own place
+    /// must have a key; `make` computes that at another one.
     pub(super) fn widest(
         &self,
         clients: &ClientMap,

@@ -16,14 +16,13 @@ use std::{net::IpAddr, num::NonZeroU16};
 
 use arrayvec::ArrayVec;
 use meridian_config::Family;
-use meridian_geo_data::PlaceId;
 
 use super::{
     Steering, View,
     block::Block,
     case::{Need, Setting},
     choice::{Choice, Choices, Kind},
-    ladder::{ANYCAST, Climbed},
+    ladder::{ANYCAST, Picked},
     types::{Decision, Level, MAX_ANSWERS, Reason},
 };
 use crate::{
@@ -70,38 +69,43 @@ impl Setting<'_> {
 
     /// Decides for everyone in `block`.
     pub(super) fn decide(&self, block: &Block, origin: Origin) -> Decision {
-        let place = block.place;
-        let choice = self.choice(place);
-        if choice.kind() == Some(Kind::Fixed) {
-            let mut addresses = ArrayVec::new();
-            let falls = self.give(choice, &mut addresses);
-            return Decision {
-                addresses,
-                pop: choice.members().next().and_then(|pop| self.pop_id(pop)),
-                reason: choice.reason(),
-                level: choice.level(),
-                ttl: self.ttl(falls, choice),
-                scope: self.scope(block, choice, origin),
-            };
-        }
-        let case = self.at(place, block.hash());
-        let Climbed { picked, reason, .. } = case.draw(choice).unwrap_or_else(|| case.climb());
-        let level = case.level(reason, picked.by_share);
-        Decision {
-            pop: picked.first().and_then(|first| self.pop_id(first)),
-            reason,
-            level,
-            ttl: self.ttl(picked.falls, choice),
-            scope: self.scope(block, choice, origin),
-            addresses: picked.addresses,
-        }
+        let choices = self.choices();
+        // Bids have no say in what is kept of a climb, so any block will do.
+        let choice = choices.get(block.place, || self.at(block.place, 0).choice());
+        // Filled in where it stands: moving that many addresses costs as much as finding them.
+        let mut decision = Decision {
+            addresses: ArrayVec::new(),
+            pop: None,
+            reason: choice.reason(),
+            level: choice.level(),
+            ttl: 0,
+            scope: self.scope(block, (choices, choice), origin),
+        };
+        let falls = if choice.kind() == Some(Kind::Fixed) {
+            decision.pop = choice.members().next().and_then(|pop| self.pop_id(pop));
+            self.give(choice, &mut decision.addresses)
+        } else {
+            self.draw(block, choice, &mut decision)
+        };
+        decision.ttl = self.ttl(falls, choice);
+        decision
     }
 
-    /// What everyone at `place` gets, as far as that is the same.
-    fn choice(&self, place: PlaceId) -> Choice {
-        // Bids have no say in what is kept of a climb, so any block will do.
-        let make = || self.at(place, 0).choice();
-        self.choices().get(place, make)
+    /// What is up to bids: the addresses, whose they are, and why. How soon one of them could leave
+    /// answers.
+    fn draw(&self, block: &Block, choice: Choice, decision: &mut Decision) -> Option<NonZeroU16> {
+        let case = self.at(block.place, block.hash());
+        let mut picked = Picked::default();
+        let reason = case.draw(choice, &mut picked).unwrap_or_else(|| {
+            let climbed = case.climb();
+            picked = climbed.picked;
+            climbed.reason
+        });
+        decision.reason = reason;
+        decision.level = case.level(reason, picked.by_share);
+        decision.pop = picked.first().and_then(|first| self.pop_id(first));
+        decision.addresses.extend(picked.addresses.iter().copied());
+        picked.falls
     }
 
     fn choices(&self) -> &Choices {
@@ -112,8 +116,8 @@ impl Setting<'_> {
     /// sooner, but never less than `ttl_min`. The same for everyone in the scope: it follows from the
     /// addresses, and from what the key of the choice holds.
     fn ttl(&self, falls: Option<NonZeroU16>, choice: Choice) -> u32 {
-        let rise = self.roll.rise.filter(|_| choice.is_awaited());
-        let soon = falls.into_iter().chain(rise).min();
+        let rise = choice.is_awaited().then(|| self.roll().rise).flatten();
+        let soon = sooner(falls, rise);
         let (least, ttl) = (self.service.ttl_min, self.service.ttl);
         soon.map_or(ttl, |soon| self.view.left(soon).max(least).min(ttl))
     }
@@ -151,7 +155,7 @@ impl Setting<'_> {
                 to.push(*address);
                 if need == Need::Usable {
                     let fall = self.view.fall(tested, index);
-                    *falls = (*falls).into_iter().chain(fall).min();
+                    *falls = sooner(*falls, fall);
                 }
             }
         }
@@ -179,7 +183,7 @@ impl Setting<'_> {
     }
 
     /// The scope of the answer; see the module's text in `steer`.
-    fn scope(&self, block: &Block, choice: Choice, origin: Origin) -> u8 {
+    fn scope(&self, block: &Block, (choices, choice): (&Choices, Choice), origin: Origin) -> u8 {
         // RFC 7871 §7.3.1: what is cached "because of a query's SOURCE PREFIX-LENGTH of 0" is "only
         // … used for other /0 queries", so this scope tells nobody that the answer is for everyone.
         if origin == Origin::OptOut || self.is_for_all(choice.reason()) {
@@ -187,16 +191,14 @@ impl Setting<'_> {
         }
         match choice.kind() {
             Some(Kind::Drawn) | None => block.scope_of_block(),
-            Some(_) => block.scope_of(&self.steering.clients, self.widest(block)),
+            Some(_) => block.scope_of(&self.steering.clients, self.widest(block, choices, choice)),
         }
     }
 
     /// The widest prefix over which the answer is the same.
-    fn widest(&self, block: &Block) -> Option<u8> {
+    fn widest(&self, block: &Block, choices: &Choices, choice: Choice) -> Option<u8> {
         let make = |place| self.at(place, 0).choice();
-        let choices = self.choices();
-        block
-            .is_joinable()
+        (block.is_joinable() && choice.key().is_some())
             .then(|| choices.widest(&self.steering.clients, block, make))
             .flatten()
     }
@@ -206,5 +208,13 @@ impl Setting<'_> {
         let nobody_has_any = || !self.view.any(self.service.roster, self.family);
         self.service.is_uniform(self.family)
             || (reason == Reason::LastResortFallback && nobody_has_any())
+    }
+}
+
+/// The shorter of two times, where there are any.
+fn sooner(one: Option<NonZeroU16>, other: Option<NonZeroU16>) -> Option<NonZeroU16> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

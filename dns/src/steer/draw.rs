@@ -6,6 +6,8 @@
     clippy::panic
 )]
 
+use meridian_config::Weight;
+
 use super::{
     case::{Case, Need},
     hash::Bid,
@@ -16,7 +18,7 @@ impl Case<'_> {
     /// Those of one group in the order of their bids.
     pub(super) fn group(
         &self,
-        group: impl Iterator<Item = (u16, Bid)> + Clone,
+        group: impl Iterator<Item = Lot> + Clone,
         need: Need,
         picked: &mut Picked,
     ) {
@@ -44,18 +46,14 @@ impl Case<'_> {
     }
 
     /// Who bids in a group: one pass over it.
-    fn field(&self, group: impl Iterator<Item = (u16, Bid)>, need: Need) -> Field {
+    fn field(&self, group: impl Iterator<Item = Lot>, need: Need) -> Field {
         let mut field = Field::default();
-        for (at, (member, bid)) in group.enumerate() {
-            if !self.is_candidate(member) {
-                continue;
-            }
+        for bidder in self.bidders(group) {
             field.candidates += 1;
-            let bidder = Bidder { bid, at, member };
             if field.wanted.is_none_or(|best| bidder.beats(&best)) {
                 field.wanted = Some(bidder);
             }
-            if self.admits(member, need) {
+            if self.admits(bidder.member, need) {
                 field.admitted += 1;
                 if field.first.is_none_or(|best| bidder.beats(&best)) {
                     field.first = Some(bidder);
@@ -66,25 +64,22 @@ impl Case<'_> {
     }
 
     /// Who comes after `after`: the highest bid that it beats.
-    fn next(
-        &self,
-        group: impl Iterator<Item = (u16, Bid)>,
-        need: Need,
-        after: Bidder,
-    ) -> Option<Bidder> {
-        let mut best: Option<Bidder> = None;
-        for (at, (member, bid)) in group.enumerate() {
-            if !self.is_candidate(member) || !self.admits(member, need) {
-                continue;
-            }
-            let bidder = Bidder { bid, at, member };
-            if after.beats(&bidder) && best.is_none_or(|best| bidder.beats(&best)) {
-                best = Some(bidder);
-            }
-        }
-        best
+    fn next(&self, group: impl Iterator<Item = Lot>, need: Need, after: Bidder) -> Option<Bidder> {
+        self.bidders(group)
+            .filter(|bidder| after.beats(bidder) && self.admits(bidder.member, need))
+            .reduce(|best, bidder| if bidder.beats(&best) { bidder } else { best })
+    }
+
+    fn bidders(&self, group: impl Iterator<Item = Lot>) -> impl Iterator<Item = Bidder> {
+        group.enumerate().filter_map(|(at, (member, weight))| {
+            let bid = self.candidate(member, weight)?;
+            Some(Bidder { bid, at, member })
+        })
     }
 }
+
+/// A PoP's place in the pool's list, and another weight than its own to draw by.
+pub(super) type Lot = (u16, Option<Weight>);
 
 /// Who bids in a group.
 #[derive(Clone, Copy, Debug, Default)]

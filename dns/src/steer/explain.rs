@@ -397,7 +397,7 @@ fn placed_by_share(case: &Case<'_>, field: &Field<'_>) -> Vec<Placed> {
         .iter()
         .map(|part| {
             let weight = Weight(part.parts.into());
-            (case.bid_by(part.member, weight).value(), part.member)
+            (case.bid(part.member, Some(weight)).value(), part.member)
         })
         .collect();
     // Stable: equal bids keep their order, as in the decision.
@@ -449,7 +449,7 @@ fn placed(case: &Case<'_>) -> Vec<Placed> {
         .steering
         .whole_order(case.service, cell)
         .unwrap_or_default();
-    let bid = |one: &Ranked| case.bid(one.member).value();
+    let bid = |one: &Ranked| case.bid(one.member, None).value();
     let mut all = Vec::new();
     let (mut start, mut number) = (0, 0);
     let entries: Vec<Ranked> = order.iter().collect();

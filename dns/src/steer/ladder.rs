@@ -191,27 +191,21 @@ impl Case<'_> {
         order.members.iter().take(before).any(rises)
     }
 
-    /// Draws lots in the group that the choice names, without climbing. `None`: that is not all
-    /// there is to the answer.
-    pub(super) fn draw(&self, choice: Choice) -> Option<Climbed> {
+    /// Draws lots in the group that the choice names, without climbing, and says why. `None`: that
+    /// is not all there is to the answer.
+    pub(super) fn draw(&self, choice: Choice, picked: &mut Picked) -> Option<Reason> {
         let (start, end) = choice.group()?;
         let need = choice.need()?;
-        let mut picked = Picked {
-            passed_over: choice.reason() == Reason::FailedOver,
-            ..Picked::default()
-        };
+        picked.passed_over = choice.reason() == Reason::FailedOver;
         if start == SHARES {
-            self.shares(&mut picked);
+            self.shares(picked);
         } else {
             let best = self.steering.best(self.service, self.cell)?;
-            self.members(best.get(start..end)?, need, &mut picked);
+            self.members(best.get(start..end)?, need, picked);
         }
         let forced = Some(choice.reason()).filter(|reason| reason.is_last_resort());
-        self.is_full(&picked).then(|| Climbed {
-            reason: forced.unwrap_or_else(|| self.reason(&picked)),
-            need: Some(need),
-            picked,
-        })
+        self.is_full(picked)
+            .then(|| forced.unwrap_or_else(|| self.reason(picked)))
     }
 
     pub(super) fn climb(&self) -> Climbed {
@@ -368,12 +362,12 @@ impl Case<'_> {
 
     /// Those who have a share of the place at the moment, by their shares.
     fn shares(&self, picked: &mut Picked) {
-        let bids = self.parts().iter().map(|part| {
+        let lots = self.parts().iter().map(|part| {
             let weight = Weight(part.parts.into());
-            (part.member, self.bid_by(part.member, weight))
+            (part.member, Some(weight))
         });
         let first = picked.members.is_empty();
-        self.group(bids, Need::Usable, picked);
+        self.group(lots, Need::Usable, picked);
         picked.by_share = first && !picked.members.is_empty();
     }
 
@@ -382,11 +376,11 @@ impl Case<'_> {
         let shares = self.parts();
         let had_turn =
             |member: u16| need == Need::Usable && shares.iter().any(|part| part.member == member);
-        let bids = group
+        let lots = group
             .iter()
             .filter(|member| !had_turn(**member))
-            .map(|member| (*member, self.bid(*member)));
-        self.group(bids, need, picked);
+            .map(|member| (*member, None));
+        self.group(lots, need, picked);
     }
 
     /// Adds the endpoints of one PoP.

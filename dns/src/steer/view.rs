@@ -29,6 +29,7 @@ use meridian_health_prober::{
 use super::{
     Standing, Steering,
     choice::Choices,
+    standing::Exceptions,
     steering::{Roster, Service, Tested},
     types::Level,
 };
@@ -46,6 +47,8 @@ pub struct View {
     standing: Arc<Standing>,
     /// Seconds since `health` was made: what verdicts could flip in is so much less.
     age_s: AtomicU32,
+    /// Whether any prefix is judged apart from its cell.
+    exceptional: bool,
 }
 
 /// Verdicts and overrides by what steering tells apart.
@@ -232,6 +235,7 @@ impl View {
             down: down.into(),
             choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
             health,
+            exceptional: standing.exceptional().0 > 0,
             standing,
             age_s: AtomicU32::new(0),
         }
@@ -283,6 +287,11 @@ impl View {
     /// Who serves whom at the moment.
     pub fn standing(&self) -> &Arc<Standing> {
         &self.standing
+    }
+
+    /// Prefixes that the standing judges apart from their cell, if there are any.
+    pub(super) fn exceptions(&self) -> Option<&Exceptions> {
+        self.exceptional.then(|| self.standing.exceptions())
     }
 
     /// Whether both, made for the same steering, answer every query alike, but for a second of a TTL that
