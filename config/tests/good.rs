@@ -13,11 +13,11 @@ use meridian_config::{
     Config, CookieSecret, CookieSecretFile, Cookies, Coordinates, Diagnostic, Diagnostics,
     DnsCheck, DrainSettings, ExecCheck, Family, Fence, Geo, GeoNetwork, GrpcCheck, HttpCheck,
     HttpMethod, LabelMatch, LatencyBeacon, LatencyColumn, LatencyLog, LatencyResolvers,
-    LatencySection, LatencySender, LatencySyslog, LoadKind, LoadPage, LoadSource, Log, LogFormat,
-    Name, PassiveCheck, Policy, Pool, PoolCheck, PoolId, Pop, PopId, ProbeTransport, QueryType,
-    RateLimit, RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile, SeriesMatch,
-    Server, ServiceInterface, StatusRange, Steering, StubField, TcpLimits, TlsCheck, Ttl, Weight,
-    load, load_below, parse,
+    LatencySection, LatencySender, LatencySyslog, LoadKind, LoadLogin, LoadPage, LoadSource, Log,
+    LogFormat, Name, PassiveCheck, Policy, Pool, PoolCheck, PoolId, Pop, PopId, ProbeTransport,
+    QueryType, RateLimit, RateLimitMode, RateLimitPrefix, Ratio, ScopeMax, Secret, SecretFile,
+    SeriesMatch, Server, ServiceInterface, StatusRange, Steering, StubField, TcpLimits, TlsCheck,
+    Ttl, Weight, load, load_below, parse,
 };
 
 /// What git keeps of a file's mode says nothing of who may read it.
@@ -182,6 +182,7 @@ fn the_places_of_the_contract() {
         port,
         path: path.into(),
         tls,
+        login: None,
     };
     let load = LoadSource {
         kind: LoadKind::Prometheus {
@@ -411,8 +412,11 @@ fn load_sources() {
     assert_eq!((*interval, *timeout), (seconds(10), seconds(1)));
     assert!(named.labels[0].accepts("204") && !named.labels[0].accepts("500"));
     assert!(named.labels[1].accepts("edge 1") && !named.labels[1].accepts("edge 12"));
-    let ca_file = page.ca_file().map(PathBuf::as_path);
-    assert_eq!(ca_file, Some(Path::new("testdata/good/ca.pem")));
+    assert_eq!(page.ca_file(), Some(&"testdata/good/ca.pem".into()));
+    assert_eq!(
+        page.login,
+        Some(LoadLogin::Token("testdata/good/fra.token".into()))
+    );
     let Some(LoadKind::StubStatus { field, .. }) = sources[1].map(|s| &s.kind) else {
         panic!("{:?}", sources[1]);
     };

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use meridian_config::{Check, CheckKind, Config, Diagnostic, Diagnostics, ExecCheck, TlsCheck};
 
-use crate::probe::{alpn, client_config, server_name};
+use crate::probe::{alpn, client_config, read_login, server_name};
 
 /// Whether every check can be carried out: the roots of TLS can be read, its server name is one,
 /// the program is there. Blocks on files.
@@ -44,6 +44,14 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
     }
     for pop in &config.pops {
         let page = pop.load.as_ref().and_then(|load| load.kind.page());
+        if let Some(login) = page.and_then(|page| page.login.as_ref())
+            && let Err(error) = read_login(login)
+        {
+            let message = format!("load of {}: {error}", pop.name);
+            let help = "name a file that this server can read, best with mode 0600";
+            let mistake = Diagnostic::of_file(login.file().clone(), message, help);
+            mistakes.0.push(mistake);
+        }
         // The system's roots are read, and told of, at the start.
         let named = |tls: &&TlsCheck| tls.ca_file.is_some();
         let Some(tls) = page.and_then(|page| page.tls.as_ref()).filter(named) else {

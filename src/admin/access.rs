@@ -16,6 +16,7 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use subtle::ConstantTimeEq;
 
 use super::reply::Refusal;
+use crate::runtime::measure::host;
 
 /// Paths that anybody may ask for: load balancers and process managers carry no token.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
@@ -53,6 +54,18 @@ pub(crate) struct Peer {
 /// Who asked, for the log and for overrides.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Who(pub(crate) String);
+
+impl Who {
+    /// What all requests of one party have in common: its certificate, else its host. A token may be had
+    /// by many.
+    pub(crate) fn party(&self) -> String {
+        let (name, address) = self.0.rsplit_once(" from ").unwrap_or(("", &self.0));
+        match address.parse::<IpAddr>() {
+            Ok(address) if !name.starts_with("certificate ") => host(address).to_string(),
+            _ => name.to_owned(),
+        }
+    }
+}
 
 impl Access {
     /// Decides about one request.
@@ -152,6 +165,39 @@ fn is_here(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_party_is_a_certificate_or_a_host() {
+        let party = |who: &str| Who(who.to_owned()).party();
+        for (one, other, same) in [
+            ("192.0.2.1", "192.0.2.1", true),
+            ("192.0.2.1", "token from 192.0.2.1", true),
+            ("token from 192.0.2.1", "token from 192.0.2.2", false),
+            // One host has a whole /64.
+            (
+                "token from 2001:db8::1",
+                "token from 2001:db8::ffff:1",
+                true,
+            ),
+            (
+                "token from 2001:db8::1",
+                "token from 2001:db8:0:1::1",
+                false,
+            ),
+            (
+                "certificate CN=a from 192.0.2.1",
+                "certificate CN=a from 192.0.2.2",
+                true,
+            ),
+            (
+                "certificate CN=a from 192.0.2.1",
+                "certificate CN=b from 192.0.2.1",
+                false,
+            ),
+        ] {
+            assert_eq!(party(one) == party(other), same, "{one} | {other}");
+        }
+    }
 
     fn judge(
         access: &Access,

@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
-use meridian_geo_data::latency::Sample;
+use meridian_geo_data::latency::{Reporter, Sample};
 use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
 
@@ -68,6 +68,9 @@ pub(crate) trait Control: Send + Sync + 'static {
         wanted: Option<(Duration, String)>,
         who: String,
     ) -> Boxed<'_, Result<(), String>>;
+
+    /// As whom a party reports round trips.
+    fn caller(&self, party: &str) -> Reporter;
 
     /// Takes round trips measured elsewhere; says what became of each, in order.
     fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes>;

@@ -73,6 +73,7 @@ pub(super) async fn latency(
 ) -> Result<Response, Refusal> {
     params.only(&[])?;
     let mut reading = Reading {
+        reporter: shared.control.caller(&who.party()),
         shared,
         who: who.0,
         number: 0,
@@ -88,6 +89,7 @@ pub(super) async fn latency(
 struct Reading {
     shared: Shared,
     who: String,
+    reporter: Reporter,
     /// Lines so far.
     number: usize,
     batch: Vec<Sample>,
@@ -162,7 +164,7 @@ impl Reading {
                     prefix: told.client,
                     pop: Arc::from(&*told.pop.unwrap_or_default()),
                     rtt_ms: told.rtt_ms,
-                    reporter: Reporter::Own,
+                    reporter: self.reporter,
                 });
             }
         }
@@ -194,6 +196,10 @@ impl Reading {
             Some(broken) => broken,
             None if told.taken > 0 => return Json(told).into_response(),
             None if told.refused == 0 => (StatusCode::BAD_REQUEST, "the body is empty".to_owned()),
+            // Known already, which is no mistake of the one who told it.
+            None if told.reasons.get("repeated") == Some(&told.refused) && told.refused > 0 => {
+                return Json(told).into_response();
+            }
             None if rates == told.refused => {
                 let error = NotTaken::Rate.to_string();
                 (StatusCode::TOO_MANY_REQUESTS, error)

@@ -121,9 +121,19 @@ async fn guard(
     };
     if method != Method::GET && method != Method::HEAD {
         let status = answer.status().as_u16();
-        tracing::info!(who = who.0, %method, path, status, "admin: write");
+        // What comes every few seconds would hide the rest.
+        if status < 400 && is_report(&path) {
+            tracing::debug!(who = who.0, %method, path, status, "admin: write");
+        } else {
+            tracing::info!(who = who.0, %method, path, status, "admin: write");
+        }
     }
     answer
+}
+
+/// Measurements that are brought, over and over.
+fn is_report(path: &str) -> bool {
+    path == "/api/v1/latency" || (path.starts_with("/api/v1/pops/") && path.ends_with("/load"))
 }
 
 fn with_challenge(refusal: Refusal) -> Response {

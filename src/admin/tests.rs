@@ -10,7 +10,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, AdminTls, Diagnostic, Diagnostics, Family, Name};
-use meridian_geo_data::latency::{Refused, Sample};
+use meridian_geo_data::latency::{Refused, Reporter, Sample};
 use meridian_health_prober::{Level, LoadState};
 use prometheus::{IntCounterVec, Opts, Registry, proto::MetricFamily};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -171,6 +171,10 @@ impl Control for Fake {
                 None => Err(format!("{prefix} is not blackholed")),
             }
         })
+    }
+
+    fn caller(&self, _party: &str) -> Reporter {
+        Reporter::Caller(0)
     }
 
     fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes> {

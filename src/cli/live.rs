@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, Config, Diagnostics, Family, Name};
-use meridian_geo_data::latency::Sample;
+use meridian_geo_data::latency::{Reporter, Sample};
 use meridian_health_prober::{Level, Loads};
 use prometheus::proto::MetricFamily;
 use tokio::task::JoinHandle;
@@ -198,6 +198,10 @@ impl Control for Handle {
         who: String,
     ) -> Boxed<'_, Result<(), String>> {
         Box::pin(async move { self.0.blackhole(prefix, wanted, &who).await })
+    }
+
+    fn caller(&self, party: &str) -> Reporter {
+        self.0.caller(party)
     }
 
     fn take_round_trips<'a>(&'a self, who: &'a str, samples: Vec<Sample>) -> Boxed<'a, Outcomes> {

@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use meridian_config::{Config, Diagnostics, Geo};
+use meridian_config::{Config, Diagnostics, Geo, LoadPage};
 use meridian_dns::{
     build::{self, Before, Built, Means},
     snapshot::Identity,
@@ -344,14 +344,22 @@ fn named(config: &Config) -> Vec<PathBuf> {
     files.extend(geo_files(&config.geo));
     let authorities = config.checks.iter().filter_map(|check| check.ca_file());
     files.extend(authorities.cloned());
+    files.extend(load_pages(config).filter_map(LoadPage::ca_file).cloned());
     files.extend(secret_files(config));
     files
 }
 
 /// Files with secrets: their change means a reload, but no copy of them is kept.
 fn secret_files(config: &Config) -> Vec<PathBuf> {
-    let cookies = config.cookies.secrets.iter().map(|file| file.path.clone());
-    cookies.collect()
+    let cookies = config.cookies.secrets.iter().map(|file| &file.path);
+    let logins = load_pages(config).filter_map(|page| Some(page.login.as_ref()?.file()));
+    cookies.chain(logins).cloned().collect()
+}
+
+/// The pages that loads are read from.
+fn load_pages(config: &Config) -> impl Iterator<Item = &LoadPage> {
+    let sources = config.pops.iter().filter_map(|pop| pop.load.as_ref());
+    sources.filter_map(|source| source.kind.page())
 }
 
 fn copied(geo: &Geo, copies: &Restored) -> Geo {

@@ -49,7 +49,7 @@ use meridian_dns::{
     metrics::Metrics,
     snapshot::Snapshot,
 };
-use meridian_geo_data::latency::Sample;
+use meridian_geo_data::latency::{Reporter, Sample};
 use meridian_health_prober::{HealthSnapshot, Level, Loads, Prober, PushError};
 use prometheus::{Registry, proto::MetricFamily};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -192,6 +192,12 @@ impl Runtime {
     /// Measured latency as of now; `None`: nothing measures.
     pub fn measured(&self) -> Option<tokio::sync::watch::Receiver<Published>> {
         self.0.measure.get().map(Measure::published)
+    }
+
+    /// As whom a party that may use the API reports.
+    pub(crate) fn caller(&self, party: &str) -> Reporter {
+        let measure = self.0.measure.get();
+        measure.map_or(Reporter::Caller(0), |measure| measure.caller(party))
     }
 
     /// Takes round trips that came over the API; says what became of each.

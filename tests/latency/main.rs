@@ -86,14 +86,26 @@ fn what_was_told_over_the_api_outlives_a_restart_and_a_damaged_file_does_not_sto
         server.admin,
         "POST",
         "/api/v1/latency",
-        &format!("{}{}x\n", lines("fra", 31.0, 60), lines("far", 1.0, 1)),
+        &format!("{}{}x\n", lines("fra", 31.0, 20), lines("far", 1.0, 1)),
     );
     let told = told.expect("a reply");
     assert_eq!(told.status, 200, "{}", told.body);
     let told = told.json();
-    assert_eq!((&told["taken"], &told["refused"]), (&60.into(), &2.into()));
+    assert_eq!((&told["taken"], &told["refused"]), (&20.into(), &2.into()));
     assert_eq!(told["reasons"]["unknown_pop"], 1);
-    assert_eq!(told["first"][0]["line"], 62, "{told}");
+    assert_eq!(told["first"][0]["line"], 22, "{told}");
+    // What one host may say of a cell is said; that is no mistake.
+    let more = http::request(
+        server.admin,
+        "POST",
+        "/api/v1/latency",
+        &lines("fra", 1.0, 50),
+    );
+    let more = more.expect("a reply");
+    assert_eq!(
+        (more.status, &more.json()["reasons"]["repeated"]),
+        (200, &50.into())
+    );
     let series = "meridian_pop_latency_seconds{pop=\"fra\"}";
     let measured = |server: &Server| sample(&server.metrics(), series);
     let before = eventually("it is published", PATIENCE, || measured(&server));
@@ -165,7 +177,9 @@ fn floods_and_garbage_do_not_hurt() {
         "/api/v1/latency",
         &lines("fra", 5.0, 1000),
     );
-    assert_eq!(reply.expect("a reply").status, 429);
+    // All, or on a slow machine nearly all.
+    let over = reply.expect("a reply").json()["reasons"]["rate"].as_u64();
+    assert!(over.is_some_and(|over| over > 500), "{over:?}");
     for body in ["{\"fra\":1e39}", "[[[[", "{\"fra\":-5,\"x\":1}", ""] {
         let reply = http::request(beacon, "POST", "/beacon", body);
         let status = reply.expect("a reply").status;

@@ -71,6 +71,26 @@ pub struct LoadPage {
     pub path: String,
     /// Over TLS, with these settings.
     pub tls: Option<TlsCheck>,
+    /// How it is asked for by name.
+    pub login: Option<LoadLogin>,
+}
+
+/// The file with what a page asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LoadLogin {
+    /// One line, sent as it is: `Authorization: Bearer` (RFC 6750).
+    Token(PathBuf),
+    /// One line `user:password`: `Authorization: Basic` (RFC 7617).
+    Password(PathBuf),
+}
+
+impl LoadLogin {
+    /// The file.
+    pub fn file(&self) -> &PathBuf {
+        match self {
+            Self::Token(file) | Self::Password(file) => file,
+        }
+    }
 }
 
 impl LoadPage {

@@ -5,7 +5,7 @@ use std::{net::Ipv6Addr, time::Duration};
 use toml::de::DeValue;
 
 use crate::{
-    LabelMatch, LoadKind, LoadPage, LoadSource, SeriesMatch, StubField, TlsCheck,
+    LabelMatch, LoadKind, LoadLogin, LoadPage, LoadSource, SeriesMatch, StubField, TlsCheck,
     duration::write_duration,
     text::quote,
     walk::{Table, Value},
@@ -24,7 +24,13 @@ const SOURCES: [&str; 3] = ["prometheus", "stub_status", "push"];
 /// Keys that only a Prometheus page has.
 const SERIES_KEYS: [&str; 4] = ["metric", "labels", "rate", "sum"];
 /// Keys of everything that is fetched.
-const PAGE_KEYS: [&str; 3] = ["timeout", "ca_file", "insecure"];
+const PAGE_KEYS: [&str; 5] = [
+    "timeout",
+    "ca_file",
+    "insecure",
+    "token_file",
+    "password_file",
+];
 
 const FIELDS: [(&str, StubField); 5] = [
     ("active", StubField::Active),
@@ -261,6 +267,7 @@ fn read_page(value: &Value<'_>, load: &Table<'_>) -> Option<LoadPage> {
             "remove `insecure`, or remove `ca_file`",
         );
     }
+    let login = read_login(load);
     let text = value.token(2048)?;
     let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
         (Some(rest), _) => (false, rest),
@@ -292,7 +299,23 @@ fn read_page(value: &Value<'_>, load: &Table<'_>) -> Option<LoadPage> {
             insecure: accept,
             min_days: None,
         }),
+        login,
     })
+}
+
+/// `token_file` or `password_file`; the files are read when the page is fetched first.
+fn read_login(load: &Table<'_>) -> Option<LoadLogin> {
+    let token = load.get("token_file", "\"fra.token\"");
+    let password = load.get("password_file", "\"fra.password\"");
+    if let (Some(_), Some(password)) = (&token, &password) {
+        password.mistake(
+            "`token_file` and `password_file` stand side by side",
+            "a page is asked for in one way: remove one of them",
+        );
+    }
+    let token = token.and_then(|v| v.path()).map(LoadLogin::Token);
+    let password = password.and_then(|v| v.path()).map(LoadLogin::Password);
+    token.or(password)
 }
 
 /// Host, port and path of what follows the scheme; no user, no fragment.

@@ -39,7 +39,8 @@ pub(super) type CellWindow = Window<64, 8>;
 /// In every row, of a prefix or a cell, a [`Reporter::Other`] counts once in half a window: with at
 /// least 20 samples in the row that is a tenth of it, so that its 25th percentile stays between the 15th and the
 /// 30th percentile of what all others said. One prefix counts in its cell up to 20 times in half a
-/// window, whoever reports it.
+/// window, whoever reports it. A [`Reporter::Caller`] counts ten times in half a window in the row of a
+/// prefix, and 20 times in that of a cell, through however many prefixes.
 pub struct Matrix {
     pub(super) rules: Rules,
     pub(super) clients: Arc<ClientMap>,
@@ -113,7 +114,12 @@ impl Matrix {
         let row = self.rows.entry(key, taken.cell, self.rules.max_rows);
         let window = &mut row.ok_or(Refused::OutOfRange)?.window;
         let clock = (taken.now_s, &self.rules);
-        window.add(clock, key, code, taken.reporter)?;
+        let of_prefix = window.add(clock, key, code, taken.reporter);
+        // What a caller has no say in for the prefix any more may still count for the cell.
+        if !matches!(sample.reporter, Reporter::Caller(_)) {
+            of_prefix?;
+        }
+        let mut of_cell = Err(Refused::Repeated);
         // So that one busy prefix does not speak for all around it.
         if window.current() <= self.rules.min_samples {
             if self.clients.alike(first, found) <= prefix.wider_len() {
@@ -124,9 +130,9 @@ impl Matrix {
                     let _ = row.window.add(clock, key, code, taken.reporter);
                 }
             }
-            self.record_in_cell(&taken, column);
+            of_cell = self.record_in_cell(&taken, column);
         }
-        Ok(())
+        of_prefix.or(of_cell)
     }
 
     /// Takes over new geo data and new columns. Prefixes keep what was measured of them, and find their
@@ -257,9 +263,9 @@ impl Matrix {
         f64::from(rtt_ms) * LIGHT_KM_PER_MS < km
     }
 
-    fn record_in_cell(&mut self, taken: &Taken, column: u16) {
+    fn record_in_cell(&mut self, taken: &Taken, column: u16) -> Result<(), Refused> {
         if taken.cell == NO_CELL {
-            return;
+            return Err(Refused::Repeated);
         }
         let key = (taken.cell, column);
         if !self.cells.contains_key(&key) {
@@ -269,7 +275,7 @@ impl Matrix {
                     .retain(|_, window| !window.is_gone(taken.now_s, rules));
             }
             if self.cells.len() >= MAX_CELL_ROWS {
-                return;
+                return Err(Refused::OutOfRange);
             }
         }
         let window = self
@@ -278,7 +284,7 @@ impl Matrix {
             .or_insert_with(|| Box::new(CellWindow::EMPTY));
         let row = mix(u64::from(taken.cell) << 16 | u64::from(column));
         // A reporter may have been heard here through another prefix.
-        let _ = window.add((taken.now_s, &self.rules), row, taken.code, taken.reporter);
+        window.add((taken.now_s, &self.rules), row, taken.code, taken.reporter)
     }
 }
 

@@ -442,6 +442,61 @@ fn told(matrix: &mut Matrix, now: u64, third: u8, reporter: Reporter, rtt_ms: f3
     let _ = matrix.record(now, &one);
 }
 
+#[test]
+fn a_caller_alone_makes_rows_and_is_bounded() {
+    let mut matrix = matrix();
+    let caller = Reporter::Caller(7);
+    let tell = |matrix: &mut Matrix, now, third| {
+        let sample = Sample {
+            reporter: caller,
+            ..sample(&format!("198.51.{third}.0/24"), "fra", 40.0)
+        };
+        matrix.record(now, &sample)
+    };
+    // Of one prefix, as much as one caller may say of a cell.
+    let taken = (0..500).filter(|_| tell(&mut matrix, NOW, 100).is_ok());
+    assert_eq!(taken.count(), 20);
+    let latency = matrix.publish(NOW);
+    assert!(cell_ms(&matrix, &latency, "198.51.0.1", "fra").is_some());
+    // The other prefixes of the cell count by themselves only.
+    let taken = (0..500).filter(|_| tell(&mut matrix, NOW, 101).is_ok());
+    assert_eq!(taken.count(), 10);
+    let again = NOW + 1800;
+    assert!(tell(&mut matrix, again, 100).is_ok(), "in the next half");
+}
+
+#[test]
+fn one_of_nine_callers_cannot_say_what_a_cell_is() {
+    for (lie, liar_first) in [
+        (0.06, true),
+        (0.06, false),
+        (9_999.0, true),
+        (9_999.0, false),
+    ] {
+        let mut matrix = matrix();
+        let round = |matrix: &mut Matrix, who: u64, ms: &dyn Fn(u8) -> f32| {
+            for third in 0..=255 {
+                told(matrix, NOW, third, Reporter::Caller(who), ms(third));
+            }
+        };
+        let honest = |matrix: &mut Matrix| {
+            for who in 1..=8 {
+                round(matrix, who, &|third| 40.0 + f32::from(third % 20));
+            }
+        };
+        if !liar_first {
+            honest(&mut matrix);
+        }
+        round(&mut matrix, 99, &|_| lie);
+        if liar_first {
+            honest(&mut matrix);
+        }
+        let latency = matrix.publish(NOW);
+        let got = cell_ms(&matrix, &latency, "198.51.0.1", "fra").unwrap();
+        assert!((40.0..50.0).contains(&got.p25_ms), "{lie}: {got:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -478,6 +533,31 @@ proptest! {
             let around = third(net.addr()) >> 4;
             prop_assert!(honest.iter().filter(|(one, ..)| one >> 4 == around).count() >= 19);
         }
+    }
+
+    /// A caller counts for a few samples of a cell, however much it tells; and however long the round
+    /// trips that it makes up, those of the others hold the 25th percentile.
+    #[test]
+    fn one_caller_has_one_voice(
+        honest in proptest::collection::vec((0..=255_u8, 1.0..300.0f32), 100..600),
+        lie in 1.0..9_999.0f32, first: bool, many in 1..3000_u32, key: u64,
+    ) {
+        let mut matrix = matrix();
+        let liar = |matrix: &mut Matrix| {
+            for n in 0..many {
+                told(matrix, NOW, (n % 256) as u8, Reporter::Caller(key), lie);
+            }
+        };
+        if first { liar(&mut matrix); }
+        for (n, (third, ms)) in (1_u64..).zip(&honest) {
+            told(&mut matrix, NOW, *third, Reporter::Caller(key ^ n), *ms);
+        }
+        if !first { liar(&mut matrix); }
+        let latency = matrix.publish(NOW);
+        let got = cell_ms(&matrix, &latency, "198.51.0.1", "fra").unwrap();
+        let most = honest.iter().map(|(_, ms)| *ms).fold(0.0, f32::max);
+        prop_assert!(got.p25_ms <= most * 1.001, "{} {most}", got.p25_ms);
+        prop_assert!(got.samples as usize <= honest.len() + 20);
     }
 
     /// The same history gives the same table, whatever the seed of the index.

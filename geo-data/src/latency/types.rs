@@ -28,9 +28,12 @@ pub struct Sample {
 /// Who says that a round trip took so long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reporter {
-    /// The operator: logs of edge proxies, our own TCP connections, and what comes with the right to
-    /// change this server's state anyway. Every sample counts.
+    /// The operator itself. Every sample counts.
     Own,
+    /// Someone whom the operator lets tell of many clients, by a hash of who it is: an edge host, say. Ten
+    /// samples in half a window count in the row of a prefix, 20 in that of a cell: enough to make a row
+    /// alone, and no more than anyone else who is let.
+    Caller(u64),
     /// Anyone else, by a hash of who it is (the address of a browser, say). One sample in half a
     /// window counts in a row, so that with the least number of samples for a row, 20, nobody has more than
     /// a tenth of it.

@@ -41,6 +41,20 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
         codes: [[0; KEEP]; 2],
     };
 
+    /// Samples of one caller that count in a half: a cell has the usual 20 at once, a prefix after two.
+    const VOICE: usize = if SEEN > 1 { 20 } else { 10 };
+
+    /// Sets a mark; false when it was set.
+    fn mark(&mut self, mark: usize) -> bool {
+        let bit = 1 << (mark % 32);
+        let word = self.seen.get_mut(mark / 32);
+        word.is_some_and(|word| {
+            let free = *word & bit == 0;
+            *word |= bit;
+            free
+        })
+    }
+
     /// Adds a round trip. `row` tells rows apart where numbers are drawn.
     pub(super) fn add(
         &mut self,
@@ -50,17 +64,20 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
         reporter: Reporter,
     ) -> Result<(), Refused> {
         let slice = self.turn(now_s, rules);
-        if let Reporter::Other(who) = reporter {
-            let drawn = mix(who ^ mix(row ^ u64::from(slice)));
-            let mark = below(drawn, SEEN * 32);
-            let Some(word) = self.seen.get_mut(mark / 32) else {
-                return Err(Refused::Repeated);
-            };
-            let bit = 1 << (mark % 32);
-            if *word & bit != 0 {
-                return Err(Refused::Repeated);
+        let drawn = |who: u64| mix(who ^ mix(row ^ u64::from(slice)));
+        let may = match reporter {
+            Reporter::Own => true,
+            Reporter::Other(who) => self.mark(below(drawn(who), SEEN * 32)),
+            Reporter::Caller(who) => {
+                let (first, marks) = (below(drawn(who), SEEN * 32), SEEN * 32);
+                // An odd step meets each of a power of two once.
+                let step = (drawn(who) & 0xffff) as usize | 1;
+                let own = (0..Self::VOICE).map(|nth| (first + nth * step) % marks);
+                own.into_iter().any(|mark| self.mark(mark))
             }
-            *word |= bit;
+        };
+        if !may {
+            return Err(Refused::Repeated);
         }
         let [count, _] = &mut self.counts;
         let [codes, _] = &mut self.codes;

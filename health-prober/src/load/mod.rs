@@ -52,6 +52,14 @@ pub(crate) enum Fault {
     Local(LocalReason),
     /// The name of its host has no address.
     Resolve,
+    /// What it is to be told of who asks is not known.
+    Login(String),
+    /// It says that the page is elsewhere.
+    Redirect(u16),
+    /// It wants to know who asks, or knows and refuses.
+    Forbidden(u16),
+    /// Compressed, which was not asked for.
+    Encoded(String),
     /// More octets than a page may have.
     TooLarge,
     /// The page cannot be read.
@@ -78,6 +86,10 @@ impl Fault {
             .label(),
             Self::Local(_) => "inconclusive",
             Self::Resolve => "resolve",
+            Self::Login(_) => "login",
+            Self::Redirect(_) => "redirect",
+            Self::Forbidden(_) => "forbidden",
+            Self::Encoded(_) => "encoded",
             Self::TooLarge => "too_large",
             Self::Syntax => "syntax",
             Self::NoSeries => "no_series",
@@ -95,6 +107,25 @@ impl fmt::Display for Fault {
             Self::Source(reason) => reason.fmt(f),
             Self::Local(reason) => reason.fmt(f),
             Self::Resolve => f.write_str("its host name has no address"),
+            Self::Login(problem) => f.write_str(problem),
+            Self::Redirect(status) => {
+                write!(
+                    f,
+                    "status {status}: name the page that it leads to, redirects are not followed"
+                )
+            }
+            Self::Forbidden(status) => {
+                write!(
+                    f,
+                    "status {status}: look at `token_file` or `password_file`"
+                )
+            }
+            Self::Encoded(coding) => {
+                write!(
+                    f,
+                    "the page comes as {coding:?}, though only plain text was asked for"
+                )
+            }
             Self::TooLarge => f.write_str("the page is too large"),
             Self::Syntax => f.write_str("the page cannot be read"),
             Self::NoSeries => f.write_str("no series matches"),

@@ -174,6 +174,7 @@ impl LoadRunner {
         if same(&self.loads.borrow(), &newest) {
             return None;
         }
+        tell_turns(&self.loads.borrow(), &newest);
         let newest = Arc::new(newest);
         self.inbox.set_loads(newest.clone());
         self.loads.send_replace(newest);
@@ -217,6 +218,21 @@ impl LoadRunner {
         self.shared.count(&fetch.pop, &read);
         if !observed.is_empty() {
             self.inbox.observe(observed);
+        }
+    }
+}
+
+/// Sources that are in another state than before: worth a line each, as single readings are not.
+fn tell_turns(before: &Loads, now: &Loads) {
+    for (pop, load) in now {
+        let was = before.get(pop).map(|load| load.state);
+        if was.is_none_or(|was| was == load.state) {
+            continue;
+        }
+        let (state, source) = (load.state.as_str(), load.source.as_str());
+        match &load.problem {
+            Some(problem) => tracing::info!(%pop, state, source, %problem, "load source turned"),
+            None => tracing::info!(%pop, state, source, "load source turned"),
         }
     }
 }

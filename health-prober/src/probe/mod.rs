@@ -19,6 +19,7 @@ mod http;
 mod http2;
 mod icmp;
 mod keep;
+mod login;
 mod page;
 mod session;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use meridian_config::{CheckKind, Config, HttpCheck, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::certificates::{Certificate, Certificates};
+pub(crate) use self::login::read_login;
 pub(crate) use self::page::Fetcher;
 pub(crate) use self::tls::{alpn, client_config, server_name};
 use self::{keep::Keep, tls::Tls};

@@ -13,7 +13,10 @@ use hyper::{
     Request, Response, StatusCode,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, CONNECTION, HOST, USER_AGENT},
+    header::{
+        ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, HOST, HeaderValue,
+        USER_AGENT,
+    },
 };
 use hyper_util::rt::TokioIo;
 use meridian_config::{Config, LoadPage, TlsCheck};
@@ -26,6 +29,7 @@ use super::{
     Clock, Trouble, connect,
     http::{AGENT, hyper_trouble},
     keep::Transport,
+    login::{LoginError, read_login},
     session::HEAD_LIMIT,
     tls::{TlsError, client_config, tls_trouble},
 };
@@ -41,6 +45,8 @@ const ADDRESSES: usize = 4;
 pub(crate) struct Fetcher {
     /// TLS settings by PoP.
     tls: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
+    /// What to say of who asks, by PoP.
+    logins: Mutex<HashMap<String, Result<HeaderValue, LoginError>>>,
 }
 
 impl From<Trouble> for Fault {
@@ -53,9 +59,10 @@ impl From<Trouble> for Fault {
 }
 
 impl Fetcher {
-    /// Reads the roots of every page over TLS. Blocks on files. Where that fails and there were
+    /// Reads the roots of every page over TLS, and every file with a token or password. Blocks on files. Where that fails and there were
     /// usable settings before, those stay.
     pub(crate) fn prepare(&self, config: &Config) {
+        self.prepare_logins(config);
         let lock = || self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = lock().clone();
         let mut after = HashMap::new();
@@ -82,6 +89,35 @@ impl Fetcher {
         *lock() = after;
     }
 
+    fn prepare_logins(&self, config: &Config) {
+        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *logins);
+        for pop in &config.pops {
+            let page = pop.load.as_ref().and_then(|load| load.kind.page());
+            let Some(login) = page.and_then(|page| page.login.as_ref()) else {
+                continue;
+            };
+            let mut read = read_login(login);
+            if let (Err(_), Some(old @ Ok(_))) = (&read, before.remove(&pop.name)) {
+                read = old;
+            }
+            logins.insert(pop.name.clone(), read);
+        }
+    }
+
+    /// The header for a page that asks for one.
+    fn login(&self, fetch: &Fetch) -> Result<Option<HeaderValue>, Fault> {
+        if fetch.page.login.is_none() {
+            return Ok(None);
+        }
+        let known = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
+        match known.get(&fetch.pop) {
+            Some(Ok(header)) => Ok(Some(header.clone())),
+            Some(Err(error)) => Err(Fault::Login(error.to_string())),
+            None => Err(Fault::Login("no file was read".to_owned())),
+        }
+    }
+
     /// Fetches and reads one page, and ends by its deadline.
     ///
     /// # Errors
@@ -93,8 +129,10 @@ impl Fetcher {
             start,
             end: start + fetch.timeout,
         };
+        let login = self.login(fetch)?;
         let transport = self.connect(&fetch.pop, &fetch.page, clock).await?;
-        let request = request(&fetch.page).map_err(|_| Fault::Local(LocalReason::Request))?;
+        let request = request(&fetch.page, login);
+        let request = request.map_err(|_| Fault::Local(LocalReason::Request))?;
         let exchange = async {
             let builder = http1::Builder::new()
                 .max_buf_size(HEAD_LIMIT)
@@ -166,7 +204,10 @@ async fn resolve(page: &LoadPage, clock: Clock) -> Result<Vec<SocketAddr>, Fault
     }
 }
 
-fn request(page: &LoadPage) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
+fn request(
+    page: &LoadPage,
+    login: Option<HeaderValue>,
+) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     let standard = if page.tls.is_some() { 443 } else { 80 };
     // RFC 3986 §3.2.2: IPv6 in brackets.
     let host = match page.host.contains(':') {
@@ -177,7 +218,8 @@ fn request(page: &LoadPage) -> Result<Request<Empty<Bytes>>, hyper::http::Error>
         true => host,
         false => format!("{host}:{}", page.port),
     };
-    Request::builder()
+    let login = login.into_iter().map(|value| (AUTHORIZATION, value));
+    let mut request = Request::builder()
         .uri(&page.path)
         .header(HOST, host)
         .header(USER_AGENT, AGENT)
@@ -185,8 +227,12 @@ fn request(page: &LoadPage) -> Result<Request<Empty<Bytes>>, hyper::http::Error>
             ACCEPT,
             "text/plain;version=0.0.4, text/plain;q=0.5, */*;q=0.1",
         )
+        // RFC 9110 §12.5.3: without it "any content coding is considered acceptable".
+        .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close")
-        .body(Empty::new())
+        .body(Empty::new())?;
+    request.headers_mut().extend(login);
+    Ok(request)
 }
 
 fn trouble(error: &hyper::Error) -> Fault {
@@ -195,8 +241,22 @@ fn trouble(error: &hyper::Error) -> Fault {
 
 /// Reads the body to its end; one that is cut short is no page.
 async fn read(response: Response<Incoming>, fetch: &Fetch) -> Result<Page, Fault> {
-    if response.status() != StatusCode::OK {
-        return Err(Fault::Source(Reason::Status(response.status().as_u16())));
+    match response.status() {
+        StatusCode::OK => {}
+        moved if moved.is_redirection() => return Err(Fault::Redirect(moved.as_u16())),
+        who @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) => {
+            return Err(Fault::Forbidden(who.as_u16()));
+        }
+        other => return Err(Fault::Source(Reason::Status(other.as_u16()))),
+    }
+    if let Some(coding) = response.headers().get(CONTENT_ENCODING)
+        && !coding.as_bytes().eq_ignore_ascii_case(b"identity")
+    {
+        let coding: String = String::from_utf8_lossy(coding.as_bytes())
+            .chars()
+            .take(32)
+            .collect();
+        return Err(Fault::Encoded(coding));
     }
     let mut body = response.into_body();
     let mut frame = async || match body.frame().await {

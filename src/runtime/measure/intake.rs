@@ -210,7 +210,7 @@ impl Intake {
 }
 
 /// The address, or the /64 of an IPv6 address.
-pub(super) fn host(client: IpAddr) -> IpAddr {
+pub(crate) fn host(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V6(v6) => {
             let net = IpNet::new(v6.into(), 64).map(|net| net.network());

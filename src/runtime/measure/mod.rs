@@ -37,13 +37,13 @@ use meridian_config::{Config, LatencySection};
 use meridian_dns::listen::HearRoundTrips;
 use meridian_geo_data::{
     ClientMap,
-    latency::{Latency, Sample, parse::Told},
+    latency::{Latency, Reporter, Sample, parse::Told},
 };
 use prometheus::Registry;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(crate) use intake::{BATCH, NotTaken, Outcomes};
+pub(crate) use intake::{BATCH, NotTaken, Outcomes, host};
 
 use alarms::{Alarms, Tell};
 use intake::Intake;
@@ -195,6 +195,11 @@ impl Measure {
     /// Who hears of the ends of TCP connections.
     pub(super) fn resolvers(&self) -> Arc<dyn HearRoundTrips> {
         self.resolvers.clone()
+    }
+
+    /// A party that may use the API: it may tell of many clients, and has one voice.
+    pub(super) fn caller(&self, party: &str) -> Reporter {
+        Reporter::Caller(self.intake.key(party))
     }
 
     /// Measurements that came over the API, from someone who may change this server's state.

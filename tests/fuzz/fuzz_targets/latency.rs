@@ -51,10 +51,10 @@ fn told(line: Result<parse::Told<'_>, parse::BadLine>, how: u8) {
         prefix: told.client,
         pop: "fra".into(),
         rtt_ms: told.rtt_ms,
-        reporter: if how & 4 == 0 {
-            Reporter::Own
-        } else {
-            Reporter::Other(u64::from(how))
+        reporter: match how % 3 {
+            0 => Reporter::Own,
+            1 => Reporter::Other(u64::from(how)),
+            _ => Reporter::Caller(u64::from(how)),
         },
     };
     let mut matrix = MATRIX.lock().expect("nobody else");

@@ -491,7 +491,14 @@ impl Authority {
 }
 
 /// An https server that answers well under this certificate.
-async fn https((certificate, key): (String, KeyPair)) -> SocketAddr {
+async fn https(issued: (String, KeyPair)) -> SocketAddr {
+    https_answering(issued, OK).await
+}
+
+async fn https_answering(
+    (certificate, key): (String, KeyPair),
+    response: &'static str,
+) -> SocketAddr {
     let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
     let key = PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -506,7 +513,7 @@ async fn https((certificate, key): (String, KeyPair)) -> SocketAddr {
         let acceptor = acceptor.clone();
         async move {
             if let Ok(stream) = acceptor.accept(stream).await {
-                answer_all(stream, OK).await;
+                answer_all(stream, response).await;
             }
         }
     })

@@ -7,6 +7,7 @@ use tokio::{
     net::TcpListener,
 };
 
+use super::{Authority, https_answering};
 use crate::{
     load::{Fault, Fetch, Found, Page},
     probe::Fetcher,
@@ -30,6 +31,11 @@ async fn serve(pieces: Vec<Vec<u8>>) -> u16 {
             request.contains(&format!("host: localhost:{port}\r\n")),
             "{request}"
         );
+        // Whoever does not say so must expect anything.
+        assert!(
+            request.contains("accept-encoding: identity\r\n"),
+            "{request}"
+        );
         for piece in pieces {
             if stream.write_all(&piece).await.is_err() {
                 return;
@@ -40,9 +46,14 @@ async fn serve(pieces: Vec<Vec<u8>>) -> u16 {
 }
 
 async fn fetch(port: u16) -> Result<Page, Fault> {
+    fetch_with(&format!("http://localhost:{port}/metrics?x=1"), "").await
+}
+
+/// A page with further keys of its source.
+async fn fetch_with(url: &str, keys: &str) -> Result<Page, Fault> {
     let text = format!(
         "[[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\nendpoints = [\"127.0.0.1\"]\n\
-         load = {{ prometheus = \"http://localhost:{port}/metrics?x=1\", metric = \"active\" }}\n\
+         load = {{ prometheus = \"{url}\", metric = \"active\"{keys} }}\n\
          [[pool]]\nname = \"edge\"\npops = [\"fra\"]\n"
     );
     let config = testing::read(&text);
@@ -57,7 +68,14 @@ async fn fetch(port: u16) -> Result<Page, Fault> {
         timeout: Duration::from_secs(20),
         wanted: Some([series.clone()].into()),
     };
-    Fetcher::default().fetch(&fetch).await
+    let fetcher = Fetcher::default();
+    fetcher.prepare(&config);
+    fetcher.fetch(&fetch).await
+}
+
+fn twelve() -> Result<Page, Fault> {
+    let found = Found::from([(xxhash_rust::xxh3::xxh3_64(b""), 12.0)]);
+    Ok(Page::Series(vec![found]))
 }
 
 fn response(status: &str, body: &str) -> Vec<u8> {
@@ -71,10 +89,7 @@ fn failed(page: Result<Page, Fault>) -> String {
 
 #[tokio::test]
 async fn a_page_in_pieces_and_in_chunks() {
-    let right = Ok(Page::Series(vec![Found::from([(
-        xxhash_rust::xxh3::xxh3_64(b""),
-        12.0,
-    )])]));
+    let right = twelve();
     let whole = response("200 OK", "# x\nactive 12\nother 1\n");
     let pieces = whole.chunks(7).map(<[u8]>::to_vec).collect();
     assert_eq!(fetch(serve(pieces).await).await, right);
@@ -96,7 +111,15 @@ async fn what_is_no_page() {
     let cut = cut[..cut.len() - 8].to_vec();
     assert!(failed(fetch(serve(vec![cut]).await).await).contains("closed"));
     let moved = response("302 Found", "active 12\n");
-    assert_eq!(failed(fetch(serve(vec![moved]).await).await), "status 302");
+    let moved = fetch(serve(vec![moved]).await).await;
+    assert_eq!(moved, Err(Fault::Redirect(302)));
+    assert!(failed(moved).contains("redirects are not followed"));
+    let closed = response("401 Unauthorized", "");
+    let closed = failed(fetch(serve(vec![closed]).await).await);
+    assert!(closed.contains("401: look at `token_file`"), "{closed}");
+    let packed = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b";
+    let packed = failed(fetch(serve(vec![packed.to_vec()]).await).await);
+    assert!(packed.contains("comes as \"gzip\""), "{packed}");
     let noise = b"SSH-2.0-OpenSSH_9.6\r\n".to_vec();
     assert!(failed(fetch(serve(vec![noise]).await).await).contains("not an HTTP response"));
     let absurd = response("200 OK", "active NaN\n");
@@ -105,6 +128,75 @@ async fn what_is_no_page() {
     let port = listener.local_addr().unwrap().port();
     drop(listener);
     assert_eq!(failed(fetch(port).await), "connection refused");
+}
+
+const TWELVE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nactive 12\n";
+
+#[tokio::test]
+async fn a_page_over_tls_is_believed_under_its_own_authority_alone() {
+    let authority = Authority::new("authority");
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    std::fs::write(&ca, &authority.pem).unwrap();
+    let right = https_answering(authority.issue("localhost", |_| {}), TWELVE).await;
+    let url = |port: u16| format!("https://localhost:{port}/metrics");
+    let trusted = format!(", ca_file = {ca:?}");
+    assert_eq!(fetch_with(&url(right.port()), &trusted).await, twelve());
+    let insecure = ", insecure = true";
+    assert_eq!(fetch_with(&url(right.port()), insecure).await, twelve());
+    let unknown = failed(fetch_with(&url(right.port()), "").await);
+    assert!(
+        unknown.contains("certificate") || unknown.contains("TLS"),
+        "{unknown}"
+    );
+    let other = https_answering(authority.issue("www.example.com", |_| {}), TWELVE).await;
+    let wrong = failed(fetch_with(&url(other.port()), &trusted).await);
+    assert!(wrong.contains("name"), "{wrong}");
+    let gone = format!(", ca_file = {:?}", folder.path().join("gone.pem"));
+    let gone = failed(fetch_with(&url(right.port()), &gone).await);
+    assert!(gone.contains("gone.pem"), "{gone}");
+}
+
+#[tokio::test]
+async fn a_page_is_told_who_asks() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    };
+    let token = write("token", "s3cr3t\n");
+    let password = write("password", "Aladdin:open sesame\n");
+    let none = folder.path().join("none");
+    for (keys, expected) in [
+        (String::new(), None),
+        (format!(", token_file = {token:?}"), Some("Bearer s3cr3t")),
+        (
+            format!(", password_file = {password:?}"),
+            Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
+        ),
+    ] {
+        let (sender, mut heads) = tokio::sync::mpsc::unbounded_channel();
+        let address = super::serve(move |mut stream| {
+            let sender = sender.clone();
+            async move {
+                let head = super::read_request(&mut stream).await.unwrap();
+                let _ = stream.write_all(TWELVE.as_bytes()).await;
+                sender.send(head).unwrap();
+            }
+        })
+        .await;
+        let url = format!("http://{address}/metrics");
+        assert_eq!(fetch_with(&url, &keys).await, twelve());
+        let head = heads.recv().await.unwrap();
+        let told = head
+            .lines()
+            .find_map(|line| line.strip_prefix("authorization: "));
+        assert_eq!(told, expected, "{head}");
+    }
+    let keys = format!(", token_file = {none:?}");
+    let problem = failed(fetch_with("http://127.0.0.1:9/", &keys).await);
+    assert!(problem.contains("none: "), "nobody is asked: {problem}");
 }
 
 /// Row 6: a page without end is given up at its limit.
