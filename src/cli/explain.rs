@@ -3,6 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use ipnet::IpNet;
+use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
 use meridian_dns::{
     client::{Client as Asker, Origin},
@@ -35,7 +36,11 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     }
     let explained: Explained = serde_json::from_value(value)
         .map_err(|e| Failure::Message(format!("the server is of another version: {e}")))?;
-    print(&render::explanation(&explained, Style::stdout()));
+    print(&render::explanation(
+        &explained,
+        Timestamp::now(),
+        Style::stdout(),
+    ));
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use meridian_health_prober::LoadState;
 
 use super::{Cell, Paint, Style, Table, announcements::prefixes, clean, one_line, span};
-use crate::runtime::status::{PopStatus, Status};
+use crate::runtime::status::{LoadStatus, PopStatus, Status};
 
 /// The whole page. `now` is when the answer was received.
 pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
@@ -25,7 +25,9 @@ pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
             table.render(style, 2)
         );
     }
-    if let Some(table) = loads(&status.pops, now) {
+    let pops = status.pops.iter();
+    let loaded = pops.map(|pop| (pop.name.as_str(), pop.load.as_ref()));
+    if let Some(table) = loads(loaded, now) {
         let _ = write!(out, "\n{}", table.render(style, 0));
     }
     out.push('\n');
@@ -120,13 +122,17 @@ fn endpoints(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
     any.then_some(table)
 }
 
-fn loads(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
+/// What is known of the loads of these PoPs; `None`: none of them has a source.
+pub(super) fn loads<'a>(
+    pops: impl Iterator<Item = (&'a str, Option<&'a LoadStatus>)>,
+    now: Timestamp,
+) -> Option<Table> {
     let mut table = Table::new(&[
         "POP", "LOAD", "STATE", "AGE", "OF", "WHAT", "SOURCE", "PROBLEM",
     ]);
     let mut any = false;
-    for pop in pops {
-        let Some(load) = &pop.load else {
+    for (pop, load) in pops {
+        let Some(load) = load else {
             continue;
         };
         any = true;
@@ -143,7 +149,7 @@ fn loads(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
             (None, None) => String::new(),
         };
         table.row(vec![
-            Cell::painted(Paint::Bold, &pop.name),
+            Cell::painted(Paint::Bold, pop),
             Cell::new(percent.unwrap_or_else(|| "-".to_owned())),
             Cell::painted(paint, state),
             Cell::new(load.at.map(|at| ago(at, now)).unwrap_or_default()),

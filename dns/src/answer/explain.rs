@@ -7,6 +7,8 @@
 //!   resolver that asks for a client is judged by its own address.
 //! * The label stands in front of the service's name, so that TXT records there stay what they are. A
 //!   zone that has the name itself answers from its data.
+//! * In front of an alias (CNAME, DNAME) it explains the service at the end of the chain, as far as an
+//!   answer of ours would follow it; where that ends elsewhere it says where.
 //! * A TXT answer has TTL 0 and holds at most [`RECORD`] octets for each family; an extended error
 //!   at most one character string. Neither repeats the client's address.
 //! * Sources over UDP can be forged, and explaining a large pool takes time: above [`CANDIDATES`] PoPs
@@ -15,17 +17,16 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
-use meridian_config::Family;
-use xxhash_rust::xxh3::xxh3_64;
+use meridian_config::{Family, Name};
 
 use super::{
     Transport,
-    plan::{Ask, Choice, Steer},
+    plan::{Ask, Body, Choice, Plan, Steer},
 };
 use crate::{
     steer::{Candidate, Explanation, Level},
     types::rtype,
-    zone::{Lookup, LowerName, Spot},
+    zone::{LowerName, Spot},
 };
 
 /// The label in front of a service's name, in wire form.
@@ -84,11 +85,18 @@ pub(super) fn told<S: Steer>(
     if ask.qtype != rtype::TXT || matches!(ask.zones.seek(name), Some(Spot::At(..))) {
         return None;
     }
-    let found = ask.zones.lookup(&LowerName::from_wire(rest)?, rtype::A)?;
-    let Lookup::Service(service) = found.lookup else {
-        return None;
+    // What a question for the name without the label would be answered with.
+    let inner = Ask {
+        qname: rest,
+        qtype: rtype::A,
+        ..*ask
     };
-    let imputed = xxh3_64(found.imputed);
+    let plan = inner.plan(LowerName::from_wire(rest)?)?;
+    let (imputed, alias) = (plan.imputed, alias(&plan));
+    let Some(Choice { service, .. }) = plan.steered else {
+        let records = Some(vec![strings(&[alias?])]);
+        return Some(Told { records, imputed });
+    };
     if transport == Transport::Udp && ask.steer.candidates(service) > CANDIDATES {
         let records = None;
         return Some(Told { records, imputed });
@@ -99,15 +107,41 @@ pub(super) fn told<S: Steer>(
     let most = (limit.saturating_sub(name.as_wire().len() + OVERHEAD) / 2).min(RECORD);
     let mut records = Vec::new();
     if !v4.addresses.is_empty() || v6.addresses.is_empty() {
-        records.push(rdata(&v4, most));
+        records.push(rdata(&v4, alias.is_some(), most));
     }
     if !v6.addresses.is_empty() {
-        records.push(rdata(&v6, most));
+        records.push(rdata(&v6, alias.is_some(), most));
     }
     Some(Told {
         records: Some(records),
         imputed,
     })
+}
+
+/// Where the aliases of an answer lead; `None`: there are none in it.
+fn alias(plan: &Plan<'_>) -> Option<String> {
+    let target = plan
+        .answer
+        .iter()
+        .rev()
+        .find_map(|piece| match &piece.body {
+            Body::Static(rrset) if rrset.rtype == rtype::CNAME => rrset.first(),
+            Body::Synthesised { target, .. } => Some(target.as_slice()),
+            _ => None,
+        })?;
+    let target = Name::from_wire(target).ok()?;
+    Some(format!(
+        "an alias of {target}, where this answer ends: no service stands there, or another zone has it"
+    ))
+}
+
+/// RDATA of these strings.
+fn strings(all: &[String]) -> Vec<u8> {
+    let mut rdata = Vec::new();
+    for one in all {
+        push(&mut rdata, RECORD, one);
+    }
+    rdata
 }
 
 /// The reason of a steered answer in a sentence.
@@ -130,8 +164,8 @@ pub(super) fn sentence<S: Steer>(
     Some(clean(&text).to_owned())
 }
 
-/// One TXT record.
-fn rdata(told: &Explanation, most: usize) -> Vec<u8> {
+/// One TXT record. `alias`: the service is at the end of a chain.
+fn rdata(told: &Explanation, alias: bool, most: usize) -> Vec<u8> {
     let mut rdata = Vec::with_capacity(most);
     let chosen = match (&told.chosen, told.addresses.is_empty()) {
         (Some(pop), _) => pop,
@@ -145,6 +179,10 @@ fn rdata(told: &Explanation, most: usize) -> Vec<u8> {
     let (reason, why) = (told.reason.as_str(), &told.why);
     let headline = format!("{family} {chosen}: {reason}; {why}");
     push(&mut rdata, most, &headline);
+    if alias {
+        let end = format!("an alias of {}, of which this is told", told.service);
+        push(&mut rdata, most, &end);
+    }
     push(&mut rdata, most, &terms_of_use(told));
     let chosen = told.candidates.iter().filter(|one| one.chosen);
     let others = told.candidates.iter().filter(|one| !one.chosen);
@@ -165,9 +203,13 @@ fn terms_of_use(told: &Explanation) -> String {
         Some(why) => format!(" ({why})"),
         None => String::new(),
     };
+    let why = told
+        .scope_why
+        .trim_start_matches(|c: char| c.is_ascii_digit());
+    let why = why.trim_start_matches(": ");
     format!(
-        "by {level}; ttl {} s{lowered}; scope /{} ({})",
-        told.ttl, told.scope, told.scope_why
+        "by {level}; ttl {} s{lowered}; scope /{} ({why})",
+        told.ttl, told.scope
     )
 }
 

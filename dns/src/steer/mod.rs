@@ -44,7 +44,9 @@ mod words;
 pub use check::run_tests;
 pub use decide::decide;
 pub use demand::Demand;
-pub use explain::{Candidate, Endpoint, Explanation, Held, LoadState, MeasuredLatency, explain};
+pub use explain::{
+    Better, Candidate, Endpoint, Explanation, Held, Hybrid, LoadState, MeasuredLatency, explain,
+};
 pub use standing::{Inputs, Kept, Model, Moved, Standing};
 pub use steering::{KM_PER_MS, Service, Steering};
 pub use types::{Decision, LatencySource, Level, MAX_ANSWERS, Reason, TermWeights, Terms};

@@ -26,7 +26,8 @@ const LISTED: &str = "192.0.2.53";
 const OTHER: &str = "192.0.3.53";
 /// Fallback addresses and a wildcard service stand for the rest.
 const ZONE: &str = "$TTL 300\n@ SOA ns root 1 2 3 4 60\n@ NS ns\nns A 192.0.2.53\n\
-    www TXT \"the zone's own\"\n_explain.taken TXT \"real data\"\nalias CNAME www\n";
+    www TXT \"the zone's own\"\n_explain.taken TXT \"real data\"\nalias CNAME www\n\
+    again CNAME alias\nold DNAME wild\naway CNAME www.example.net.\nplain CNAME ns\nloop CNAME loop\n";
 
 /// A snapshot with a pool of this many PoPs.
 fn snapshot(pops: usize) -> Snapshot {
@@ -154,6 +155,42 @@ fn a_listed_client_is_told_at_explain() {
     }
 }
 
+/// As far as an answer to the alias itself would go.
+#[test]
+fn aliases_are_followed_and_where_they_end_is_said() {
+    let snapshot = snapshot(3);
+    let told = |name: &str| {
+        let octets = query(name, rtype::TXT, Some(&[]));
+        let (reply, _) = ask(&snapshot, LISTED, Transport::Udp, &octets);
+        assert_eq!(
+            reply.metadata.response_code,
+            ResponseCode::NoError,
+            "{name}"
+        );
+        texts(&reply)
+    };
+    for (name, service) in [
+        ("_explain.alias.example.com", "www.example.com."),
+        ("_explain.again.example.com", "www.example.com."),
+        ("_explain.x.old.example.com", "*.wild.example.com."),
+    ] {
+        let all = told(name);
+        assert_eq!(all.len(), 2, "A and AAAA");
+        assert!(all[0][0].starts_with("A p0: "), "{all:?}");
+        let end = format!("an alias of {service}, of which this is told");
+        assert_eq!(all[0][1], end);
+    }
+    for (name, end) in [
+        ("_explain.away.example.com", "www.example.net."),
+        ("_explain.plain.example.com", "ns.example.com."),
+        ("_explain.loop.example.com", "loop.example.com."),
+    ] {
+        let all = told(name);
+        let begin = format!("an alias of {end}, where this answer ends");
+        assert!(all.len() == 1 && all[0][0].starts_with(&begin), "{all:?}");
+    }
+}
+
 /// It is another question with another answer, not another view of the zone.
 #[test]
 fn for_others_it_is_as_if_not_there() {
@@ -206,6 +243,12 @@ fn the_zones_own_data_and_other_types_stay() {
         ),
         (
             "_explain.alias.example.com",
+            rtype::TXT,
+            ResponseCode::NoError,
+            2,
+        ),
+        (
+            "_explain.ns.example.com",
             rtype::TXT,
             ResponseCode::NXDomain,
             0,

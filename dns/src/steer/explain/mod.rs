@@ -1,233 +1,34 @@
 //! The same decision with everything that led to it: what `meridian explain` and the admin API
 //! show. Off the query path; allocates as it likes.
 
+mod placed;
+mod told;
+
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-use meridian_config::{Family, Policy, Ratio, Weight};
+use meridian_config::Family;
 use meridian_geo_data::{
-    CellId, Description,
-    latency::{Basis, Line, Measured, anycast_column},
+    CellId,
+    latency::{Measured, anycast_column},
 };
-use meridian_health_prober::{CheckHealth, Override, Verdict, flips_in};
-use serde::Serialize;
+use meridian_health_prober::{Verdict, flips_in};
+
+pub use told::{
+    Better, Candidate, Endpoint, Explanation, Held, Hybrid, LoadState, MeasuredLatency,
+};
 
 use super::{
-    Decision, Level, Reason, Steering, TermWeights, Terms, View,
+    Decision, Steering, View,
     balance::Part,
     case::{Case, Need, Setting},
     order,
-    ranking::{Class, Ranked, group_end},
+    ranking::Class,
     standing::{Field, Fielded, Inputs},
     steering::{Pop, is_inside},
     words,
 };
 use crate::{client::Client, types::ServiceId};
-
-/// Why a client gets what it gets.
-#[derive(Clone, Debug, Serialize)]
-pub struct Explanation {
-    /// Owner name of the service.
-    pub service: String,
-    /// Apex of its zone.
-    pub zone: String,
-    /// Name of its pool.
-    pub pool: String,
-    /// Name of the pool's check; `None`: its PoPs are never tested, always usable.
-    pub check: Option<String>,
-    /// A or AAAA.
-    pub family: Family,
-    /// How PoPs are ordered.
-    pub policy: Policy,
-    /// PoPs this close to the best share clients, milliseconds.
-    pub tolerance_ms: f32,
-    /// Addresses per answer.
-    pub answers: usize,
-    /// Share of a PoP's endpoints that must be usable.
-    pub min_health: Ratio,
-    /// Configured weights of the score's terms.
-    pub weights: TermWeights,
-    /// The weights by which the terms of this pool count, their sum 1: `load` is 0 where no PoP of
-    /// the pool has a source of load.
-    pub weights_in_force: TermWeights,
-    /// Terms of which nothing is measured for any PoP of the pool: the latency is an estimate then,
-    /// the load the same for all.
-    pub not_measured: Vec<&'static str>,
-    /// The line over distance by which latency is estimated where it is not measured.
-    pub line: Line,
-    /// The exceptional prefix that the client is in: it is judged by its own latency.
-    pub exception: Option<IpNet>,
-    /// Who serves this place at the moment, where anything measured has a say.
-    pub standing: Option<Held>,
-    /// The pool's anycast address, where it has one of the family.
-    pub anycast: Option<Hybrid>,
-    /// Who asks.
-    pub client: Client,
-    /// The addresses that are judged as one, first of them located: `scope_max`.
-    pub block: IpNet,
-    /// Where that is, and how that is known.
-    pub location: Description,
-    /// PoP that an operator network pins the client to.
-    pub pinned: Option<String>,
-    /// Every PoP of the pool, in this client's order of preference.
-    pub candidates: Vec<Candidate>,
-    /// The pool's last resort, addresses of the family.
-    pub fallback: Vec<IpAddr>,
-    /// What is answered, in this order; empty means NODATA.
-    pub addresses: Vec<IpAddr>,
-    /// PoP of the first address.
-    pub chosen: Option<String>,
-    /// Why this one: the label of the metric.
-    pub reason: Reason,
-    /// The same in words.
-    pub why: String,
-    /// What the choice rests on.
-    pub level: Level,
-    /// The level as in `meridian_steering_level`.
-    pub level_number: u8,
-    /// Seconds.
-    pub ttl: u32,
-    /// Why it is shorter than configured, in words; `None`: it is not.
-    pub ttl_why: Option<String>,
-    /// ECS scope prefix length of the answer.
-    pub scope: u8,
-    /// Why this scope, in words.
-    pub scope_why: String,
-}
-
-/// Who holds a place, and what it takes to change that.
-#[derive(Clone, Debug, Serialize)]
-pub struct Held {
-    /// The PoP that most clients of the place would miss: it stays until another one is better by
-    /// more than the margin.
-    pub home: String,
-    /// By how much another's score must be better, milliseconds.
-    pub margin_ms: f32,
-    /// The PoP with the best score, if that is another one.
-    pub better: Option<String>,
-    /// By how much its score is better, milliseconds.
-    pub better_by_ms: Option<f32>,
-}
-
-/// An anycast address, and what is known of it for this client.
-#[derive(Clone, Debug, Serialize)]
-pub struct Hybrid {
-    /// The address.
-    pub address: IpAddr,
-    /// By how much a single PoP must be better, milliseconds; and by a tenth of what anycast takes.
-    pub margin_ms: f32,
-    /// The round trip to it, where it was measured.
-    pub latency: Option<MeasuredLatency>,
-    /// The single PoP that was measured to be better, if any was within the last day.
-    pub better: Option<Better>,
-}
-
-/// A single PoP that was measured to be better than anycast.
-#[derive(Clone, Debug, Serialize)]
-pub struct Better {
-    /// Its name.
-    pub pop: String,
-    /// The round trip to it.
-    pub latency: Option<MeasuredLatency>,
-    /// Windows of the last 24 in which it was better.
-    pub windows: u32,
-    /// Seconds since it was last seen to be better.
-    pub age_s: u32,
-    /// Whether that is enough to give its own addresses.
-    pub in_force: bool,
-}
-
-/// The round trip measured between a client's prefix or cell and a PoP.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct MeasuredLatency {
-    /// Of whom it was measured: the prefix, a wider one, or the cell.
-    pub basis: Basis,
-    /// 25th percentile, milliseconds.
-    pub p25_ms: f32,
-    /// Samples that it rests on.
-    pub samples: u32,
-    /// Seconds since the newest of them.
-    pub age_s: u32,
-}
-
-/// What is known of a PoP's load.
-#[derive(Clone, Debug, Serialize)]
-pub struct LoadState {
-    /// What it costs before its weight, milliseconds; `None`: nobody knows.
-    pub price_ms: Option<f32>,
-    /// What is counted instead, and why, where nobody knows.
-    pub why: Option<String>,
-    /// Free part of its capacity that its share of clients follows.
-    pub free: f32,
-    /// Part of its full share that it may have while it grows.
-    pub ramp: f32,
-}
-
-/// One PoP of the pool, seen by one client.
-#[derive(Clone, Debug, Serialize)]
-pub struct Candidate {
-    /// Its name.
-    pub pop: String,
-    /// Distance to the client's cell; `None`: nobody knows where the client is.
-    pub distance_km: Option<f64>,
-    /// The score's terms.
-    pub terms: Option<Terms>,
-    /// The score, milliseconds; lower is better.
-    pub score_ms: Option<f32>,
-    /// Round trip measured, where it was.
-    pub latency: Option<MeasuredLatency>,
-    /// Its load, in pools where load counts.
-    pub load: Option<LoadState>,
-    /// Its share of the clients of this place at the moment, 0 to 1, where anything measured has
-    /// a say.
-    pub share: Option<f32>,
-    /// Share among the PoPs within tolerance.
-    pub weight: u32,
-    /// Which group of PoPs within tolerance it is in, from 1; by score only.
-    pub group: Option<usize>,
-    /// Place among the PoPs of its group for this client's block, from 1.
-    pub rendezvous_rank: Option<usize>,
-    /// The prober's verdict.
-    pub verdict: Verdict,
-    /// Why, in the prober's words.
-    pub verdict_reason: String,
-    /// Least time in which its verdict could flip, in seconds; `None`: too little contradicts it.
-    pub flips_in_s: Option<f64>,
-    /// Whether it may be handed out: by override first, then by verdict.
-    pub usable: bool,
-    /// Whether an operator has drained it.
-    pub drained: bool,
-    /// The operator's word, shown beside the verdict.
-    pub r#override: Option<Override>,
-    /// Whether its fence keeps this client out.
-    pub fenced: bool,
-    /// Whether an operator network pins the client to it.
-    pub pinned: bool,
-    /// Endpoints of the family, in order.
-    pub endpoints: Vec<Endpoint>,
-    /// Whether the answer's first address is its.
-    pub chosen: bool,
-    /// Whether it could not be chosen at all, whatever its score.
-    pub excluded: bool,
-    /// Why it is chosen or not, in words.
-    pub why: String,
-}
-
-/// One endpoint of a candidate.
-#[derive(Clone, Debug, Serialize)]
-pub struct Endpoint {
-    /// The service address.
-    pub address: IpAddr,
-    /// Whether its own verdict is usable.
-    pub usable: bool,
-    /// Text of the last outcome, where it is tested.
-    pub reason: String,
-    /// Each check by itself, where the pool combines several.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub checks: Vec<CheckHealth>,
-    /// Whether the answer holds it.
-    pub given: bool,
-}
+use placed::{Placed, placed, placed_by_share};
 
 /// Decides as [`decide`](super::decide) does, and says why. `None`: there is no such service.
 pub fn explain(
@@ -376,103 +177,6 @@ fn class(pop: &Pop, steering: &Steering, cell: Option<CellId>) -> Class {
         Some(cell) => order::class(pop, steering.cell(cell)),
         None => Class::of(is_inside(&pop.fence, None, None), pop.weight.0),
     }
-}
-
-/// A PoP with its place in the client's order.
-struct Placed {
-    ranked: Ranked,
-    /// From 1.
-    group: usize,
-    /// From 1, within the group.
-    rank: usize,
-    /// PoPs in the group.
-    of: usize,
-}
-
-/// Every PoP of the pool in the client's order: the pinned one, then those that have a share of the
-/// place, by bids, then the others by score.
-fn placed_by_share(case: &Case<'_>, field: &Field<'_>) -> Vec<Placed> {
-    let parts = case.parts();
-    let mut sharing: Vec<(f64, u16)> = parts
-        .iter()
-        .map(|part| {
-            let weight = Weight(part.parts.into());
-            (case.bid(part.member, Some(weight)).value(), part.member)
-        })
-        .collect();
-    // Stable: equal bids keep their order, as in the decision.
-    sharing.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let ranked = |member: u16| {
-        let pop = case.pop(member)?;
-        Some(Ranked {
-            score: field.fielded(row(case)?, member)?.score,
-            member,
-            class: class(pop, case.steering, case.cell),
-        })
-    };
-    let members = (0_u16..).take(case.pool.members.len());
-    let mut others: Vec<Ranked> = members
-        .filter(|member| parts.iter().all(|part| part.member != *member))
-        .filter_map(ranked)
-        .collect();
-    let name = |one: &Ranked| case.pop(one.member).map(|pop| &pop.name);
-    others.sort_by(|a, b| {
-        let by_score = || a.score.total_cmp(&b.score);
-        let by_class = a.class.cmp(&b.class);
-        by_class
-            .then_with(by_score)
-            .then_with(|| name(a).cmp(&name(b)))
-    });
-    let of = sharing.len();
-    let first = sharing.iter().filter_map(|(_, member)| ranked(*member));
-    let first = (1..).zip(first).map(|(rank, ranked)| Placed {
-        ranked,
-        group: 1,
-        rank,
-        of,
-    });
-    let others = (2..).zip(others).map(|(group, ranked)| Placed {
-        ranked,
-        group,
-        rank: 1,
-        of: 1,
-    });
-    let mut all: Vec<Placed> = first.chain(others).collect();
-    all.sort_by_key(|one| case.pinned != Some(one.ranked.member));
-    all
-}
-
-/// Every PoP of the pool in the client's order: the pinned one, then group by group by bids.
-fn placed(case: &Case<'_>) -> Vec<Placed> {
-    let cell = case.cell;
-    let order = case
-        .steering
-        .whole_order(case.service, cell)
-        .unwrap_or_default();
-    let bid = |one: &Ranked| case.bid(one.member, None).value();
-    let mut all = Vec::new();
-    let (mut start, mut number) = (0, 0);
-    let entries: Vec<Ranked> = order.iter().collect();
-    while start < entries.len() {
-        let end = group_end(&order.ranks, start, case.service.grouping_in(cell));
-        let mut group = entries[start..end].to_vec();
-        if group.len() > 1 {
-            // Stable: equal bids keep the order of the group, as in the decision.
-            group.sort_by(|a, b| bid(b).total_cmp(&bid(a)));
-        }
-        number += 1;
-        let of = group.len();
-        let place = |(rank, ranked)| Placed {
-            ranked,
-            group: number,
-            rank,
-            of,
-        };
-        all.extend((1..).zip(group).map(place));
-        start = end;
-    }
-    all.sort_by_key(|one| case.pinned != Some(one.ranked.member));
-    all
 }
 
 fn candidates(case: &Case<'_>, field: &Field<'_>, decision: &Decision) -> Vec<Candidate> {

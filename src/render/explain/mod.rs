@@ -1,161 +1,21 @@
 //! `meridian explain`. Drawn from the JSON of the API, so that text and JSON cannot differ and a
 //! newer server can be asked by an older command.
 
-use std::fmt::Write as _;
+mod told;
 
-use serde::Deserialize;
+use std::{fmt::Write as _, time::Duration};
 
-use super::{Cell, Paint, Style, Table, clean, status::level};
+use jiff::Timestamp;
 
-/// What is drawn of an explanation.
-#[derive(Debug, Deserialize)]
-pub(crate) struct Explained {
-    service: String,
-    pool: String,
-    check: Option<String>,
-    family: String,
-    policy: String,
-    tolerance_ms: f64,
-    not_measured: Vec<String>,
-    #[serde(default)]
-    weights_in_force: Option<Weights>,
-    #[serde(default)]
-    line: Option<Line>,
-    #[serde(default)]
-    exception: Option<String>,
-    #[serde(default)]
-    standing: Option<Held>,
-    client: Client,
-    block: String,
-    location: Location,
-    candidates: Vec<Candidate>,
-    addresses: Vec<String>,
-    chosen: Option<String>,
-    #[serde(default)]
-    reason: String,
-    #[serde(default)]
-    anycast: Option<Anycast>,
-    why: String,
-    level_number: u8,
-    ttl: u32,
-    #[serde(default)]
-    ttl_why: Option<String>,
-    scope: u8,
-    scope_why: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Anycast {
-    address: String,
-    margin_ms: f64,
-    latency: Option<Latency>,
-    better: Option<Better>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Better {
-    pop: String,
-    latency: Option<Latency>,
-    windows: u32,
-    in_force: bool,
-}
-
-#[derive(Debug, Deserialize)]
-struct Latency {
-    p25_ms: f64,
-    samples: u64,
-    age_s: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Client {
-    address: String,
-    source_len: u8,
-}
-
-#[derive(Debug, Deserialize)]
-struct Location {
-    city: Option<String>,
-    location: Option<Coordinates>,
-    cell_data: Option<Area>,
-    source: Source,
-}
-
-#[derive(Debug, Deserialize)]
-struct Coordinates {
-    latitude: f64,
-    longitude: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Area {
-    country: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Source {
-    kind: String,
-    of: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Weights {
-    distance: f64,
-    latency: f64,
-    load: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Line {
-    intercept_ms: f64,
-    ms_per_100km: f64,
-    pairs: u32,
-}
-
-#[derive(Debug, Deserialize)]
-struct Held {
-    home: String,
-    margin_ms: f64,
-    better: Option<String>,
-    better_by_ms: Option<f64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Terms {
-    latency_ms: f64,
-    latency_from: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Load {
-    price_ms: Option<f64>,
-    free: f64,
-    ramp: f64,
-}
-
-#[derive(Debug, Deserialize)]
-struct Candidate {
-    pop: String,
-    distance_km: Option<f64>,
-    #[serde(default)]
-    terms: Option<Terms>,
-    #[serde(default)]
-    load: Option<Load>,
-    #[serde(default)]
-    latency: Option<Latency>,
-    score_ms: Option<f64>,
-    #[serde(default)]
-    share: Option<f64>,
-    weight: u32,
-    verdict: String,
-    drained: bool,
-    chosen: bool,
-    excluded: bool,
-    why: String,
-}
+use super::{
+    Cell, Paint, Style, Table, clean, span,
+    status::{self, level},
+};
+pub(crate) use told::Explained;
+use told::{Anycast, Candidate, Held, Latency, Location, Weights};
 
 /// The decision first, then what led to it.
-pub(crate) fn explanation(e: &Explained, style: Style) -> String {
+pub(crate) fn explanation(e: &Explained, now: Timestamp, style: Style) -> String {
     let mut out = format!(
         "{} {} for {}/{}: ",
         clean(&e.service),
@@ -176,6 +36,16 @@ pub(crate) fn explanation(e: &Explained, style: Style) -> String {
         let _ = writeln!(out, "{key} {}", clean(&value));
     }
     let _ = write!(out, "\n{}", candidates(e).render(style, 0));
+    let loaded = e.candidates.iter().map(|one| {
+        let load = one.load.as_ref();
+        (
+            one.pop.as_str(),
+            load.and_then(|load| load.reading.as_ref()),
+        )
+    });
+    if let Some(table) = status::loads(loaded, now) {
+        let _ = write!(out, "\n{}", table.render(style, 0));
+    }
     if let Some(text) = not_measured(e) {
         let _ = writeln!(out, "\n{}", style.paint(Paint::Dim, &clean(&text)));
     }
@@ -249,8 +119,9 @@ fn score(e: &Explained, weights: &Weights) -> String {
         weights.distance, weights.latency
     );
     if weights.load > 0.0 {
-        let _ = write!(text, " + {:.2} load", weights.load);
+        let _ = write!(text, " + {:.2} price", weights.load);
     }
+    text.push_str(" - bias");
     if let Some(line) = &e.line {
         let of = match line.pairs {
             0 => "default".to_owned(),
@@ -287,19 +158,33 @@ fn latency_of(one: &Candidate) -> String {
     };
     let mut text = format!("{:.1} {}", terms.latency_ms, terms.latency_from);
     if let Some(measured) = &one.latency {
-        let _ = write!(text, " ({}, {} s)", measured.samples, measured.age_s);
+        let _ = write!(text, ", {}", rests_on(measured));
     }
     text
 }
 
+/// How many samples, and how old the newest is.
+fn rests_on(measured: &Latency) -> String {
+    let age = span(Duration::from_secs(measured.age_s));
+    let samples = if measured.samples == 1 {
+        "sample"
+    } else {
+        "samples"
+    };
+    format!("{} {samples}, {age} old", measured.samples)
+}
+
 /// What the load costs, and what is free.
-fn load_of(one: &Candidate) -> String {
+fn price_of(one: &Candidate) -> String {
     let Some(load) = &one.load else {
         return String::new();
     };
-    let price = match load.price_ms {
-        Some(price) => format!("{price:.1}, {:.0} % free", load.free * 100.0),
-        None => "unknown".to_owned(),
+    let price = match (load.price_ms, &one.terms) {
+        (Some(price), _) => format!("{price:.1}, {:.0} % free", load.free * 100.0),
+        (None, Some(terms)) if terms.load_counted_ms > 0.0 => {
+            format!("unknown, {:.1} counts", terms.load_counted_ms)
+        }
+        (None, _) => "unknown".to_owned(),
     };
     match load.ramp < 1.0 {
         true => format!("{price}, grown to {:.0} %", load.ramp * 100.0),
@@ -310,10 +195,7 @@ fn load_of(one: &Candidate) -> String {
 /// The address, what was measured of it, and who is better.
 fn anycast(one: &Anycast) -> String {
     let figure = |latency: &Option<Latency>| match latency {
-        Some(one) => format!(
-            "{:.1} ms of {} samples, {} s old",
-            one.p25_ms, one.samples, one.age_s
-        ),
+        Some(one) => format!("{:.1} ms ({})", one.p25_ms, rests_on(one)),
         None => "not measured".to_owned(),
     };
     let mut text = format!("{}, {}", one.address, figure(&one.latency));
@@ -364,8 +246,14 @@ fn location(l: &Location) -> String {
 fn candidates(e: &Explained) -> Table {
     let with_load = e.candidates.iter().any(|one| one.load.is_some());
     let with_share = e.candidates.iter().any(|one| one.share.is_some());
-    let mut names = vec!["", "POP", ">KM", "LATENCY MS"];
-    names.extend(with_load.then_some("LOAD MS"));
+    let bias = |one: &Candidate| one.terms.as_ref().map(|terms| terms.bias_ms);
+    let with_bias = e
+        .candidates
+        .iter()
+        .any(|one| bias(one).is_some_and(|ms| ms != 0.0));
+    let mut names = vec!["", "POP", ">KM", ">DISTANCE MS", "LATENCY MS"];
+    names.extend(with_load.then_some("PRICE MS"));
+    names.extend(with_bias.then_some(">BIAS MS"));
     names.push(">SCORE MS");
     names.extend(with_share.then_some(">SHARE"));
     names.extend([">WEIGHT", "HEALTH", "WHY"]);
@@ -380,21 +268,24 @@ fn candidates(e: &Explained) -> Table {
             (_, true) => Paint::Dim,
             _ => Paint::Plain,
         };
-        let number = |n: Option<f64>, digits| n.map(|n| format!("{n:.digits$}"));
+        let number = |n: Option<f64>, digits: usize| {
+            Cell::new(n.map_or_else(String::new, |n| format!("{n:.digits$}")))
+        };
+        let distance = candidate.terms.as_ref().and_then(|terms| terms.distance_ms);
+        let share = candidate
+            .share
+            .map(|share| format!("{:.0} %", share * 100.0));
         let mut row = vec![
             Cell::painted(Paint::Good, if candidate.chosen { "->" } else { "" }),
             Cell::painted(name, &candidate.pop),
-            Cell::new(number(candidate.distance_km, 0).unwrap_or_default()),
+            number(candidate.distance_km, 0),
+            number(distance, 1),
             Cell::new(latency_of(candidate)),
         ];
-        row.extend(with_load.then(|| Cell::new(load_of(candidate))));
-        row.push(Cell::new(number(candidate.score_ms, 1).unwrap_or_default()));
-        row.extend(with_share.then(|| {
-            let share = candidate
-                .share
-                .map(|share| format!("{:.0} %", share * 100.0));
-            Cell::new(share.unwrap_or_default())
-        }));
+        row.extend(with_load.then(|| Cell::new(price_of(candidate))));
+        row.extend(with_bias.then(|| number(bias(candidate), 1)));
+        row.push(number(candidate.score_ms, 1));
+        row.extend(with_share.then(|| Cell::new(share.unwrap_or_default())));
         row.extend([
             Cell::new(candidate.weight.to_string()),
             Cell::painted(Paint::of_state(health), health),
@@ -412,17 +303,25 @@ mod tests {
     #[test]
     fn golden() {
         let candidate = |pop: &str, km: f64, why: &str| {
+            let reading = serde_json::json!({"state": "stale", "ratio": 0.5, "value": 50.0,
+                "capacity": 100.0, "what": "load", "source": "push", "at": "2026-11-20T21:00:00Z"});
+            let latency = serde_json::json!({"p25_ms": 5.0, "samples": 20, "age_s": 65});
+            let is_near = pop == "nrt";
             serde_json::json!({
                 "pop": pop, "distance_km": km, "score_ms": km / 100.0, "weight": 100,
-                "terms": {"latency_ms": km / 50.0, "latency_from": "estimate"},
-                "load": {"price_ms": null, "free": 1.0, "ramp": 1.0}, "share": 0.5,
+                "terms": {"distance_ms": km / 100.0, "latency_ms": km / 50.0,
+                    "latency_from": if is_near { "cell" } else { "estimate" },
+                    "load_counted_ms": 1.5, "bias_ms": if is_near { 2.0 } else { 0.0 }},
+                "latency": is_near.then_some(latency),
+                "load": {"price_ms": is_near.then_some(1.5), "free": 0.5, "ramp": 1.0,
+                    "reading": is_near.then_some(reading)}, "share": 0.5,
                 "verdict": "up", "drained": pop == "fra", "chosen": pop == "nrt",
                 "excluded": pop == "fra", "why": why
             })
         };
         let json = serde_json::json!({
             "service": "www.example.com.", "pool": "edge", "check": "edge", "family": "A",
-            "policy": "score", "tolerance_ms": 5.0, "not_measured": ["latency", "load"],
+            "policy": "score", "tolerance_ms": 5.0, "not_measured": [],
             "weights_in_force": {"distance": 0.3, "latency": 0.4, "load": 0.3},
             "line": {"intercept_ms": 5.0, "ms_per_100km": 1.5, "pairs": 0},
             "standing": {"home": "nrt", "margin_ms": 3.0, "better": null, "better_by_ms": null},
@@ -445,15 +344,17 @@ scope    /8: as wide as the geo data says
 level    1, distance
 client   Tokyo\\u{1b}, JP, 35.60 139.70 (by bundled), judged as 133.11.0.0/24
 pool     edge, check edge, policy score, tolerance 5 ms
-score    0.30 distance + 0.40 latency + 0.30 load; latency estimated as 5.0 + 1.50 ms per 100 km (default)
+score    0.30 distance + 0.40 latency + 0.30 price - bias; latency estimated as 5.0 + 1.50 ms per 100 km (default)
 home     nrt, until another is better by 3.0 ms
 
-    POP    KM  LATENCY MS      LOAD MS  SCORE MS  SHARE  WEIGHT  HEALTH   WHY
-->  nrt   290  5.8 estimate    unknown       2.9   50 %     100  up       best score
-    fra  9320  186.4 estimate  unknown      93.2   50 %     100  drained  drained
+    POP    KM  DISTANCE MS  LATENCY MS                       PRICE MS             BIAS MS  SCORE MS  SHARE  WEIGHT  HEALTH   WHY
+->  nrt   290          2.9  5.8 cell, 20 samples, 1m 5s old  1.5, 50 % free           2.0       2.9   50 %     100  up       best score
+    fra  9320         93.2  186.4 estimate                   unknown, 1.5 counts      0.0      93.2   50 %     100  drained  drained
 
-No latency is measured, it is estimated; no load is known.
+POP  LOAD  STATE  AGE     OF         WHAT  SOURCE  PROBLEM
+nrt  50 %  stale  1m 30s  50 of 100  load  push
 ";
-        assert_eq!(explanation(&explained, Style::PLAIN), expected);
+        let now = "2026-11-20T21:01:30Z".parse().unwrap();
+        assert_eq!(explanation(&explained, now, Style::PLAIN), expected);
     }
 }
