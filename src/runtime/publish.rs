@@ -460,3 +460,110 @@ impl Teller<'_> {
         self.events.record(self.now, event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use meridian_health_prober::{EndpointHealth, GroupKey, PopHealth, Verdict};
+    use prometheus::Registry;
+
+    use super::*;
+
+    const CONFIG: &str = r#"
+[check.edge]
+type = "tcp"
+port = 80
+
+[[pop]]
+name = "fra"
+latitude = 50
+longitude = 8
+endpoints = ["192.0.2.1"]
+
+[[pop]]
+name = "iad"
+latitude = 39
+longitude = -77
+endpoints = ["192.0.2.2"]
+
+[[pool]]
+name = "edge"
+check = "edge"
+pops = ["fra", "iad"]
+
+[[zone]]
+name = "example.com"
+file = "example.com.zone"
+
+[[zone.service]]
+name = "www"
+pool = "edge"
+"#;
+
+    const ZONE: &str = "@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+
+    fn loaded(folder: &Path) -> Arc<Loaded> {
+        let file = folder.join("meridian.toml");
+        fs::write(&file, CONFIG).unwrap();
+        fs::write(folder.join("example.com.zone"), ZONE).unwrap();
+        let loaded = super::super::load::load(&file, None, None, Timestamp::UNIX_EPOCH);
+        Arc::new(loaded.unwrap())
+    }
+
+    fn health(generation: u64, verdict: Verdict, rtt_ms: u64) -> Arc<HealthSnapshot> {
+        let key = GroupKey {
+            pop: "fra".into(),
+            check: "edge".into(),
+        };
+        let endpoint = EndpointHealth {
+            address: [192, 0, 2, 1].into(),
+            verdict,
+            reason: "told".into(),
+            since: None,
+            rtt: Some(Duration::from_millis(rtt_ms)),
+            flips_in: None,
+            checks: Vec::new(),
+        };
+        let group = PopHealth {
+            verdict,
+            reason: "told".into(),
+            since: None,
+            flips_in: None,
+            took: None,
+            endpoints: vec![endpoint],
+        };
+        Arc::new(HealthSnapshot {
+            generation,
+            groups: BTreeMap::from([(key, group)]),
+            ..HealthSnapshot::default()
+        })
+    }
+
+    /// A view that is replaced forgets what was decided, and a tick that is woken moves clients: a
+    /// round trip of a probe is a reason for neither.
+    #[test]
+    fn a_new_round_trip_neither_replaces_the_view_nor_wakes_a_tick() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, metrics) = (
+            EventLog::default(),
+            RuntimeMetrics::new(&Registry::new()).unwrap(),
+        );
+        let teller = Teller {
+            events: &events,
+            metrics: &metrics,
+            now: Timestamp::UNIX_EPOCH,
+            clock: || Duration::ZERO,
+        };
+        let first = health(1, Verdict::Up, 10);
+        let publisher = Publisher::new(loaded(folder.path()), first, Arc::new(Gate::random()));
+        let before = publisher.current().load_full();
+        assert!(!publisher.health(health(2, Verdict::Up, 11), &teller));
+        assert!(Arc::ptr_eq(&before, &publisher.current().load_full()));
+        // What is shown is the newest all the same.
+        assert_eq!(publisher.inputs().1.generation, 2);
+
+        assert!(publisher.health(health(3, Verdict::Down, 11), &teller));
+        assert!(!Arc::ptr_eq(&before, &publisher.current().load_full()));
+    }
+}

@@ -32,7 +32,8 @@ pub struct Offer {
     pub weight: f32,
     /// Share of its full part that it may have while it grows, 0 to 1.
     pub ramp: f32,
-    /// Up, not drained, with an address of the family.
+    /// Up, not drained, with an address of the family. One that is not gets nothing, but says who is
+    /// within tolerance, so that its failure moves none but its own clients.
     pub usable: bool,
 }
 
@@ -138,6 +139,9 @@ impl Entry {
 
 struct Field {
     entries: ArrayVec<Entry, FIELD>,
+    /// Scores of PoPs that are not usable, each the best of a group within tolerance: they still say
+    /// who else is in it. Best first.
+    gone: ArrayVec<f32, FIELD>,
     /// Mean score of the shares until now, else the best one.
     now: f32,
 }
@@ -156,15 +160,20 @@ impl Field {
             // Scores that are no numbers are worth nothing, but somebody must answer.
             let entries = all().take(1).map(|one| Entry { score: 0.0, ..one });
             let entries: ArrayVec<Entry, FIELD> = entries.collect();
-            return (!entries.is_empty()).then_some(Self { entries, now: 0.0 });
+            let (gone, now) = (ArrayVec::new(), 0.0);
+            return (!entries.is_empty()).then_some(Self { entries, gone, now });
         };
         // The margin is a part of what the cell has: a better PoP that appears must not narrow it.
         let now = mean_before(rated()).unwrap_or(best);
         let grown = rated().filter(|entry| entry.ramp >= 1.0);
         let grown = grown.map(|entry| entry.score).reduce(f32::min);
         let (width, play) = (rules.width(), rules.play(now));
+        let last = grown.map_or(f32::INFINITY, |grown| grown + width + play);
+        let gone = groups(offers, rules.tolerance_ms);
+        let gone = gone.filter(|score| (best - width - play..=last).contains(score));
         let mut field = Self {
             entries: ArrayVec::new(),
+            gone: gone.take(FIELD).collect(),
             now,
         };
         for one in rated() {
@@ -242,9 +251,10 @@ impl Field {
         let best = here
             .map(|(_, score, _)| score)
             .fold(f32::INFINITY, f32::min);
+        let start = self.start(best, width);
         let fades = |score: f32, is_here: bool| {
             if is_here {
-                fade(score - best, width)
+                fade(score - start, width)
             } else {
                 0.0
             }
@@ -260,6 +270,13 @@ impl Field {
                     fade / counted.max(f32::MIN_POSITIVE)
                 };
         }
+    }
+
+    /// Where the group begins whose best usable PoP has the score `best`.
+    fn start(&self, best: f32, width: f32) -> f32 {
+        let before = self.gone.iter().take_while(|score| **score < best);
+        let mut around = before.filter(|score| best - **score < width);
+        around.next().copied().unwrap_or(best)
     }
 
     /// The shares until now, moved as far as they must.
@@ -306,6 +323,20 @@ impl Field {
             front.rotate_right(1);
         }
     }
+}
+
+/// Best scores of the groups within tolerance that those make who are not usable.
+fn groups(offers: &[Offer], tolerance_ms: f32) -> impl Iterator<Item = f32> {
+    let gone = offers.iter().filter(|offer| !offer.usable);
+    let scores = gone.map(|offer| offer.score_ms);
+    let mut end = f32::NEG_INFINITY;
+    scores.filter(move |score| {
+        let begins = *score > end;
+        if begins {
+            end = score + tolerance_ms;
+        }
+        begins
+    })
 }
 
 /// Mean score of the shares until now.

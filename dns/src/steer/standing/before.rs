@@ -18,6 +18,8 @@ pub(super) struct Before<'a> {
     table: Option<&'a Arc<Table>>,
     /// New member by old one; `None`: they are the same.
     members: Option<Vec<Option<u16>>>,
+    /// It was answered by configuration and geo data alone.
+    pub(super) is_plain: bool,
     ground: &'a Ground<'a>,
 }
 
@@ -53,9 +55,11 @@ impl<'a> Ground<'a> {
     /// The rows that a stand had.
     pub(super) fn of(&'a self, steering: &Steering, number: usize, stand: &Stand) -> Before<'a> {
         if self.same {
+            let table = self.old.table(Some(number));
             return Before {
-                table: self.old.table(Some(number)),
+                table,
                 members: None,
+                is_plain: table.is_none() && self.old.of.is_some(),
                 ground: self,
             };
         }
@@ -74,12 +78,14 @@ impl<'a> Ground<'a> {
                 let member = key.members.iter().position(same)?;
                 u16::try_from(member).ok()
             };
-            let members = one.key.members.iter().map(new).collect();
-            Some((self.old.table(Some(at))?, members))
+            let members: Vec<_> = one.key.members.iter().map(new).collect();
+            Some((self.old.table(Some(at)), members))
         });
+        let (table, members) = found.unzip();
         Before {
-            table: found.as_ref().map(|(table, _)| *table),
-            members: found.map(|(_, members)| members),
+            table: table.flatten(),
+            members,
+            is_plain: matches!(table, Some(None)),
             ground: self,
         }
     }

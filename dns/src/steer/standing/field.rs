@@ -1,6 +1,8 @@
 //! The scores of one stand under the inputs of one tick: row by row to shares, and PoP by PoP to
 //! what an explanation shows.
 
+use std::sync::Arc;
+
 use meridian_geo_data::{
     Cell, CellId,
     latency::{Latency, Line, Measured},
@@ -29,7 +31,7 @@ pub(in crate::steer) struct Field<'a> {
     pub(super) profile: &'a Profile,
     pub(super) pool: &'a Pool,
     latency: &'a Latency,
-    exceptions: &'a Exceptions,
+    exceptions: Arc<Exceptions>,
     near: Option<&'a Near>,
     line: Line,
     pub(super) rules: Rules,
@@ -101,7 +103,7 @@ impl<'a> Field<'a> {
         (profile, tolerance_ms): (usize, f32),
         usable: Vec<bool>,
         inputs: &'a Inputs,
-        exceptions: &'a Exceptions,
+        exceptions: &Arc<Exceptions>,
         near: Option<&'a Near>,
     ) -> Option<Self> {
         let profile = steering.profiles.get(profile)?;
@@ -112,7 +114,7 @@ impl<'a> Field<'a> {
             profile,
             pool,
             latency: &inputs.latency,
-            exceptions,
+            exceptions: exceptions.clone(),
             near,
             line: inputs.latency.line(),
             rules: Rules::new(tolerance_ms),
@@ -243,6 +245,30 @@ impl<'a> Field<'a> {
         self.judged(offers, previous, measured)
     }
 
+    /// The way from `previous` to shares that are told.
+    pub(super) fn toward(
+        &self,
+        row: usize,
+        previous: &[Part],
+        parts: Parts,
+        scratch: &mut Scratch,
+    ) -> Rowed {
+        let offers = &mut scratch.offers;
+        offers.clear();
+        if let Some((cell, told, _)) = self.of_row(row) {
+            for part in previous.iter().chain(&parts) {
+                self.offer_once(cell, told, part.member, offers);
+            }
+        }
+        let kept = self.kept(previous);
+        Rowed {
+            gain: mean(offers, &kept) - mean(offers, &parts),
+            parts,
+            measured: false,
+            kept,
+        }
+    }
+
     /// All that can have a share of a row after `previous`, and some others.
     fn offer_few(
         &self,
@@ -297,37 +323,8 @@ impl<'a> Field<'a> {
             by_score.then_with(|| name(a).cmp(&name(b)))
         });
         let before = normalised(kept);
-        let parts = self.among(offers, &before);
+        let parts = share(offers, &before, &self.rules);
         unrounded(kept, &parts).unwrap_or(parts)
-    }
-
-    /// Shares among those within tolerance of the best, usable or not; where none of them is
-    /// usable, of the best after them, and so on.
-    fn among(&self, offers: &mut [Offer], before: &Parts) -> Parts {
-        let first = offers.iter().position(|offer| offer.usable);
-        let Some(first) = first else {
-            return Parts::new();
-        };
-        let is_usable = |part: &Part| self.is_usable(part.member);
-        let mut start = 0;
-        while start < first
-            && let Some(best) = offers.get_mut(start)
-        {
-            // It has no weight, but as the best of all it says who is within tolerance. Those that
-            // are not usable and behind it have no say.
-            best.usable = true;
-            let end = best.score_ms + self.rules.tolerance_ms;
-            let parts = share(offers, before, &self.rules);
-            if !parts.is_empty() && parts.iter().all(is_usable) {
-                return parts;
-            }
-            let rest = offers.get_mut(start..).unwrap_or(&mut []);
-            rest.iter_mut().take(1).for_each(|best| best.usable = false);
-            let within = |offer: &&mut Offer| !offer.usable && offer.score_ms <= end;
-            start += rest.iter_mut().take_while(within).count().max(1);
-        }
-        // Those after a usable one have no say in who is within tolerance.
-        share(offers, before, &self.rules)
     }
 
     /// What remains of a row: the shares stay in proportion.
@@ -415,15 +412,12 @@ impl<'a> Field<'a> {
         let bias_ms = self.steering.member(self.pool, member)?.bias_ms;
         let weights = &self.profile.weights;
         let score_ms = weights.free_of_load(distance_ms, latency_ms, bias_ms) + load.cost;
-        // One that cannot be handed out has no weight, but says who is within tolerance: a PoP that
-        // fails does not change who else is.
-        let is_usable = self.is_usable(member);
         Some(Offer {
             member,
             score_ms,
-            weight: if is_usable { load.weight } else { 0.0 },
-            ramp: if is_usable { load.ramp } else { 1.0 },
-            usable: is_usable,
+            weight: load.weight,
+            ramp: load.ramp,
+            usable: self.is_usable(member),
         })
     }
 

@@ -7,13 +7,12 @@ use super::{
 };
 use crate::steer::balance::{Part, Parts};
 
-/// Share of a stand's clients that may move to a better PoP in one tick.
-pub(super) const LIMIT: f32 = 0.05;
 /// Parts into which the move of one row is cut where it is too large as a whole.
 const CUTS: u16 = 64;
 
-/// Takes back what is too much; `demand` is that of a row. Says what was wanted and what was done.
-pub(super) fn limit(rows: &mut [Rowed], demand: impl Fn(usize) -> f32) -> Moved {
+/// Takes back what is more than `most`, a share of all clients; `demand` is that of a row. Says what
+/// was wanted and what was done.
+pub(super) fn limit(rows: &mut [Rowed], most: f32, demand: impl Fn(usize) -> f32) -> Moved {
     let whole: f64 = (0..rows.len()).map(|row| f64::from(demand(row))).sum();
     let mut moves: Vec<Move> = rows
         .iter()
@@ -28,7 +27,7 @@ pub(super) fn limit(rows: &mut [Rowed], demand: impl Fn(usize) -> f32) -> Moved 
         })
         .collect();
     let wanted: f64 = moves.iter().map(|one| f64::from(one.mass)).sum();
-    let most = f64::from(LIMIT) * whole;
+    let most = f64::from(most) * whole;
     if wanted <= most {
         return told(wanted, wanted, whole);
     }
@@ -142,6 +141,8 @@ fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
 mod tests {
     use super::*;
 
+    const LIMIT: f32 = 0.05;
+
     fn row(before: &[(u16, u8)], after: &[(u16, u8)], gain: f32) -> Rowed {
         let parts = |given: &[(u16, u8)]| {
             let part = |(member, parts): &(u16, u8)| Part {
@@ -163,7 +164,7 @@ mod tests {
         let mut rows: Vec<Rowed> = (0..100_u16)
             .map(|n| row(&[(0, 255)], &[(1, 255)], f32::from(n)))
             .collect();
-        let told = limit(&mut rows, |_| 1.0);
+        let told = limit(&mut rows, LIMIT, |_| 1.0);
         assert_eq!((told.wanted, told.moved), (1.0, 0.05));
         let gone: Vec<usize> = (0..100).filter(|n| rows[*n].parts[0].member == 1).collect();
         assert_eq!(gone, [95, 96, 97, 98, 99]);
@@ -178,7 +179,7 @@ mod tests {
                 row(&before, &[(1, 255)], 5.0),
                 row(&[(2, 255)], &[(2, 255)], 0.0),
             ];
-            let told = limit(&mut rows, |_| 1.0);
+            let told = limit(&mut rows, LIMIT, |_| 1.0);
             assert!(told.moved <= LIMIT + 1e-6, "{told:?}");
             let after = rows.remove(0).parts;
             let after: Vec<(u16, u8)> = after.iter().map(|one| (one.member, one.parts)).collect();
@@ -195,7 +196,7 @@ mod tests {
             row(&[], &[(1, 255)], 0.0),
             row(&[(2, 255)], &[(2, 255)], 0.0),
         ];
-        assert_eq!(limit(&mut rows, |_| 1.0), Moved::default());
+        assert_eq!(limit(&mut rows, LIMIT, |_| 1.0), Moved::default());
         assert_eq!(rows[0].parts[0].member, 1);
     }
 }

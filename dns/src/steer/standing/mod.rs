@@ -12,7 +12,8 @@
 //! * `field` — the scores of one stand under the inputs of one tick, row by row;
 //! * `table` — the rows, laid out for queries;
 //! * `limit` — no more clients are moved at once than others can follow;
-//! * `before` — what the rows were, under an earlier configuration too;
+//! * `before` — what the rows were, under an earlier configuration too; `plain` — what they were
+//!   while nothing was measured;
 //! * `kept` — the rows in a file, over a restart;
 //! * `hybrid` — who gets a single PoP although the pool has an anycast address;
 //! * `next` — all of it together; `model` — the same with other prices.
@@ -35,6 +36,7 @@ mod limit;
 mod model;
 mod near;
 mod next;
+mod plain;
 mod table;
 
 use std::sync::Arc;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use meridian_health_prober::HealthSnapshot;
 
-use super::{Field, Inputs, Standing, Table, field::Scratch, near::Near};
+use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
 use crate::{
     steer::{Demand, Steering, steering::Stand, view::Layout},
     types::ServiceId,
@@ -18,12 +18,15 @@ const ROWS: usize = 200_000;
 pub struct Model<'a> {
     stands: Vec<Modelled<'a>>,
     inputs: &'a Inputs,
+    /// By exceptional prefix the row that it has in the tables; `None`: they are the same.
+    further: Option<Vec<usize>>,
     pops: usize,
     stride: usize,
 }
 
 #[derive(Debug)]
 struct Modelled<'a> {
+    stand: &'a Stand,
     field: Field<'a>,
     table: Option<&'a Arc<Table>>,
     /// What the services that follow it are asked.
@@ -39,6 +42,7 @@ impl Standing {
         inputs: &'a Inputs,
     ) -> Model<'a> {
         let layout = Layout::new(steering, health, &[]);
+        let (exceptions, further) = self.exceptions_of(steering, inputs);
         let mut stands: Vec<Modelled<'a>> = Vec::new();
         let mut rows = 0;
         for (number, stand) in steering.stands.iter().enumerate() {
@@ -46,13 +50,19 @@ impl Standing {
             let near = self.near.get(stand.profile).and_then(Option::as_ref);
             let usable = layout.usable(stand.roster);
             let services = services(steering, number, &inputs.demand);
-            let same =
-                |one: &&mut Modelled<'_>| one.field.usable == usable && is_same(one.table, table);
+            let same = |one: &&mut Modelled<'_>| {
+                one.stand.rows_like(stand)
+                    && one.field.usable == usable
+                    && is_same(one.table, table)
+            };
             if let Some(known) = stands.iter_mut().find(same) {
                 known.services += services;
-            } else if let Some(field) = self.field_of(steering, stand, usable, inputs, near) {
+            } else if let Some(field) =
+                self.field_of(steering, stand, usable, inputs, (&exceptions, near))
+            {
                 rows += field.rows();
                 stands.push(Modelled {
+                    stand,
                     field,
                     table,
                     services,
@@ -62,9 +72,31 @@ impl Standing {
         Model {
             stands,
             inputs,
+            further,
             pops: steering.pops.len(),
             stride: (rows / ROWS).max(1),
         }
+    }
+
+    /// Who is judged apart under these inputs, and where each was until now: with its cell, if it was
+    /// not known.
+    fn exceptions_of(
+        &self,
+        steering: &Steering,
+        inputs: &Inputs,
+    ) -> (Arc<Exceptions>, Option<Vec<usize>>) {
+        if Arc::ptr_eq(&self.inputs.latency, &inputs.latency) {
+            return (self.exceptions.clone(), None);
+        }
+        let new = Exceptions::new(&inputs.latency, &steering.clients);
+        let cells = steering.clients.cells().len();
+        let row = |number| {
+            let known = self.exceptions.number(new.prefix(number)?);
+            let with_cell = || new.cell_and_row(number).map(|(cell, _)| cell.0 as usize);
+            known.map(|old| cells + old).or_else(with_cell)
+        };
+        let rows = (0..new.len()).filter_map(row).collect();
+        (Arc::new(new), Some(rows))
     }
 
     fn field_of<'a>(
@@ -73,7 +105,7 @@ impl Standing {
         stand: &Stand,
         usable: Vec<bool>,
         inputs: &'a Inputs,
-        near: Option<&'a Arc<Near>>,
+        (exceptions, near): (&Arc<Exceptions>, Option<&'a Arc<Near>>),
     ) -> Option<Field<'a>> {
         let near = near?.as_ref();
         Field::new(
@@ -81,7 +113,7 @@ impl Standing {
             stand.scoring(),
             usable,
             inputs,
-            &self.exceptions,
+            exceptions,
             Some(near),
         )
     }
@@ -96,8 +128,13 @@ impl Model<'_> {
         for one in &mut self.stands {
             let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
             one.field.set_prices(self.inputs, price);
+            let cells = one.field.steering.clients.cells().len();
             for row in (0..one.field.rows()).step_by(self.stride) {
-                let before = one.table.map_or(&[][..], |table| table.row(row));
+                let was = row.checked_sub(cells).zip(self.further.as_ref());
+                let was = was.and_then(|(number, rows)| rows.get(number).copied());
+                let before = one
+                    .table
+                    .map_or(&[][..], |table| table.row(was.unwrap_or(row)));
                 let whole = one.field.demand(&self.inputs.demand, row) * one.services;
                 if whole <= 0.0 {
                     continue;

@@ -6,24 +6,47 @@ use meridian_health_prober::HealthSnapshot;
 
 use super::{
     Exceptions, Field, Inputs, Moved, Of, Standing, Table,
-    before::{Before, Ground},
+    before::Ground,
     field::{Rowed, Scratch},
     hybrid,
     limit::limit,
     near::Near,
+    plain::Plain,
     table::Rows,
 };
 use crate::steer::{Steering, steering::Stand, view::Layout};
 
-/// Octets that the rows and the near PoPs of all stands may take; those past it follow the
-/// configuration alone.
-const BUDGET: usize = 1 << 30;
+/// What a tick keeps to.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// Octets that the rows and the near PoPs of all stands may take, about; those past it follow the
+    /// configuration alone.
+    octets: usize,
+    /// Share of a stand's clients that may move to a better PoP.
+    moved: f32,
+}
+
+const BOUNDS: Bounds = Bounds {
+    octets: 1 << 30,
+    moved: 0.05,
+};
+
+/// The tables of a tick in the making, by stand.
+#[derive(Default)]
+struct Made {
+    tables: Vec<Option<Arc<Table>>>,
+    keys: Vec<Key>,
+    /// Of the tables, each counted once.
+    octets: usize,
+    /// Share of the clients that may move.
+    most: f32,
+}
 
 /// A stand with all that decides its rows; equal ones are computed once.
 struct Key {
     stand: usize,
     usable: Vec<bool>,
-    before: Option<*const Table>,
+    before: (Option<*const Table>, bool),
 }
 
 impl Standing {
@@ -32,6 +55,16 @@ impl Standing {
     /// Pure: the same history of arguments gives the same standing. Takes its time; not for the
     /// query path.
     pub fn next(&self, steering: &Steering, health: &HealthSnapshot, inputs: &Inputs) -> Self {
+        self.next_within(BOUNDS, steering, health, inputs)
+    }
+
+    fn next_within(
+        &self,
+        bounds: Bounds,
+        steering: &Steering,
+        health: &HealthSnapshot,
+        inputs: &Inputs,
+    ) -> Self {
         let of = Of::new(steering);
         let same = self.of.as_ref().is_some_and(|old| old.is(&of));
         let exceptions = match same && Arc::ptr_eq(&self.inputs.latency, &inputs.latency) {
@@ -52,18 +85,20 @@ impl Standing {
         };
         let ground = Ground::new(self, &of, &exceptions);
         let layout = Layout::new(steering, health, &[]);
-        let mut tables: Vec<Option<Arc<Table>>> = Vec::new();
-        let mut keys: Vec<Key> = Vec::new();
+        let mut made = Made {
+            most: bounds.moved,
+            ..Made::default()
+        };
         for (number, stand) in steering.stands.iter().enumerate() {
-            let table = next.table_of(
-                (steering, number, stand),
-                layout.usable(stand.roster),
-                &ground,
-                (&mut keys, &tables),
-            );
-            tables.push(table);
+            // The tables are not part of it yet.
+            let is_room = next.octets() + made.octets <= bounds.octets;
+            let usable = layout.usable(stand.roster);
+            let table = is_room
+                .then(|| next.table_of((steering, number, stand), usable, &ground, &mut made))
+                .flatten();
+            made.add(table);
         }
-        next.tables = tables.into();
+        next.tables = made.tables.into();
         next
     }
 
@@ -72,52 +107,49 @@ impl Standing {
         (steering, number, stand): (&Steering, usize, &Stand),
         usable: Vec<bool>,
         ground: &Ground<'_>,
-        (keys, tables): (&mut Vec<Key>, &[Option<Arc<Table>>]),
+        made: &mut Made,
     ) -> Option<Arc<Table>> {
-        let inputs = self.inputs.clone();
-        let exceptions = self.exceptions.clone();
-        let sketch = Field::new(
-            steering,
-            stand.scoring(),
-            usable.clone(),
-            &inputs,
-            &exceptions,
-            None,
-        )?;
-        if !sketch.is_moved() || self.octets() > BUDGET {
+        let (inputs, exceptions) = (self.inputs.clone(), self.exceptions.clone());
+        let field = |usable: &[bool], near| {
+            let (scoring, usable) = (stand.scoring(), usable.to_vec());
+            Field::new(steering, scoring, usable, &inputs, &exceptions, near)
+        };
+        let is_moved = field(&usable, None)?.is_moved();
+        let before = ground.of(steering, number, stand);
+        if !is_moved && before.table().is_none() {
             return None;
         }
-        let before = ground.of(steering, number, stand);
         let key = Key {
             stand: number,
+            before: (before.table().map(Arc::as_ptr), before.is_plain),
             usable,
-            before: before.table().map(Arc::as_ptr),
         };
-        let same = |one: &&Key| {
-            let other = steering.stands.get(one.stand);
-            other.is_some_and(|other| other.rows_like(stand))
-                && one.before == key.before
-                && one.usable == key.usable
-        };
-        if let Some(found) = keys.iter().find(same) {
-            return tables.get(found.stand).cloned().flatten();
+        if let Some(found) = made.like(steering, stand, &key) {
+            return found;
         }
         let near = self.near_of(steering, stand)?;
-        let field = Field::new(
-            steering,
-            stand.scoring(),
-            key.usable.clone(),
-            &inputs,
-            &exceptions,
-            Some(&near),
-        )?;
-        let (table, moved) = rows(&field, &before, &inputs);
+        let field = field(&key.usable, Some(&*near))?;
+        let plain = plain(steering, number, &key.usable, &exceptions)?;
+        let mut scratch = Scratch::default();
+        let (table, moved) = rows(&field, (&inputs, made.most), |row| {
+            match (is_moved, before.is_plain) {
+                (true, true) => field.row(row, &plain.row(row), &mut scratch),
+                (true, false) => field.row(row, &before.row(row), &mut scratch),
+                // Nothing is measured any more: back, no faster than away.
+                (false, _) => field.toward(row, &before.row(row), plain.row(row), &mut scratch),
+            }
+        });
+        if !is_moved && moved.wanted <= 0.0 {
+            made.keys.push(key);
+            return None;
+        }
         if moved.wanted > self.moved.wanted {
             self.moved = moved;
         }
-        let known = before.table().into_iter().chain(tables.iter().flatten());
+        made.keys.push(key);
+        let known = before.table().into_iter();
+        let known = known.chain(made.tables.iter().flatten());
         let known = known.into_iter().find(|known| ***known == table).cloned();
-        keys.push(key);
         known.or_else(|| Some(Arc::new(table)))
     }
 
@@ -133,16 +165,59 @@ impl Standing {
     }
 }
 
+impl Made {
+    /// The table of a stand that has the same rows.
+    fn like(&self, steering: &Steering, stand: &Stand, key: &Key) -> Option<Option<Arc<Table>>> {
+        let same = |one: &&Key| {
+            let other = steering.stands.get(one.stand);
+            other.is_some_and(|other| other.rows_like(stand))
+                && one.before == key.before
+                && one.usable == key.usable
+        };
+        let found = self.keys.iter().find(same)?;
+        self.tables.get(found.stand).cloned()
+    }
+
+    fn add(&mut self, table: Option<Arc<Table>>) {
+        let is = |one: &Arc<Table>| table.as_ref().is_some_and(|new| Arc::ptr_eq(one, new));
+        if !self.tables.iter().flatten().any(is) {
+            self.octets += table.as_ref().map_or(0, |table| table.octets());
+        }
+        self.tables.push(table);
+    }
+}
+
+/// What the services of a stand were answered by, if it was not by rows.
+fn plain<'a>(
+    steering: &'a Steering,
+    stand: usize,
+    usable: &'a [bool],
+    exceptions: &'a Exceptions,
+) -> Option<Plain<'a>> {
+    let mut services = steering.services().iter();
+    let service = services.find(|service| service.stand == Some(stand))?;
+    Some(Plain {
+        steering,
+        service,
+        usable,
+        exceptions,
+    })
+}
+
 /// All rows of one stand.
-fn rows(field: &Field<'_>, before: &Before<'_>, inputs: &Inputs) -> (Table, Moved) {
-    let mut scratch = Scratch::default();
-    let mut all: Vec<Rowed> = (0..field.rows())
-        .map(|row| field.row(row, &before.row(row), &mut scratch))
-        .collect();
-    let moved = limit(&mut all, |row| field.demand(&inputs.demand, row));
+fn rows(
+    field: &Field<'_>,
+    (inputs, most): (&Inputs, f32),
+    row: impl FnMut(usize) -> Rowed,
+) -> (Table, Moved) {
+    let mut all: Vec<Rowed> = (0..field.rows()).map(row).collect();
+    let moved = limit(&mut all, most, |row| field.demand(&inputs.demand, row));
     let mut rows = Rows::with_capacity(all.len());
     for row in &all {
         rows.push(&row.parts, row.measured);
     }
     (rows.finish(), moved)
 }
+
+#[cfg(test)]
+mod tests;

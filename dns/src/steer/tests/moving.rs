@@ -7,17 +7,24 @@ use meridian_geo_data::{
     CellId,
     latency::{Basis, Latency, Measured, Parts},
 };
+use meridian_health_prober::HealthSnapshot;
 use proptest::prelude::*;
 
 use super::{
     super::{
-        Inputs, Standing, Steering,
+        Inputs, Standing, Steering, View,
         balance::{Part, Price},
+        decide,
         standing::is_crowded,
     },
+    laws::{moved, rotated},
     seeded::seeded,
-    world::{self, World, config, health, lived, moving_world, network, pool_of, some_inputs},
+    world::{
+        self, FAMILIES, World, config, health, lived, moving_world, network, pool_of, some_client,
+        some_inputs,
+    },
 };
+use crate::client::Client;
 
 /// Rows of a service, one after the other.
 fn rows(steering: &Steering, standing: &Standing, service: usize) -> Vec<Vec<Part>> {
@@ -115,16 +122,64 @@ fn with_latency(inputs: &Inputs, cells: usize, column: u16, more: f32) -> Inputs
 proptest! {
     #![proptest_config(seeded(128))]
 
-    /// Two servers with the same history give the same answers.
+    /// The same files and the same history, with a reload in the middle.
     #[test]
-    fn the_same_history_gives_the_same_standing(world in moving_world()) {
-        let again = Steering::new(&world.config, world.steering.shared_clients());
-        let other = lived(&again, &world.health, &world.history);
-        prop_assert!(other.answers_like(world.view.standing()));
-        for service in 0..world.steering.services().len() {
-            let one = rows(&world.steering, world.view.standing(), service);
-            prop_assert_eq!(one, rows(&again, &other, service));
+    fn two_nodes_with_the_same_input_history_give_identical_answers(
+        world in moving_world(), later in prop::collection::vec(some_inputs(), 0..3),
+        clients in prop::collection::vec(some_client(), 8), bias in 0.0..50.0_f64,
+    ) {
+        let mut config = world.config.clone();
+        config.pops[0].bias_ms = bias;
+        let node = || {
+            let first = Steering::new(&world.config, world.steering.shared_clients());
+            let before = lived(&first, &world.health, &world.history);
+            let steering = Steering::new(&config, first.shared_clients());
+            let after = later.iter().fold(before, |before, inputs| {
+                before.next(&steering, &world.health, inputs)
+            });
+            let after = after.next(&steering, &world.health, &Inputs::default());
+            let view = View::new(&steering, Arc::new(after), world.health.clone());
+            (steering, view)
+        };
+        let ((one, first), (two, second)) = (node(), node());
+        prop_assert!(first.standing().answers_like(second.standing()));
+        for service in 0..one.services().len() {
+            prop_assert_eq!(rows(&one, first.standing(), service), rows(&two, second.standing(), service));
+            for (client, family) in clients.iter().flat_map(|one| FAMILIES.map(|family| (one, family))) {
+                let id = super::model::id(service);
+                let decision = decide(&one, &first, id, client, family);
+                prop_assert_eq!(decision, decide(&two, &second, id, client, family));
+            }
         }
+    }
+
+    /// The same where the PoPs are listed in another order: before a reload, after it, or both.
+    #[test]
+    fn the_order_of_pops_has_no_say_in_rows_over_a_reload(
+        world in moving_world(), later in some_inputs(), by: [prop::sample::Index; 2],
+    ) {
+        let count = world.config.pops.len();
+        let node = |orders: [usize; 2]| {
+            let [config, reloaded] = orders.map(|by| rotated(&world.config, by));
+            let steering = Steering::new(&config, world.steering.shared_clients());
+            let turned = |inputs: &Inputs, by| moved(inputs, &world.config, by);
+            let history: Vec<Inputs> = world.history.iter().map(|one| turned(one, orders[0])).collect();
+            let before = lived(&steering, &world.health, &history);
+            let steering = Steering::new(&reloaded, steering.shared_clients());
+            let after = before.next(&steering, &world.health, &turned(&later, orders[1]));
+            (0..steering.services().len()).map(|service| {
+                let pops = &reloaded.pool(steering.services()[service].pool).pops;
+                let name = |part: &Part| reloaded.pop(pops[usize::from(part.member)]).name.clone();
+                rows(&steering, &after, service).iter().map(|row| {
+                    let mut named: Vec<_> = row.iter().map(|part| (name(part), part.parts)).collect();
+                    let home = named.first().cloned();
+                    named.sort();
+                    (home, named)
+                }).collect::<Vec<_>>()
+            }).collect::<Vec<_>>()
+        };
+        let [one, two] = by.map(|by| by.index(count));
+        prop_assert_eq!(node([0, 0]), node([one, two]));
     }
 
     /// Nobody who can be handed out: no row. Otherwise whole shares of usable PoPs, each once.
@@ -146,7 +201,7 @@ proptest! {
     /// A PoP that goes moves only its own clients: what the others have of a row stays in
     /// proportion, as long as anything of it is left.
     #[test]
-    fn a_pop_that_goes_leaves_the_others_where_they_are(
+    fn removing_a_pop_never_moves_other_pops_clients_except_by_load(
         world in moving_world(), gone: prop::sample::Index,
     ) {
         let gone = gone.index(world.config.pops.len());
@@ -186,7 +241,7 @@ proptest! {
 
     /// Monotone: more latency, a higher price or less bias never bring clients.
     #[test]
-    fn who_gets_worse_gets_no_more(
+    fn shares_are_monotone_in_latency_load_and_bias(
         world in moving_world(), inputs in some_inputs(), at: prop::sample::Index,
         by in prop_oneof![Just(0.5_f32), Just(5.0), Just(100.0)],
     ) {
@@ -258,19 +313,6 @@ proptest! {
             }
             prop_assert!(moved <= 0.06 * whole + 1e-3, "{moved} of {whole}");
         }
-    }
-
-    /// The few PoPs kept for a cell give the same rows as all of them.
-    #[test]
-    fn the_model_says_what_the_rows_say(world in moving_world()) {
-        let standing = world.view.standing();
-        let inputs = world.history.last().unwrap();
-        let mut model = standing.model(&world.steering, &world.health, inputs);
-        let price = |pop: &usize| inputs.prices.get(*pop).map_or(0.0, |price| price.price_ms);
-        let prices: Vec<f32> = (0..world.config.pops.len()).collect::<Vec<_>>().iter().map(price).collect();
-        let demand = model.demand(&prices);
-        prop_assert_eq!(demand.len(), world.config.pops.len());
-        prop_assert!(demand.iter().all(|one| one.is_finite() && *one >= 0.0));
     }
 }
 
@@ -375,7 +417,6 @@ fn hysteresis_by_table() {
 #[test]
 fn the_ttl_of_a_share_heeds_who_may_come_back() {
     use super::super::decide;
-    use crate::client::Client;
     let world = duel(5);
     let ttl = |soon: Option<u64>| {
         let mut down = health(&world.config, &[(0, vec![true]), (1, vec![])], &[]);
@@ -397,8 +438,7 @@ fn the_ttl_of_a_share_heeds_who_may_come_back() {
 /// A prefix that is off its cell has its own row, its own scope, and is explained as such.
 #[test]
 fn an_exceptional_prefix_is_judged_by_itself() {
-    use super::super::{Level, decide, explain};
-    use crate::client::Client;
+    use super::super::{Level, explain};
     let off = ("10.20.30.0/24", vec![60.0, 20.0]);
     let world = duel(5);
     let inputs = measured(&world, &[20.0, 60.0], &[off]);
@@ -433,6 +473,38 @@ fn an_exceptional_prefix_is_judged_by_itself() {
     assert_eq!((farther.pop, farther.scope), (Some(PopId(0)), 20));
     let (far, _) = ask("10.128.0.0");
     assert_eq!((far.pop, far.scope), (Some(PopId(0)), 9));
+}
+
+/// Columns are named as soon as a PoP is known. Without a measurement they are no reason for rows, which
+/// a PoP that comes back enters by 5 % of the clients a tick.
+#[test]
+fn named_but_empty_latency_columns_do_not_hold_a_pop_back_that_was_drained() {
+    let world = duel(5);
+    let named = measured(&world, &[], &[]);
+    assert_eq!(named.latency.columns().len(), 2);
+    let drained = health(&world.config, &[], &[0]);
+    let before = lived(&world.steering, &drained, std::slice::from_ref(&named));
+    let after = before.next(&world.steering, &world.health, &named);
+    assert!(before.is_none() && after.is_none());
+    // Each of the two serves some blocks.
+    let answers = |health: &HealthSnapshot, standing| -> Vec<Option<PopId>> {
+        let view = View::new(
+            &world.steering,
+            Arc::new(standing),
+            Arc::new(health.clone()),
+        );
+        let client = |n: u8| Client::from_source([10, 0, n, 1].into());
+        let (id, family) = (super::model::id(0), meridian_config::Family::V4);
+        let answer = |n| decide(&world.steering, &view, id, &client(n), family).pop;
+        (0..32).map(answer).collect()
+    };
+    assert_eq!(answers(&drained, before), [Some(PopId(1)); 32]);
+    let back = answers(&world.health, after);
+    assert!(back.contains(&Some(PopId(0))));
+    assert_eq!(
+        back,
+        answers(&world.health, Standing::none(&world.steering))
+    );
 }
 
 /// After a reload PoPs and pools are known again by name: the incumbent stays.

@@ -42,7 +42,7 @@ pub(super) fn place() -> Place {
 }
 
 /// The defaults of the contract.
-pub(super) fn parameters() -> Parameters {
+pub(in crate::steer) fn parameters() -> Parameters {
     Parameters {
         distance: 0.3,
         latency: 0.4,
@@ -72,7 +72,7 @@ pub(super) fn check(name: &str) -> Check {
     }
 }
 
-pub(super) fn pop(name: &str, latitude: f64, longitude: f64, endpoints: &[&str]) -> Pop {
+pub(in crate::steer) fn pop(name: &str, latitude: f64, longitude: f64, endpoints: &[&str]) -> Pop {
     Pop {
         name: name.into(),
         location: Coordinates {
@@ -89,7 +89,11 @@ pub(super) fn pop(name: &str, latitude: f64, longitude: f64, endpoints: &[&str])
     }
 }
 
-pub(super) fn network(prefix: &str, place: Option<(f64, f64)>, pop: Option<u16>) -> GeoNetwork {
+pub(in crate::steer) fn network(
+    prefix: &str,
+    place: Option<(f64, f64)>,
+    pop: Option<u16>,
+) -> GeoNetwork {
     GeoNetwork {
         prefix: prefix.parse().unwrap(),
         location: place.map(|(latitude, longitude)| Coordinates {
@@ -101,7 +105,11 @@ pub(super) fn network(prefix: &str, place: Option<(f64, f64)>, pop: Option<u16>)
 }
 
 /// A configuration with one zone `example.` of these services, all over the first pool.
-pub(super) fn config(pops: Vec<Pop>, pools: Vec<Pool>, services: Vec<Parameters>) -> Config {
+pub(in crate::steer) fn config(
+    pops: Vec<Pop>,
+    pools: Vec<Pool>,
+    services: Vec<Parameters>,
+) -> Config {
     let service = |(index, steering): (usize, Parameters)| Service {
         name: format!("s{index}.example.").parse().unwrap(),
         pool: PoolId(0),
@@ -153,7 +161,7 @@ name = "www"
 pool = "edge"
 "#;
 
-pub(super) fn pool_of(pops: usize) -> Pool {
+pub(in crate::steer) fn pool_of(pops: usize) -> Pool {
     Pool {
         name: "edge".into(),
         check: Some(PoolCheck::one(CheckId(0))),
@@ -170,7 +178,7 @@ pub(in crate::steer) struct World {
     pub(in crate::steer) config: Config,
     pub(in crate::steer) steering: Steering,
     pub(in crate::steer) health: Arc<HealthSnapshot>,
-    pub(super) view: View,
+    pub(in crate::steer) view: View,
     /// What was measured, tick by tick; empty: nothing ever.
     pub(in crate::steer) history: Vec<Inputs>,
     /// Kept for those who open it again.
@@ -178,7 +186,7 @@ pub(in crate::steer) struct World {
 }
 
 impl World {
-    pub(super) fn new(config: Config, health: HealthSnapshot) -> Self {
+    pub(in crate::steer) fn new(config: Config, health: HealthSnapshot) -> Self {
         let clients = Arc::new(ClientMap::open(&config.geo).unwrap());
         let steering = Steering::new(&config, clients);
         let health = Arc::new(health);
@@ -546,7 +554,7 @@ fn doubt(health: &mut HealthSnapshot, doubted: &[(Index, Index, u64)]) {
 }
 
 /// Everything random at once.
-pub(super) fn world() -> impl Strategy<Value = World> {
+pub(in crate::steer) fn world() -> impl Strategy<Value = World> {
     let fallback = proptest::collection::vec((any::<bool>(), 900..904_u16), 0..3);
     let pool = (any::<Index>(), prop::bool::weighted(0.9), fallback);
     let down = proptest::collection::vec(
@@ -645,7 +653,7 @@ fn price() -> impl Strategy<Value = Price> {
 }
 
 /// What a tick may find measured, for up to 30 PoPs and cells.
-pub(super) fn some_inputs() -> impl Strategy<Value = Inputs> {
+pub(in crate::steer) fn some_inputs() -> impl Strategy<Value = Inputs> {
     let columns = proptest::collection::vec(0..9_usize, 8);
     let cells = proptest::collection::vec((0..24_u32, row()), 0..24);
     let exceptions = proptest::collection::vec((0..EXCEPTIONS.len(), row()), 0..6);
@@ -695,7 +703,7 @@ pub(super) fn any_world() -> impl Strategy<Value = World> {
 
 /// Addresses where things change: in and beside the networks, in the ranges with IPv4 inside, and
 /// anywhere.
-pub(super) fn some_address() -> impl Strategy<Value = IpAddr> {
+pub(in crate::steer) fn some_address() -> impl Strategy<Value = IpAddr> {
     let beside = (0..PREFIXES.len(), any::<u128>(), 0..40_u32, any::<bool>()).prop_map(
         |(prefix, noise, shift, outside)| {
             let net: IpNet = PREFIXES[prefix].parse().unwrap();

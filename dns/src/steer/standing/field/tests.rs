@@ -31,7 +31,7 @@ fn field<'a>(
     health: &HealthSnapshot,
     stand: &Stand,
     inputs: &'a Inputs,
-    (exceptions, near): (&'a Exceptions, Option<&'a Near>),
+    (exceptions, near): (&Arc<Exceptions>, Option<&'a Near>),
 ) -> Field<'a> {
     let usable = Layout::new(steering, health, &[]).usable(stand.roster);
     Field::new(steering, stand.scoring(), usable, inputs, exceptions, near).unwrap()
@@ -46,7 +46,7 @@ pub(in crate::steer) fn is_crowded(
 ) -> bool {
     let stand = world.steering.services()[service].stand.unwrap();
     let stand = &world.steering.stands[stand];
-    let (inputs, exceptions) = (standing.inputs(), standing.exceptions());
+    let (inputs, exceptions) = (standing.inputs(), &standing.exceptions);
     let field = field(
         &world.steering,
         &world.health,
@@ -73,7 +73,7 @@ proptest! {
         let (inputs, earlier) = world.history.split_last().unwrap();
         let steering = &world.steering;
         let before = lived(steering, &world.health, earlier);
-        let exceptions = Exceptions::new(&inputs.latency, steering.clients());
+        let exceptions = Arc::new(Exceptions::new(&inputs.latency, steering.clients()));
         let of = Of::new(steering);
         let ground = Ground::new(&before, &of, &exceptions);
         for (number, stand) in steering.stands.iter().enumerate() {
