@@ -378,10 +378,8 @@ fn load_sources() {
         labels,
     };
     let sources: Vec<_> = config.pops.iter().map(|p| p.load.as_ref()).collect();
-    let urls: Vec<_> = sources
-        .iter()
-        .map(|s| s.and_then(|s| s.kind.page()).map(|page| page.url()))
-        .collect();
+    let url = |one: &Option<&LoadSource>| one.and_then(|one| Some(one.kind.page()?.url()));
+    let urls: Vec<_> = sources.iter().map(url).collect();
     let expected = [
         Some("https://[2001:db8::1]:8443/metrics?format=text"),
         Some("http://edge.example.com/"),

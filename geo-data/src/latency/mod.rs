@@ -15,6 +15,7 @@ mod prefix;
 mod publish;
 mod published;
 mod race;
+pub mod report;
 mod rows;
 #[cfg(test)]
 mod tests;

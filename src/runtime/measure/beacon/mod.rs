@@ -8,8 +8,6 @@
 //! A listener of its own, away from the admin API: everybody reaches it. Everything that a peer can
 //! make it hold is bounded: connections, request heads, bodies, time, and what one client may tell.
 
-mod report;
-
 use std::{
     convert::Infallible,
     io,
@@ -30,7 +28,7 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use ipnet::IpNet;
 use meridian_config::{Config, LatencyBeacon};
-use meridian_geo_data::latency::Sample;
+use meridian_geo_data::latency::{Sample, report};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},

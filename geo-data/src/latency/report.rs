@@ -1,16 +1,16 @@
-//! What a browser says, and who it is. Pure.
+//! What a browser says in the beacon's report, and who it is.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use ipnet::IpNet;
 
 /// Longest report, octets.
-pub(super) const LONGEST: usize = 2048;
+pub const LONGEST: usize = 2048;
 /// Measurements that are taken of one report.
-const MOST: usize = 16;
+pub const MOST: usize = 16;
 
 /// Reads `{"fra":12.3,"iad":90.1}`: milliseconds by name. `None`: it is something else.
-pub(super) fn read(body: &[u8]) -> Option<Vec<(String, f32)>> {
+pub fn read(body: &[u8]) -> Option<Vec<(String, f32)>> {
     if body.len() > LONGEST {
         return None;
     }
@@ -20,7 +20,7 @@ pub(super) fn read(body: &[u8]) -> Option<Vec<(String, f32)>> {
 
 /// The client behind trusted proxies: the last address in `X-Forwarded-For` that is none of them.
 /// What stands before it the client may have written itself.
-pub(super) fn client<'a>(
+pub fn client<'a>(
     peer: IpAddr,
     forwarded: impl DoubleEndedIterator<Item = &'a str>,
     proxies: &[IpNet],
