@@ -8,9 +8,9 @@ use crate::{
     Config, Diagnostic, Service, Steering, Zone,
     names::Names,
     section::{
-        World, default_steering, judge_scopes, judge_zones, read_admin, read_bgp, read_check,
-        read_cookies, read_explain, read_geo, read_latency, read_log, read_networks, read_pool,
-        read_pop, read_rate_limit, read_server, read_steering, read_test, read_zone,
+        World, default_steering, judge_scopes, judge_zones, read_admin, read_anomalies, read_bgp,
+        read_check, read_cookies, read_explain, read_geo, read_latency, read_log, read_networks,
+        read_pool, read_pop, read_rate_limit, read_server, read_steering, read_test, read_zone,
         read_zone_folders,
     },
     syntax,
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Sections that only the main file holds.
-const MAIN_ONLY: [&str; 11] = [
+const MAIN_ONLY: [&str; 12] = [
     "include",
     "zone_folders",
     "server",
@@ -29,6 +29,7 @@ const MAIN_ONLY: [&str; 11] = [
     "rate_limit",
     "latency",
     "explain",
+    "anomalies",
     "steering",
     "bgp",
 ];
@@ -86,6 +87,7 @@ struct Parts<'a> {
     cookies: Option<Table<'a>>,
     rate_limit: Option<Table<'a>>,
     explain: Option<Table<'a>>,
+    anomalies: Option<Table<'a>>,
     latency: Option<Table<'a>>,
     steering: Option<Table<'a>>,
     bgp: Option<Table<'a>>,
@@ -118,6 +120,7 @@ impl<'a> Parts<'a> {
             self.rate_limit = section("rate_limit", "{ mode = \"dry-run\" }");
             self.latency = section("latency", "{ window = \"1h\" }");
             self.explain = section("explain", "{ clients = [\"192.0.2.0/24\"] }");
+            self.anomalies = section("anomalies", "{ factor = 3 }");
             self.steering = section("steering", "{ ttl = \"30s\" }");
             self.bgp = section("bgp", "{ site = \"fra\" }");
         } else {
@@ -231,15 +234,12 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let services: Vec<&Service> = zones.iter().flat_map(|z| &z.services).collect();
     judge_scopes(&networks, steering.scope_max, &services);
     geo.networks = networks.into_iter().map(|(network, _)| network).collect();
-    // A name that could not be read is the root here.
-    let unread =
-        zones.iter().any(|z| z.name.is_root()) || services.iter().any(|s| s.name.is_root());
     let world = World {
         names: &pops,
         pops: &pops_read,
         pools: &pools_read,
         services: &services,
-        uncertain: sink.incomplete.get() || (unread && !sink.is_empty()),
+        uncertain: sink.incomplete.get() || (!sink.is_empty() && unread(&zones, &services)),
     };
     let tests = parts.tests.into_iter();
     let tests = tests.map(|table| read_test(table, &world)).collect();
@@ -253,6 +253,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         cookies,
         rate_limit: read_rate_limit(parts.rate_limit),
         explain: read_explain(parts.explain),
+        anomalies: read_anomalies(parts.anomalies),
         geo,
         latency,
         steering,
@@ -264,6 +265,11 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         tests,
         bgp,
     }
+}
+
+/// A name that could not be read is the root.
+fn unread(zones: &[Zone], services: &[&Service]) -> bool {
+    zones.iter().any(|z| z.name.is_root()) || services.iter().any(|s| s.name.is_root())
 }
 
 /// Zones may have stood in a file that has gone: answers must not vanish silently.

@@ -97,6 +97,8 @@ pub struct Config {
     pub rate_limit: RateLimit,
     /// `[explain]`
     pub explain: Explain,
+    /// `[anomalies]`
+    pub anomalies: Anomalies,
     /// `[geo]`
     pub geo: Geo,
     /// `[latency]`
@@ -189,6 +191,30 @@ pub struct NamedFile {
 pub struct Explain {
     /// Networks that queries for it come from; empty: nobody.
     pub clients: Vec<IpNet>,
+}
+
+/// `[anomalies]`: what is told as unlike the recent past.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Anomalies {
+    /// More than so many times what is usual, or less than that part of it; from 1.5.
+    pub factor: f64,
+    /// Answers a second, seen or usual, below which traffic is not judged.
+    pub queries: f64,
+    /// Part of the usual share of usable endpoints that may be lost.
+    pub health_drop: f64,
+    /// Age from which a geo database is old.
+    pub geo_age: Duration,
+}
+
+impl Default for Anomalies {
+    fn default() -> Self {
+        Self {
+            factor: 3.0,
+            queries: 10.0,
+            health_drop: 0.2,
+            geo_age: Duration::from_secs(60 * 86_400),
+        }
+    }
 }
 
 /// `[geo]`

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod admin;
+mod anomalies;
 mod bgp;
 mod check;
 mod explain;
@@ -17,6 +18,7 @@ mod zone;
 
 pub(crate) use abuse::{read_cookies, read_rate_limit};
 pub(crate) use admin::{read_admin, read_log};
+pub(crate) use anomalies::read_anomalies;
 pub(crate) use bgp::read_bgp;
 pub(crate) use check::read_check;
 pub(crate) use explain::read_explain;

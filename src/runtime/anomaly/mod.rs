@@ -10,10 +10,10 @@
 //!    the last hour counts most ([`baseline`]). Nothing is compared with anything else.
 //! 2. An anomaly begins after three minutes in a row that are off, and ends after three that are
 //!    well within bounds: a spike is none, and one at the edge does not begin again and again.
-//! 3. Little traffic says nothing: below [`LEAST`] queries in a minute, expected or seen, nothing
-//!    begins.
+//! 3. Little traffic says nothing: below `queries` in a second, expected or seen, nothing begins.
 //! 4. What stays becomes normal: the baseline follows, slowly.
-//! 5. At most [`TOLD`] that begin in one minute are told one by one; the others in one line.
+//! 5. How much is off stands in `[anomalies]`.
+//! 6. At most [`TOLD`] that begin in one minute are told one by one; the others in one line.
 
 pub mod baseline;
 mod metrics;
@@ -29,30 +29,37 @@ use std::{
 pub use metrics::AnomalyMetrics;
 
 use baseline::{Bounds, Change, Series};
+use meridian_config::Anomalies;
 
-/// Queries in a minute below which nothing is judged: ten in a second.
-pub const LEAST: f64 = 600.0;
 /// Anomalies that begin in one minute and are told one by one.
 pub const TOLD: usize = 10;
 /// Anomalies of each kind that have a series of their own in the metrics.
 pub const SHOWN: usize = 100;
-/// Age from which geo data is old, seconds.
-pub const GEO_AGE: u64 = 60 * 86_400;
+/// Off by more than the factor (three times, say) either way; well again within two thirds of it.
+fn traffic_bounds(limits: &Anomalies) -> Bounds {
+    let factor = limits.factor;
+    Bounds {
+        low: Some(1.0 / factor),
+        high: Some(factor),
+        well_low: 1.5 / factor,
+        well_high: factor / 1.5,
+    }
+}
 
-/// Off by more than three times either way; well again within twice.
-const TRAFFIC: Bounds = Bounds {
-    low: Some(1.0 / 3.0),
-    high: Some(3.0),
-    well_low: 0.5,
-    well_high: 2.0,
-};
-/// A fifth of the endpoints that were usable is gone; well again from nine tenths on.
-const HEALTH: Bounds = Bounds {
-    low: Some(0.8),
-    high: None,
-    well_low: 0.9,
-    well_high: f64::INFINITY,
-};
+/// So many of the endpoints that were usable are gone; well again when half of them are back.
+fn health_bounds(limits: &Anomalies) -> Bounds {
+    Bounds {
+        low: Some(1.0 - limits.health_drop),
+        high: None,
+        well_low: 1.0 - limits.health_drop / 2.0,
+        well_high: f64::INFINITY,
+    }
+}
+
+/// Queries in a minute below which nothing is judged.
+fn least(limits: &Anomalies) -> f64 {
+    limits.queries * 60.0
+}
 
 /// Kind of an anomaly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -65,7 +72,7 @@ pub enum Kind {
     Health,
     /// The load of a PoP is not known although it has a source.
     Load,
-    /// A geo database is older than 60 days.
+    /// A geo database is older than `geo_age`.
     Geo,
 }
 
@@ -128,7 +135,7 @@ pub struct InForce {
     pub kind: Kind,
     /// Service, PoP or database.
     pub subject: Arc<str>,
-    /// What is seen divided by what is usual; for a load 0, for geo data its age divided by 60 days.
+    /// What is seen divided by what is usual; for a load 0, for geo data its age divided by `geo_age`.
     pub factor: f64,
 }
 
@@ -145,17 +152,18 @@ pub struct Monitor {
 
 impl Monitor {
     /// Takes the next minute; returns what begins and ends.
-    pub fn step(&mut self, now: Observed) -> Vec<News> {
+    pub fn step(&mut self, now: Observed, limits: &Anomalies) -> Vec<News> {
         let mut news = Vec::new();
         if let Some(before) = self.before.take() {
-            self.traffic(&before, &now, &mut news);
+            self.traffic(&before, &now, limits, &mut news);
         }
+        let bounds = health_bounds(limits);
         for (pop, ratio) in &now.health {
-            self.judge(Kind::Health, pop, *ratio, true, HEALTH, &mut news);
+            self.judge(Kind::Health, pop, *ratio, true, bounds, &mut news);
         }
         self.forget(&now);
         self.loads(&now, &mut news);
-        self.geo(&now, &mut news);
+        self.geo(&now, limits.geo_age.as_secs(), &mut news);
         self.before = Some(now);
         news
     }
@@ -177,22 +185,29 @@ impl Monitor {
         all
     }
 
-    fn traffic(&mut self, before: &Observed, now: &Observed, news: &mut Vec<News>) {
+    fn traffic(
+        &mut self,
+        before: &Observed,
+        now: &Observed,
+        limits: &Anomalies,
+        news: &mut Vec<News>,
+    ) {
+        let (bounds, least) = (traffic_bounds(limits), least(limits));
         for (service, count) in grown(&before.services, &now.services) {
             let usual = self.usual(Kind::Queries, &service).unwrap_or(0.0);
-            let enough = count.max(usual) >= LEAST;
-            self.judge(Kind::Queries, &service, count, enough, TRAFFIC, news);
+            let enough = count.max(usual) >= least;
+            self.judge(Kind::Queries, &service, count, enough, bounds, news);
         }
         let pops: Vec<_> = grown(&before.pops, &now.pops).collect();
         let all: f64 = pops.iter().map(|(_, count)| count).sum();
-        if all < LEAST {
+        if all < least {
             return;
         }
         for (pop, count) in pops {
             let share = count / all;
             let usual = self.usual(Kind::Share, &pop).unwrap_or(0.0);
-            let enough = share.max(usual) * all >= LEAST && !now.out.contains(&pop);
-            self.judge(Kind::Share, &pop, share, enough, TRAFFIC, news);
+            let enough = share.max(usual) * all >= least && !now.out.contains(&pop);
+            self.judge(Kind::Share, &pop, share, enough, bounds, news);
         }
     }
 
@@ -264,11 +279,11 @@ impl Monitor {
         self.plain.retain(|(kind, pop), _| there(*kind, pop));
     }
 
-    fn geo(&mut self, now: &Observed, news: &mut Vec<News>) {
+    fn geo(&mut self, now: &Observed, most_s: u64, news: &mut Vec<News>) {
         for (file, age) in &now.geo {
             let key = (Kind::Geo, file.clone());
             let was_old = self.plain.contains_key(&key);
-            let old = *age > GEO_AGE;
+            let old = *age > most_s;
             let days = age / 86_400;
             let message = match (was_old, old) {
                 (false, true) => format!("the geo data in {file} is {days} days old"),
@@ -277,7 +292,7 @@ impl Monitor {
             };
             if old {
                 #[allow(clippy::cast_precision_loss, reason = "an age in seconds")]
-                self.plain.insert(key, *age as f64 / GEO_AGE as f64);
+                self.plain.insert(key, *age as f64 / most_s.max(1) as f64);
             } else {
                 self.plain.remove(&key);
             }

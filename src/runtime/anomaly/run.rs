@@ -33,7 +33,8 @@ impl Runtime {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             clock.tick().await;
-            let news = monitor.step(self.observe());
+            let limits = self.0.publisher.inputs().0.config.anomalies;
+            let news = monitor.step(self.observe(), &limits);
             metrics.set(&news, &monitor.in_force());
             let (news, rest) = told(news);
             for one in news {

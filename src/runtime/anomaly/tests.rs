@@ -13,6 +13,7 @@ fn name(text: &str) -> Arc<str> {
 struct World {
     monitor: Monitor,
     now: Observed,
+    limits: Anomalies,
 }
 
 impl World {
@@ -24,7 +25,7 @@ impl World {
         for (pop, count) in pops {
             *self.now.pops.entry(name(pop)).or_default() += *count as u64;
         }
-        self.monitor.step(self.now.clone())
+        self.monitor.step(self.now.clone(), &self.limits)
     }
 
     fn minutes(&mut self, count: u32, services: &[(&str, f64)], pops: &[(&str, f64)]) -> Vec<News> {
@@ -38,6 +39,35 @@ fn told_kinds(news: &[News]) -> Vec<(Kind, &str, bool)> {
     news.iter()
         .map(|n| (n.kind, &*n.subject, n.begins))
         .collect()
+}
+
+#[test]
+fn limits_are_those_of_the_configuration() {
+    let strict = || World {
+        limits: Anomalies {
+            factor: 1.5,
+            queries: 1.0,
+            health_drop: 0.05,
+            geo_age: std::time::Duration::from_secs(86_400),
+        },
+        ..World::default()
+    };
+    // Twice the usual, at two queries a second.
+    for (mut world, told) in [(strict(), 1), (World::default(), 0)] {
+        world.minutes(120, &[("www", 120.0)], &[]);
+        assert_eq!(world.minutes(10, &[("www", 240.0)], &[]).len(), told);
+        // One of ten endpoints; data of two days.
+        world.now.health.insert(name("fra"), 1.0);
+        world.minutes(60, &[], &[]);
+        world.now.health.insert(name("fra"), 0.9);
+        world.now.geo.insert(name("city"), 2 * 86_400);
+        let news = world.minutes(10, &[], &[]);
+        let kinds: Vec<Kind> = news.iter().map(|one| one.kind).collect();
+        let begun = [Kind::Geo, Kind::Health]
+            .iter()
+            .filter(|kind| kinds.contains(kind));
+        assert_eq!(begun.count(), 2 * told, "{news:?}");
+    }
 }
 
 #[test]
