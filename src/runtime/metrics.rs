@@ -69,6 +69,7 @@ struct StandingMetrics {
     ramp: GaugeVec,
     build_seconds: Gauge,
     octets: Gauge,
+    kept: Gauge,
     wanted: Gauge,
     moved: Gauge,
     exceptions: IntGauge,
@@ -185,6 +186,12 @@ impl RuntimeMetrics {
         }
     }
 
+    /// What steering remembers was written, `now_s` seconds since the epoch.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn kept(&self, now_s: u64) {
+        self.standing.kept.set(now_s as f64);
+    }
+
     /// A tick made this standing in so much time.
     // Octets and counts are far below 2^52.
     #[allow(clippy::cast_precision_loss)]
@@ -291,6 +298,10 @@ impl StandingMetrics {
                 "Time that the newest tick of steering took",
             )?,
             octets: gauge("meridian_standing_bytes", "Memory of the newest standing")?,
+            kept: gauge(
+                "meridian_standing_kept_timestamp_seconds",
+                "When what steering remembers was last written to the state directory, seconds since the epoch",
+            )?,
             wanted: gauge(
                 "meridian_clients_to_move_ratio",
                 "Share of clients that would be better elsewhere at the newest tick, in the pool where it is most",

@@ -155,6 +155,32 @@ async fn round_trips_that_are_told_move_an_answer_and_are_kept() {
     again.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn how_latency_is_judged_changes_with_a_reload() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    let sample = Sample {
+        prefix: "141.2.0.0/24".parse().unwrap(),
+        pop: "fra".into(),
+        rtt_ms: 31.0,
+        reporter: Reporter::Own,
+    };
+    let outcomes = runtime.take_round_trips("test", vec![sample; 6]).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    world.write(&["fra", "iad"], "[latency]\nmin_samples = 5\n");
+    runtime.reload(Cause::Signal).await.unwrap();
+    // A reload returns when what is known is laid out anew.
+    let pairs = || runtime.measured().unwrap().borrow().latency.pairs();
+    assert_eq!(pairs(), 1);
+    world.write(
+        &["fra", "iad"],
+        "[latency]\nmin_samples = 5\nwindow = \"2h\"\n",
+    );
+    runtime.reload(Cause::Signal).await.unwrap();
+    assert_eq!(pairs(), 0, "under another window nothing has a time");
+    runtime.shutdown().await;
+}
+
 async fn kept(state: &Path) {
     // The copy is made in the background; bounded wait for it to be published.
     for _ in 0..500 {
@@ -244,8 +270,11 @@ async fn what_needs_a_restart_is_told_until_it_is_undone() {
         "[admin]\nlisten = \"127.0.0.1",
         "[admin]\nlisten = \"127.0.0.2",
     );
+    let latency = "[latency]\nwindow = \"30m\"\nmin_samples = 10\nrows = 100000\n";
+    let measuring = format!("{original}\n{latency}");
     for (text, expected) in [
-        (&changed, &["server.workers"][..]),
+        (&measuring, &[][..]),
+        (&changed, &["server.workers"]),
         // Still not in force, although this reload changed nothing.
         (&changed, &["server.workers"]),
         // Token and certificates are in force at once, unlike the address.

@@ -6,7 +6,9 @@ use meridian_geo_data::{
     CellId,
     latency::{Latency, Matrix, Refused},
 };
-use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{
+    Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
 
 use super::intake::Source;
 
@@ -32,90 +34,72 @@ impl MeasureMetrics {
     /// # Errors
     /// When a name is registered already.
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let gauges =
-            |name: &str, help: &str, label: &str| IntGaugeVec::new(Opts::new(name, help), &[label]);
-        let floats =
-            |name: &str, help: &str, label: &str| GaugeVec::new(Opts::new(name, help), &[label]);
+        let make = Make(registry);
         let metrics = Self {
-            samples: IntCounterVec::new(
-                Opts::new(
-                    "meridian_latency_samples_total",
-                    "Round trips told, by where they come from and what became of them",
-                ),
+            samples: make.counters(
+                "meridian_latency_samples_total",
+                "Round trips told, by where they come from and what became of them",
                 &["source", "outcome"],
             )?,
-            newest: floats(
+            newest: make.gauges(
                 "meridian_latency_newest_sample_timestamp_seconds",
                 "When a source last brought a round trip that was taken, seconds since the epoch",
                 "source",
             )?,
-            rows: gauges(
+            rows: make.counts(
                 "meridian_latency_rows",
                 "Pairs of a client prefix, or of a cell, and a PoP with measured round trips",
                 "kind",
             )?,
-            evicted: IntGauge::new(
+            evicted: make.count(
                 "meridian_latency_rows_evicted",
                 "Rows of prefixes that had to go for newer ones since the start",
             )?,
-            octets: gauges(
+            octets: make.counts(
                 "meridian_latency_bytes",
                 "Memory of what is kept (rows) and of what steering reads (published)",
                 "part",
             )?,
-            exceptions: IntGauge::new(
+            exceptions: make.count(
                 "meridian_latency_exceptional_prefixes",
                 "Client prefixes that are judged by themselves because they are unlike their cell",
             )?,
-            publish_seconds: Gauge::new(
+            publish_seconds: make.gauge(
                 "meridian_latency_publish_seconds",
                 "Time that the newest evaluation of all rows took",
             )?,
-            line: floats(
+            line: make.gauges(
                 "meridian_latency_estimate_seconds",
                 "The estimate where nothing was measured: at no distance (intercept), and for each 100 km",
                 "part",
             )?,
-            pops: floats(
+            pops: make.gauges(
                 "meridian_pop_latency_seconds",
                 "25th percentile of round trips to a PoP, mean over cells by number of measurements",
                 "pop",
             )?,
-            logs: gauges(
+            logs: make.counts(
                 "meridian_latency_log_up",
                 "1 while a log that is followed can be read",
                 "file",
             )?,
-            kept: Gauge::new(
+            kept: make.gauge(
                 "meridian_latency_kept_timestamp_seconds",
                 "When measured latency was last written to the state directory, seconds since the epoch",
             )?,
         };
-        metrics.register(registry)?;
-        for source in Source::ALL {
-            metrics.count(source, "taken", 0);
-            for refused in Refused::ALL {
-                metrics.count(source, refused.as_str(), 0);
-            }
-            for ours in ["rate", "busy"] {
-                metrics.count(source, ours, 0);
-            }
-        }
+        metrics.begin_at_zero();
         Ok(metrics)
     }
 
-    fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.samples.clone()))?;
-        registry.register(Box::new(self.newest.clone()))?;
-        registry.register(Box::new(self.rows.clone()))?;
-        registry.register(Box::new(self.evicted.clone()))?;
-        registry.register(Box::new(self.octets.clone()))?;
-        registry.register(Box::new(self.exceptions.clone()))?;
-        registry.register(Box::new(self.publish_seconds.clone()))?;
-        registry.register(Box::new(self.line.clone()))?;
-        registry.register(Box::new(self.pops.clone()))?;
-        registry.register(Box::new(self.logs.clone()))?;
-        registry.register(Box::new(self.kept.clone()))
+    /// Every outcome is there before it first occurs.
+    fn begin_at_zero(&self) {
+        for source in Source::ALL {
+            let refused = Refused::ALL.iter().map(|one| one.as_str());
+            for outcome in ["taken", "rate", "busy"].into_iter().chain(refused) {
+                self.count(source, outcome, 0);
+            }
+        }
     }
 
     /// Counts round trips of a source with one outcome.
@@ -186,6 +170,50 @@ impl MeasureMetrics {
     pub(super) fn counted(&self, source: Source, outcome: &str) -> u64 {
         let labels = [source.as_str(), outcome];
         self.samples.with_label_values(&labels).get()
+    }
+}
+
+/// Makes metrics, each registered.
+struct Make<'a>(&'a Registry);
+
+impl Make<'_> {
+    fn register<M: Collector + Clone + 'static>(
+        &self,
+        metric: Result<M, prometheus::Error>,
+    ) -> Result<M, prometheus::Error> {
+        let metric = metric?;
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauges(&self, name: &str, help: &str, label: &str) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn counts(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), &[label]))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::new(name, help))
+    }
+
+    fn count(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help))
     }
 }
 

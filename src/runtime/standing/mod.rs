@@ -222,6 +222,9 @@ impl Runtime {
         kept.written_s = wall_clock();
         let directory = &inner.booted.server.state_directory;
         let problem = file::write(directory, &kept).err();
+        if problem.is_none() {
+            inner.metrics.kept(kept.written_s);
+        }
         let problem =
             problem.map(|error| format!("the memory of steering cannot be kept: {error}"));
         let before = self.condition(|condition| {
