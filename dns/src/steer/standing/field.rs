@@ -1,5 +1,5 @@
-//! The scores of one stand under the inputs of one tick: row by row to shares, and PoP by PoP to
-//! what an explanation shows.
+//! The scores of one stand under the inputs of one tick: row by row to shares (`rows`), and PoP by
+//! PoP to what an explanation shows.
 
 use std::sync::Arc;
 
@@ -8,13 +8,14 @@ use meridian_geo_data::{
     latency::{Latency, Line, Measured},
 };
 
+mod rows;
+
+pub(super) use self::rows::{Rowed, Scratch, normalised};
 use super::{Exceptions, Inputs, near::Near};
 use crate::steer::{
     Steering,
-    balance::{Offer, Part, Parts, Rules, WHOLE, share},
+    balance::Rules,
     demand::Demand,
-    order::{class, shortest_ms},
-    ranking::Class,
     steering::{Pool, Profile},
     types::{LatencySource, TermWeights, Terms},
 };
@@ -77,23 +78,6 @@ pub(in crate::steer) struct Fielded {
     pub(in crate::steer) measured: Option<Measured>,
     pub(in crate::steer) score: f32,
     pub(in crate::steer) load: LoadTold,
-}
-
-/// What is looked at for a row; kept from row to row.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    offers: Vec<Offer>,
-}
-
-/// What a row comes to.
-#[derive(Clone, Debug)]
-pub(super) struct Rowed {
-    pub(super) parts: Parts,
-    pub(super) measured: bool,
-    /// What remains of the row before, when PoPs that are not usable are left out.
-    pub(super) kept: Parts,
-    /// By how much the mean score is better than that, ms.
-    pub(super) gain: f32,
 }
 
 impl<'a> Field<'a> {
@@ -233,194 +217,6 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What a row comes to after `previous`.
-    pub(super) fn row(&self, row: usize, previous: &[Part], scratch: &mut Scratch) -> Rowed {
-        let offers = &mut scratch.offers;
-        offers.clear();
-        let mut measured = false;
-        if let Some((cell, told, _)) = self.of_row(row) {
-            measured = self.load_known || told.iter().any(|one| self.member(one) != NONE);
-            self.offer_few(cell, told, previous, offers);
-        }
-        self.judged(offers, previous, measured)
-    }
-
-    /// The way from `previous` to shares that are told.
-    pub(super) fn toward(
-        &self,
-        row: usize,
-        previous: &[Part],
-        parts: Parts,
-        scratch: &mut Scratch,
-    ) -> Rowed {
-        let offers = &mut scratch.offers;
-        offers.clear();
-        if let Some((cell, told, _)) = self.of_row(row) {
-            for part in previous.iter().chain(&parts) {
-                self.offer_once(cell, told, part.member, offers);
-            }
-        }
-        let kept = self.kept(previous);
-        Rowed {
-            gain: mean(offers, &kept) - mean(offers, &parts),
-            parts,
-            measured: false,
-            kept,
-        }
-    }
-
-    /// All that can have a share of a row after `previous`, and some others.
-    fn offer_few(
-        &self,
-        cell: CellId,
-        told: &[Measured],
-        previous: &[Part],
-        offers: &mut Vec<Offer>,
-    ) {
-        self.offer_near(cell, told, offers);
-        self.offer_measured(cell, told, offers);
-        for part in previous {
-            self.offer_once(cell, told, part.member, offers);
-        }
-        let needed = self.needed(offers, previous);
-        let bound = self.near.map_or(f32::NEG_INFINITY, |near| {
-            near.bound(cell, self.profile, &self.line)
-        });
-        if bound < needed {
-            self.offer_rest(cell, told, previous, offers);
-        }
-    }
-
-    /// What these offers come to.
-    fn judged(&self, offers: &mut Vec<Offer>, previous: &[Part], measured: bool) -> Rowed {
-        let kept = self.kept(previous);
-        let parts = self.shared(offers, previous, &kept);
-        let gain = mean(offers, &kept) - mean(offers, &parts);
-        Rowed {
-            parts,
-            measured,
-            kept,
-            gain,
-        }
-    }
-
-    /// The shares of a row; sorts the offers, best first.
-    fn shared(&self, offers: &mut Vec<Offer>, previous: &[Part], kept: &Parts) -> Parts {
-        let needed = self.needed(offers, kept);
-        offers.retain(|offer| {
-            offer.score_ms <= needed || previous.iter().any(|part| part.member == offer.member)
-        });
-        if let [only] = offers.as_slice()
-            && only.usable
-        {
-            let member = only.member;
-            let parts = WHOLE;
-            return [Part { member, parts }].into_iter().collect();
-        }
-        let name = |offer: &Offer| self.names.get(usize::from(offer.member)).copied();
-        offers.sort_unstable_by(|a, b| {
-            let by_score = a.score_ms.total_cmp(&b.score_ms);
-            by_score.then_with(|| name(a).cmp(&name(b)))
-        });
-        let before = normalised(kept);
-        let parts = share(offers, &before, &self.rules);
-        unrounded(kept, &parts).unwrap_or(parts)
-    }
-
-    /// What remains of a row: the shares stay in proportion.
-    fn kept(&self, previous: &[Part]) -> Parts {
-        let usable = |part: &&Part| self.is_usable(part.member);
-        previous.iter().filter(usable).copied().collect()
-    }
-
-    /// The score up to which PoPs can have a share, or a say in it, after these shares: no farther
-    /// behind the best that has grown to its full share than matters.
-    fn needed(&self, offers: &[Offer], previous: &[Part]) -> f32 {
-        let usable = offers.iter().filter(|offer| offer.usable);
-        let grown = usable.filter(|offer| offer.ramp >= 1.0);
-        let best = grown.map(|offer| offer.score_ms).reduce(f32::min);
-        let reach = |best: f32| {
-            let now = mean(offers, &self.kept(previous));
-            self.rules.reach(best).max(self.rules.reach(now))
-        };
-        best.map_or(f32::INFINITY, |best| best + reach(best))
-    }
-
-    fn offer_near(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
-        let Some(near) = self.near else { return };
-        for (member, distance_ms) in near.of(cell) {
-            let latency = self.latency_ms(member, distance_ms, told);
-            offers.extend(self.offer(member, distance_ms, latency));
-        }
-    }
-
-    /// PoPs with a measurement of their own, near or not.
-    fn offer_measured(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
-        for one in told {
-            let member = self.member(one);
-            if member != NONE {
-                self.offer_once(cell, told, member, offers);
-            }
-        }
-    }
-
-    fn offer_once(&self, id: CellId, told: &[Measured], member: u16, offers: &mut Vec<Offer>) {
-        if offers.iter().any(|offer| offer.member == member) {
-            return;
-        }
-        let cell = self.steering.cell(id);
-        let Some(pop) = self.steering.member(self.pool, member) else {
-            return;
-        };
-        if class(pop, cell) == Class::Open {
-            let distance_ms = pop.distance_ms(cell.center);
-            let latency = self.latency_ms(member, distance_ms, told);
-            offers.extend(self.offer(member, distance_ms, latency));
-        }
-    }
-
-    /// All others that can score below what is needed.
-    fn offer_rest(
-        &self,
-        id: CellId,
-        told: &[Measured],
-        previous: &[Part],
-        offers: &mut Vec<Offer>,
-    ) {
-        let cell = self.steering.cell(id);
-        let from = crate::steer::order::Vector::to(cell.center);
-        let mut needed = self.needed(offers, previous);
-        for (member, pop) in (0_u16..).zip(&self.pool.members) {
-            let Some(pop) = self.steering.pops.get(pop.index()) else {
-                continue;
-            };
-            let least = shortest_ms(from, pop.vector);
-            let least = self.offer(member, least, self.line.at(least));
-            if least.is_none_or(|least| least.score_ms > needed) {
-                continue;
-            }
-            let before = offers.len();
-            self.offer_once(id, told, member, offers);
-            if offers.len() > before {
-                needed = needed.min(self.needed(offers, previous));
-            }
-        }
-    }
-
-    fn offer(&self, member: u16, distance_ms: f32, latency_ms: f32) -> Option<Offer> {
-        let load = self.loads.get(usize::from(member))?;
-        let bias_ms = self.steering.member(self.pool, member)?.bias_ms;
-        let weights = &self.profile.weights;
-        let score_ms = weights.free_of_load(distance_ms, latency_ms, bias_ms) + load.cost;
-        Some(Offer {
-            member,
-            score_ms,
-            weight: load.weight,
-            ramp: load.ramp,
-            usable: self.is_usable(member),
-        })
-    }
-
     fn latency_ms(&self, member: u16, distance_ms: f32, told: &[Measured]) -> f32 {
         let found = if told.is_empty() {
             None
@@ -524,64 +320,6 @@ fn columns(steering: &Steering, pool: &Pool, latency: &Latency) -> (Vec<u16>, Ve
         }
     }
     (columns, members)
-}
-
-/// Mean score of a row, ms.
-fn mean(offers: &[Offer], parts: &[Part]) -> f32 {
-    let (mut sum, mut whole) = (0.0, 0.0);
-    for part in parts {
-        if let Some(offer) = offers.iter().find(|offer| offer.member == part.member) {
-            sum += offer.score_ms * f32::from(part.parts);
-            whole += f32::from(part.parts);
-        }
-    }
-    if whole > 0.0 { sum / whole } else { 0.0 }
-}
-
-/// The same shares in parts of [`WHOLE`].
-// Between 0 and 255.
-#[allow(clippy::cast_possible_truncation)]
-pub(super) fn normalised(row: &Parts) -> Parts {
-    let sum: u32 = row.iter().map(|part| u32::from(part.parts)).sum();
-    if sum == 0 || sum == u32::from(WHOLE) {
-        return row.clone();
-    }
-    let mut left = WHOLE;
-    let mut out: Parts = row
-        .iter()
-        .map(|part| {
-            let parts = (u32::from(part.parts) * u32::from(WHOLE) / sum) as u8;
-            left = left.saturating_sub(parts);
-            Part { parts, ..*part }
-        })
-        .collect();
-    for part in out.iter_mut().take(usize::from(left)) {
-        part.parts = part.parts.saturating_add(1);
-    }
-    out.retain(|part| part.parts > 0);
-    out
-}
-
-/// The old row with the home of the new one, where both say the same but for rounding: so a PoP
-/// that leaves moves nobody between the others.
-// Sums of a few octets are exact.
-#[allow(clippy::cast_precision_loss)]
-fn unrounded(old: &Parts, new: &Parts) -> Option<Parts> {
-    let sum: u32 = old.iter().map(|part| u32::from(part.parts)).sum();
-    let of = |row: &Parts, member: u16| {
-        let part = row.iter().find(|part| part.member == member);
-        part.map_or(0.0, |part| f32::from(part.parts))
-    };
-    let slack = 0.5 + f32::from(WHOLE) / sum as f32;
-    let close = |part: &Part| {
-        let exact = of(old, part.member) * f32::from(WHOLE) / sum as f32;
-        (of(new, part.member) - exact).abs() <= slack
-    };
-    let home = new.first()?.member;
-    let at = old.iter().position(|part| part.member == home)?;
-    let mut row = old.clone();
-    row.get_mut(..=at)?.rotate_right(1);
-    old.iter().chain(new).all(close).then_some(row)
 }
 
 /// What is not a number, or negative, counts as 0.

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::{super::before::Ground, *};
 use crate::steer::{
     Standing,
-    balance::MAX_PARTS,
+    balance::{MAX_PARTS, Offer},
     standing::Of,
     steering::Stand,
     tests::{
