@@ -4,7 +4,7 @@
 //! of pools, at the first tick of a configuration and at later ones: with new prices, with new
 //! latencies, after a verdict.
 
-use std::{error::Error, fmt::Write, fs, hint::black_box, sync::Arc, time::Duration};
+use std::{error::Error, fmt::Write, fs, hint::black_box, net::IpAddr, sync::Arc, time::Duration};
 
 use meridian_config::Config;
 use meridian_dns::steer::{Inputs, Standing, Steering, balance::Price};
@@ -12,12 +12,14 @@ use meridian_geo_data::{
     CellId, ClientMap,
     latency::{Basis, Latency, Measured, Parts},
 };
-use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
+use meridian_health_prober::{
+    EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict,
+};
 
 /// Places of the operator's networks, one cell each.
 const CELLS: u32 = 30_000;
-/// Cells from which round trips are measured.
-const MEASURED: u32 = 10_000;
+/// Of so many cells, round trips are measured from one.
+const SOME: u32 = 3;
 
 /// Which PoPs are in which pool.
 #[derive(Clone, Copy, Debug)]
@@ -28,36 +30,41 @@ enum Shape {
     Other(u32),
     /// All but one, another one for every pool.
     AllBut,
+    /// All of them in every pool, each with a check of its own, by which others are down.
+    Checked,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
     let shapes = [
-        (1_000, 1, Shape::Same),
-        (1_000, 100, Shape::Same),
-        (1_000, 100, Shape::Other(10)),
-        (1_000, 100, Shape::Other(100)),
-        (1_000, 100, Shape::AllBut),
+        (1_000, 1, Shape::Same, SOME),
+        (1_000, 100, Shape::Same, SOME),
+        (1_000, 100, Shape::Other(10), SOME),
+        (1_000, 100, Shape::Other(100), SOME),
+        (1_000, 100, Shape::AllBut, SOME),
+        (1_000, 100, Shape::AllBut, 1),
+        (1_000, 100, Shape::Checked, SOME),
     ];
     let wanted = std::env::args()
         .nth(1)
         .and_then(|text| text.parse::<usize>().ok());
-    for (at, (pops, pools, shape)) in shapes.into_iter().enumerate() {
+    for (at, (pops, pools, shape, every)) in shapes.into_iter().enumerate() {
         if wanted.is_some_and(|wanted| wanted != at) {
             continue;
         }
         let config = config(pops, pools, shape)?;
         let map = Arc::new(ClientMap::open(&config.geo)?);
         let cells = map.cells().len();
-        println!("\n{pops} PoPs, {pools} pools, {shape:?}, {cells} cells");
-        measure(&config, map);
+        println!("\n{pops} PoPs, {pools} pools, {shape:?}, {cells} cells, measured: 1 in {every}");
+        measure(&config, map, every);
     }
     Ok(())
 }
 
-fn measure(config: &Config, map: Arc<ClientMap>) {
+fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
     let steering = Steering::new(config, map);
-    let health = HealthSnapshot::default();
-    let first = inputs(config, 0, 0);
+    let health = health(config);
+    let inputs = |latency, price| inputs(config, every, (latency, price));
+    let first = inputs(0, 0);
     let none = Standing::none(&steering);
     let (standing, took) = timed(|| none.next(&steering, &health, &first));
     let (tables, rows) = standing.size();
@@ -69,7 +76,7 @@ fn measure(config: &Config, map: Arc<ClientMap>) {
     let (same, took) = timed(|| standing.next(&steering, &health, &first));
     println!("  nothing new            {took:>12.1?}");
     let prices = Inputs {
-        prices: inputs(config, 0, 1).prices,
+        prices: inputs(0, 1).prices,
         ..first.clone()
     };
     let (next, took) = timed(|| same.next(&steering, &health, &prices));
@@ -77,7 +84,7 @@ fn measure(config: &Config, map: Arc<ClientMap>) {
         "  new prices             {took:>12.1?}   {:?}",
         next.moved()
     );
-    let both = inputs(config, 1, 2);
+    let both = inputs(1, 2);
     let (next, took) = timed(|| next.next(&steering, &health, &both));
     println!(
         "  new latency and prices {took:>12.1?}   {:?}",
@@ -104,8 +111,42 @@ fn measure(config: &Config, map: Arc<ClientMap>) {
     println!("  model, one question    {took:>12.1?}");
 }
 
-/// Prices of all PoPs, and round trips from every third cell to eight of them.
-fn inputs(config: &Config, latency: u32, price: u32) -> Inputs {
+/// What each check says: with several, other PoPs are down by each, one in fifty.
+fn health(config: &Config) -> HealthSnapshot {
+    let mut all = HealthSnapshot::default();
+    if config.checks.len() == 1 {
+        return all;
+    }
+    for (number, check) in config.checks.iter().enumerate() {
+        for (at, pop) in config.pops.iter().enumerate() {
+            let down = (at + number).is_multiple_of(50);
+            let verdict = if down { Verdict::Down } else { Verdict::Up };
+            let endpoint = |address: &IpAddr| EndpointHealth {
+                address: *address,
+                verdict,
+                reason: String::new(),
+                since: None,
+                rtt: None,
+                flips_in: None,
+                checks: Vec::new(),
+            };
+            let health = PopHealth {
+                verdict,
+                reason: String::new(),
+                since: None,
+                flips_in: None,
+                took: None,
+                endpoints: pop.endpoints.iter().map(endpoint).collect(),
+            };
+            let (pop, check) = (pop.name.clone(), check.name.clone());
+            all.groups.insert(GroupKey { pop, check }, health);
+        }
+    }
+    all
+}
+
+/// Prices of all PoPs, and round trips from one cell in `every` to eight of them.
+fn inputs(config: &Config, every: u32, (latency, price): (u32, u32)) -> Inputs {
     let columns = config.pops.iter().map(|pop| Arc::from(pop.name.as_str()));
     let pops = u32::try_from(config.pops.len()).unwrap_or(1);
     let entry = |n: u32| {
@@ -119,12 +160,12 @@ fn inputs(config: &Config, latency: u32, price: u32) -> Inputs {
             samples: 40,
             age_s: 5,
         };
-        (CellId(n / 8 * 3), one)
+        (CellId(n / 8 * every), one)
     };
     let latency = Latency::new(Parts {
         generation: latency.into(),
         columns: columns.collect(),
-        cells: (0..MEASURED * 8).map(entry).collect(),
+        cells: (0..CELLS / every * 8).map(entry).collect(),
         ..Parts::default()
     });
     let price = |n: u32| Price {
@@ -153,7 +194,15 @@ fn mix(n: u32) -> u32 {
 }
 
 fn config(pops: u32, pools: u32, shape: Shape) -> Result<Config, Box<dyn Error>> {
-    let mut text = String::from("[check.edge]\ntype = \"tcp\"\nport = 80\n");
+    let mut text = String::new();
+    let checks = if matches!(shape, Shape::Checked) {
+        pools
+    } else {
+        1
+    };
+    for n in 0..checks {
+        writeln!(text, "[check.c{n}]\ntype = \"tcp\"\nport = 80")?;
+    }
     for n in 0..CELLS {
         let (lat, lon) = place(n);
         let (a, b) = ((n >> 8) & 255, n & 255);
@@ -176,7 +225,7 @@ fn config(pops: u32, pools: u32, shape: Shape) -> Result<Config, Box<dyn Error>>
     let mut services = String::from("[[zone]]\nname = \"example\"\nfile = \"example.zone\"\n");
     for n in 0..pools {
         let is_in = |pop: &u32| match shape {
-            Shape::Same => true,
+            Shape::Same | Shape::Checked => true,
             Shape::AllBut => *pop != n,
             Shape::Other(count) => (pop + pops - n * 7 % pops).is_multiple_of(pops / count),
         };
@@ -187,7 +236,8 @@ fn config(pops: u32, pools: u32, shape: Shape) -> Result<Config, Box<dyn Error>>
         let names = names.join(",");
         writeln!(
             text,
-            "[[pool]]\nname = \"q{n}\"\ncheck = \"edge\"\npops = [{names}]"
+            "[[pool]]\nname = \"q{n}\"\ncheck = \"c{}\"\npops = [{names}]",
+            n % checks
         )?;
         writeln!(
             services,

@@ -112,19 +112,22 @@ impl Steering {
         let cell = self.cell(cell);
         let from = Vector::to(cell.center);
         let slope = slope(profile);
-        let mut open: Vec<(f64, u16)> = (0_u16..)
-            .zip(&pool.members)
-            .filter_map(|(member, pop)| {
-                let pop = self.pops.get(pop.index())?;
-                let chord = from.chord_squared(pop.vector);
-                let key = if pool.biased {
-                    slope.at(chord) - f64::from(pop.bias_ms)
-                } else {
-                    chord
-                };
-                (class(pop, cell) == Class::Open).then_some((key, member))
-            })
-            .collect();
+        let mut open: Vec<(f64, u16)> = Vec::with_capacity(pool.members.len());
+        for (member, pop) in (0_u16..).zip(&pool.members) {
+            let Some(pop) = self.pops.get(pop.index()) else {
+                continue;
+            };
+            if class(pop, cell) != Class::Open {
+                continue;
+            }
+            let chord = from.chord_squared(pop.vector);
+            let key = if pool.biased {
+                slope.at(chord) - f64::from(pop.bias_ms)
+            } else {
+                chord
+            };
+            open.push((key, member));
+        }
         if open.len() <= NEAR {
             return None;
         }
@@ -176,6 +179,7 @@ fn is_of_everyone(profile: &Profile, pool: &Pool) -> bool {
     profile.policy == Policy::Failover && !pool.fenced
 }
 
+#[inline]
 pub(super) fn class(pop: &Pop, cell: &Cell) -> Class {
     let inside = pop.fence.is_open() || is_inside(&pop.fence, cell.country, cell.continent);
     Class::of(inside, pop.weight.0)
@@ -218,6 +222,7 @@ impl Vector {
     }
 
     /// Square of the straight distance; rises with the distance over ground.
+    #[inline]
     pub(super) fn chord_squared(self, other: Self) -> f64 {
         let (Self([a, b, c]), Self([x, y, z])) = (self, other);
         (a - x).powi(2) + (b - y).powi(2) + (c - z).powi(2)

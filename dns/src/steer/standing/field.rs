@@ -11,7 +11,10 @@ use meridian_geo_data::{
 mod rows;
 
 pub(super) use self::rows::{Rowed, Scratch, normalised};
-use super::{Exceptions, Inputs, near::Near};
+use super::{
+    Exceptions, Inputs,
+    near::{NONE, Near},
+};
 use crate::steer::{
     Steering,
     balance::Rules,
@@ -20,8 +23,6 @@ use crate::steer::{
     types::{LatencySource, TermWeights, Terms},
 };
 
-/// No such column or member.
-const NONE: u16 = u16::MAX;
 /// Most that a PoP's load may cost, ms: above it no number is meant.
 const COST_MAX: f32 = 1e6;
 
@@ -34,6 +35,8 @@ pub(in crate::steer) struct Field<'a> {
     latency: &'a Latency,
     exceptions: Arc<Exceptions>,
     near: Option<&'a Near>,
+    /// By member of `near` the own one; `None`: they are the same.
+    of_near: Option<Vec<u16>>,
     line: Line,
     pub(super) rules: Rules,
     /// By member from here on.
@@ -53,7 +56,7 @@ pub(in crate::steer) struct Field<'a> {
 }
 
 /// What is known of a member's load.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Load {
     cost: f32,
     price: f32,
@@ -92,6 +95,23 @@ impl<'a> Field<'a> {
     ) -> Option<Self> {
         let profile = steering.profiles.get(profile)?;
         let pool = steering.pools.get(profile.pool.index())?;
+        let scoring = (profile, tolerance_ms);
+        let field = Self::over(steering, pool, scoring, usable, inputs, exceptions);
+        Some(match near {
+            Some(near) => field.with(near),
+            None => field,
+        })
+    }
+
+    /// Over a pool that need not be that of the profile.
+    pub(super) fn over(
+        steering: &'a Steering,
+        pool: &'a Pool,
+        (profile, tolerance_ms): (&'a Profile, f32),
+        usable: Vec<bool>,
+        inputs: &'a Inputs,
+        exceptions: &Arc<Exceptions>,
+    ) -> Self {
         let (columns, members) = columns(steering, pool, &inputs.latency);
         let mut field = Self {
             steering,
@@ -99,7 +119,8 @@ impl<'a> Field<'a> {
             pool,
             latency: &inputs.latency,
             exceptions: exceptions.clone(),
-            near,
+            near: None,
+            of_near: None,
             line: inputs.latency.line(),
             rules: Rules::new(tolerance_ms),
             usable,
@@ -113,7 +134,32 @@ impl<'a> Field<'a> {
         };
         field.set_names();
         field.set_prices(inputs, |pop| inputs.price(pop).price_ms);
-        Some(field)
+        field
+    }
+
+    /// With the PoPs near each cell.
+    pub(super) fn with(self, near: &'a Near) -> Self {
+        Self {
+            near: Some(near),
+            of_near: near.members_of(self.pool),
+            ..self
+        }
+    }
+
+    /// Whether a member's load counts as another field's member's does.
+    pub(super) fn is_load_like(&self, member: u16, other: &Self, others: u16) -> bool {
+        let load = self.loads.get(usize::from(member));
+        load.is_some() && load == other.loads.get(usize::from(others))
+    }
+
+    /// Whether anything measured takes part in a row.
+    pub(super) fn is_measured(&self, row: usize) -> bool {
+        self.of_row(row)
+            .is_some_and(|(_, told, _)| self.is_told(told))
+    }
+
+    fn is_told(&self, told: &[Measured]) -> bool {
+        self.load_known || told.iter().any(|one| self.member(one) != NONE)
     }
 
     /// Demand of a row.

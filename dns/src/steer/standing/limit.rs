@@ -72,7 +72,7 @@ fn told(wanted: f64, moved: f64, whole: f64) -> Moved {
 
 /// Share of a row's clients that change their PoP; nobody where there was none before.
 fn moved(before: &Parts, after: &Parts) -> f32 {
-    if before.is_empty() {
+    if before.is_empty() || before == after {
         return 0.0;
     }
     let (old, new) = (sum(before), sum(after));
@@ -96,10 +96,10 @@ fn sum(parts: &[Part]) -> f32 {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
     let cuts = (part * f64::from(CUTS)).clamp(0.0, f64::from(CUTS)) as u16;
-    let (old, new) = (normalised(&rowed.kept), normalised(&rowed.parts));
     if cuts == 0 {
         return (rowed.kept.clone(), 0.0);
     }
+    let (old, new) = (normalised(&rowed.kept), normalised(&rowed.parts));
     let of = |row: &Parts, member: u16| {
         let found = row.iter().find(|one| one.member == member);
         found.map_or(0, |one| u32::from(one.parts))

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! * `near` — the PoPs of a pool that a cell is likely to get: made once for a configuration;
+//! * `common` — rows that stands have in common whose lists or checks differ little;
 //! * `exceptions` — prefixes that are judged apart from their cell;
 //! * `field` — the scores of one stand under the inputs of one tick, row by row;
 //! * `table` — the rows, laid out for queries;
@@ -28,6 +29,7 @@
 )]
 
 mod before;
+mod common;
 mod exceptions;
 mod field;
 mod hybrid;
@@ -195,7 +197,12 @@ impl Standing {
                 sum += table.octets();
             }
         }
-        let near = self.near.iter().flatten().map(|near| near.octets());
+        let mut shared: Vec<*const Near> = Vec::new();
+        let near = self.near.iter().flatten().filter_map(|near| {
+            let seen = shared.contains(&Arc::as_ptr(near));
+            shared.push(Arc::as_ptr(near));
+            (!seen).then(|| near.octets())
+        });
         let preferred = self.preferred.iter().map(|rows| size_of_val(&**rows));
         sum + near.sum::<usize>() + preferred.sum::<usize>() + self.exceptions.octets()
     }

@@ -4,6 +4,9 @@
 //! Scores are then compared among these few, and one number per cell bounds the score of all
 //! others: where it does not show that none of them could take part, all are looked at.
 
+use std::collections::{HashMap, HashSet};
+
+use meridian_config::{Policy, PopId};
 use meridian_geo_data::{Cell, CellId, latency::Line};
 
 use crate::steer::{
@@ -15,12 +18,19 @@ use crate::steer::{
 
 /// PoPs kept for a cell. Few in tests, where pools are small.
 pub(super) const KEPT: usize = if cfg!(test) { 4 } else { 16 };
+/// Pools from this size on share what is found here, where their lists differ little. Small in tests.
+const SHARED: usize = if cfg!(test) { 2 } else { 64 };
+/// A PoP that is not in a list.
+pub(super) const NONE: u16 = u16::MAX;
 /// By how much the cheap and the real distance may differ, milliseconds.
 const MARGIN_MS: f64 = 0.001;
 
-/// The nearest PoPs of one pool, inside their fence and of weight above 0, for every cell.
+/// The nearest PoPs of one pool, inside their fence and of weight above 0, for every cell. Serves
+/// lists of nearly all of them too: who is not in a list is left out.
 #[derive(Debug)]
 pub(super) struct Near {
+    /// The pool, or what several have together.
+    pub(super) pool: Pool,
     starts: Box<[u32]>,
     members: Box<[u16]>,
     distances: Box<[f32]>,
@@ -32,7 +42,7 @@ pub(super) struct Near {
 }
 
 impl Near {
-    pub(super) fn new(steering: &Steering, profile: &Profile, pool: &Pool) -> Self {
+    pub(super) fn new(steering: &Steering, profile: &Profile, pool: Pool) -> Self {
         let cells = steering.clients.cells();
         let mut starts = Vec::with_capacity(cells.len() + 1);
         let (mut members, mut distances) = (Vec::new(), Vec::new());
@@ -41,12 +51,12 @@ impl Near {
         let mut open = Vec::new();
         for cell in cells {
             starts.push(u32::try_from(members.len()).unwrap_or(u32::MAX));
-            rest.push(pick(steering, pool, cell, rise, &mut open));
+            rest.push(pick(steering, &pool, cell, rise, &mut open));
             let mut kept: Vec<(f32, u16)> = open
                 .iter()
                 .take(KEPT)
                 .filter_map(|(_, member)| {
-                    let pop = steering.member(pool, *member)?;
+                    let pop = steering.member(&pool, *member)?;
                     Some((pop.distance_ms(cell.center), *member))
                 })
                 .collect();
@@ -69,6 +79,7 @@ impl Near {
             rest: rest.into(),
             rise,
             bias,
+            pool,
         }
     }
 
@@ -80,6 +91,16 @@ impl Near {
         let members = self.members.get(range.clone()).unwrap_or(&[]);
         let distances = self.distances.get(range).unwrap_or(&[]);
         members.iter().copied().zip(distances.iter().copied())
+    }
+
+    /// A pool's own place for each member; `None`: it is the same list.
+    pub(super) fn members_of(&self, pool: &Pool) -> Option<Vec<u16>> {
+        if self.pool.members == pool.members {
+            return None;
+        }
+        let own: HashMap<PopId, u16> = pool.members.iter().copied().zip(0..).collect();
+        let place = |pop: &PopId| own.get(pop).copied().unwrap_or(NONE);
+        Some(self.pool.members.iter().map(place).collect())
     }
 
     /// The score, but for what load costs, that no PoP left out of which nothing is measured is
@@ -101,6 +122,47 @@ impl Near {
             + size_of_val(&*self.distances)
             + size_of_val(&*self.rest)
     }
+}
+
+/// What a profile's pool and those of others with nearly the same list have together, with the
+/// profiles; all of them score alike. Each list has at least three quarters of it.
+pub(super) fn family(steering: &Steering, number: usize) -> Option<(Pool, Vec<usize>)> {
+    let first = steering.profiles.get(number)?;
+    let pool = steering.pools.get(first.pool.index())?;
+    let mut members: Vec<PopId> = pool.members.to_vec();
+    let mut all: HashSet<PopId> = members.iter().copied().collect();
+    let (mut least, mut profiles) = (members.len(), vec![number]);
+    for (at, profile) in steering.profiles.iter().enumerate().skip(number + 1) {
+        let Some(other) = steering.pools.get(profile.pool.index()) else {
+            continue;
+        };
+        let new = |pop: &&PopId| !all.contains(pop);
+        let further: Vec<PopId> = other.members.iter().filter(new).copied().collect();
+        let least_of_both = least.min(other.members.len());
+        let whole = members.len() + further.len();
+        let fits = least_of_both >= SHARED && whole * 3 <= least_of_both * 4;
+        let alike = profile.policy == Policy::Score && profile.weights == first.weights;
+        if fits && alike {
+            all.extend(&further);
+            members.extend(further);
+            (least, profiles) = (least_of_both, [profiles, vec![at]].concat());
+        }
+    }
+    let bias = |pop: &PopId| {
+        steering
+            .pops
+            .get(pop.index())
+            .map_or(0.0, |pop| pop.bias_ms)
+    };
+    let biased = members
+        .iter()
+        .any(|pop| bias(pop).to_bits() != pool.bias_ms.to_bits());
+    let shared = Pool {
+        members: members.into(),
+        biased,
+        ..pool.clone()
+    };
+    Some((shared, profiles))
 }
 
 /// By how much the score rises with each millisecond of distance.

@@ -7,10 +7,11 @@ use meridian_health_prober::HealthSnapshot;
 use super::{
     Exceptions, Field, Inputs, Moved, Of, Standing, Table,
     before::Ground,
+    common::{Common, alike, usable},
     field::{Rowed, Scratch},
     hybrid,
     limit::limit,
-    near::Near,
+    near::{Near, family},
     plain::Plain,
     table::Rows,
 };
@@ -30,6 +31,21 @@ const BOUNDS: Bounds = Bounds {
     octets: 1 << 30,
     moved: 0.05,
 };
+
+/// Everything that the tables of one tick are made of.
+struct Tick<'a> {
+    steering: &'a Steering,
+    inputs: &'a Inputs,
+    exceptions: &'a Arc<Exceptions>,
+    ground: &'a Ground<'a>,
+    /// By profile.
+    near: &'a [Option<Arc<Near>>],
+    /// By stand.
+    fields: Vec<Option<Field<'a>>>,
+    commons: Vec<(&'a Arc<Near>, f32, Common<'a>)>,
+    made: Made,
+    moved: Moved,
+}
 
 /// The tables of a tick in the making, by stand.
 #[derive(Default)]
@@ -85,83 +101,150 @@ impl Standing {
         };
         let ground = Ground::new(self, &of, &exceptions);
         let layout = Layout::new(steering, health, &[]);
-        let mut made = Made {
-            most: bounds.moved,
-            ..Made::default()
+        let fields: Vec<Option<Field<'_>>> = steering
+            .stands
+            .iter()
+            .map(|stand| {
+                let (scoring, usable) = (stand.scoring(), layout.usable(stand.roster));
+                Field::new(steering, scoring, usable, inputs, &exceptions, None)
+            })
+            .collect();
+        for (number, (stand, field)) in steering.stands.iter().zip(&fields).enumerate() {
+            let is_moved = field.as_ref().is_some_and(Field::is_moved);
+            let is_needed = is_moved || ground.of(steering, number, stand).table().is_some();
+            if is_needed && next.octets() <= bounds.octets {
+                next.fill_near(steering, stand);
+            }
+        }
+        let near = next.near.clone();
+        let room = bounds.octets.checked_sub(next.octets());
+        let mut tick = Tick {
+            steering,
+            inputs,
+            exceptions: &exceptions,
+            ground: &ground,
+            near: &near,
+            fields,
+            commons: Vec::new(),
+            made: Made {
+                most: bounds.moved,
+                ..Made::default()
+            },
+            moved: Moved::default(),
         };
         for (number, stand) in steering.stands.iter().enumerate() {
-            // The tables are not part of it yet.
-            let is_room = next.octets() + made.octets <= bounds.octets;
-            let usable = layout.usable(stand.roster);
-            let table = is_room
-                .then(|| next.table_of((steering, number, stand), usable, &ground, &mut made))
-                .flatten();
-            made.add(table);
+            let is_room = room.is_some_and(|room| tick.made.octets <= room);
+            let table = is_room.then(|| tick.table_of(number, stand)).flatten();
+            tick.made.add(table);
         }
-        next.tables = made.tables.into();
+        (next.tables, next.moved) = (tick.made.tables.into(), tick.moved);
         next
     }
 
-    fn table_of(
-        &mut self,
-        (steering, number, stand): (&Steering, usize, &Stand),
-        usable: Vec<bool>,
-        ground: &Ground<'_>,
-        made: &mut Made,
-    ) -> Option<Arc<Table>> {
-        let (inputs, exceptions) = (self.inputs.clone(), self.exceptions.clone());
-        let field = |usable: &[bool], near| {
-            let (scoring, usable) = (stand.scoring(), usable.to_vec());
-            Field::new(steering, scoring, usable, &inputs, &exceptions, near)
+    /// The near PoPs of a stand's profile, and of those whose lists differ little, made when first needed.
+    fn fill_near(&mut self, steering: &Steering, stand: &Stand) {
+        if self.near.get(stand.profile).is_none_or(Option::is_some) {
+            return;
+        }
+        let found = steering.profiles.get(stand.profile);
+        let Some((profile, (pool, of))) = found.zip(family(steering, stand.profile)) else {
+            return;
         };
-        let is_moved = field(&usable, None)?.is_moved();
-        let before = ground.of(steering, number, stand);
+        let near = Arc::new(Near::new(steering, profile, pool));
+        for profile in of {
+            if let Some(slot) = self.near.get_mut(profile) {
+                slot.get_or_insert_with(|| near.clone());
+            }
+        }
+    }
+}
+
+impl<'a> Tick<'a> {
+    fn table_of(&mut self, number: usize, stand: &Stand) -> Option<Arc<Table>> {
+        let field = self.fields.get(number)?.as_ref()?;
+        let is_moved = field.is_moved();
+        let before = self.ground.of(self.steering, number, stand);
         if !is_moved && before.table().is_none() {
             return None;
         }
         let key = Key {
             stand: number,
+            usable: field.usable.clone(),
             before: (before.table().map(Arc::as_ptr), before.is_plain),
-            usable,
         };
-        if let Some(found) = made.like(steering, stand, &key) {
+        if let Some(found) = self.made.like(self.steering, stand, &key) {
             return found;
         }
-        let near = self.near_of(steering, stand)?;
-        let field = field(&key.usable, Some(&*near))?;
-        let plain = plain(steering, number, &key.usable, &exceptions)?;
-        let mut scratch = Scratch::default();
-        let (table, moved) = rows(&field, (&inputs, made.most), |row| {
-            match (is_moved, before.is_plain) {
-                (true, true) => field.row(row, &plain.row(row), &mut scratch),
-                (true, false) => field.row(row, &before.row(row), &mut scratch),
-                // Nothing is measured any more: back, no faster than away.
-                (false, _) => field.toward(row, &before.row(row), plain.row(row), &mut scratch),
-            }
+        let near = self.near.get(stand.profile)?.as_ref()?;
+        let common = self.common(stand, near);
+        let field = self.fields.get_mut(number)?.take()?.with(near);
+        let mut common = common.and_then(|at| self.commons.get_mut(at)).map(|one| {
+            let mapping = one.2.mapping(near, &field);
+            (&mut one.2, mapping)
         });
+        let plain = plain(self.steering, number, &key.usable, self.exceptions)?;
+        let mut scratch = Scratch::default();
+        let bounds = (self.inputs, self.made.most);
+        let (table, moved) = rows(&field, bounds, |row| {
+            let previous = match is_moved && before.is_plain {
+                true => plain.row(row),
+                false => before.row(row),
+            };
+            if !is_moved {
+                // Nothing is measured any more: back, no faster than away.
+                return field.toward(row, &previous, plain.row(row), &mut scratch);
+            }
+            let taken = common
+                .as_mut()
+                .and_then(|(common, mapping)| common.row(row, &previous, mapping, &field));
+            taken.unwrap_or_else(|| field.row(row, &previous, &mut scratch))
+        });
+        if let Some(slot) = self.fields.get_mut(number) {
+            *slot = Some(field);
+        }
+        self.made.keys.push(key);
         if !is_moved && moved.wanted <= 0.0 {
-            made.keys.push(key);
             return None;
         }
         if moved.wanted > self.moved.wanted {
             self.moved = moved;
         }
-        made.keys.push(key);
         let known = before.table().into_iter();
-        let known = known.chain(made.tables.iter().flatten());
+        let known = known.chain(self.made.tables.iter().flatten());
         let known = known.into_iter().find(|known| ***known == table).cloned();
         known.or_else(|| Some(Arc::new(table)))
     }
 
-    /// The near PoPs of a stand's profile, made when first needed.
-    fn near_of(&mut self, steering: &Steering, stand: &Stand) -> Option<Arc<Near>> {
-        let slot = self.near.get_mut(stand.profile)?;
-        if slot.is_none() {
-            let profile = steering.profiles.get(stand.profile)?;
-            let pool = steering.pools.get(profile.pool.index())?;
-            *slot = Some(Arc::new(Near::new(steering, profile, pool)));
+    /// What a stand has in common with others, made for the first of them; `None`: it is alone.
+    fn common(&mut self, stand: &Stand, near: &'a Arc<Near>) -> Option<usize> {
+        let of = (near, stand.tolerance_ms);
+        let found = self
+            .commons
+            .iter()
+            .position(|one| alike((one.0, one.1), of));
+        if found.is_some() {
+            return found;
         }
-        slot.clone()
+        let all = || {
+            let both = self.steering.stands.iter().zip(&self.fields);
+            both.filter_map(|(other, field)| {
+                let own = self.near.get(other.profile)?.as_ref()?;
+                let field = field.as_ref()?;
+                alike((own, other.tolerance_ms), of).then_some((other.profile, field))
+            })
+        };
+        let (profile, first) = all().next()?;
+        all().find(|(other, field)| *other != profile || field.usable != first.usable)?;
+        let scoring = (
+            self.steering.profiles.get(stand.profile)?,
+            stand.tolerance_ms,
+        );
+        let usable = usable(near, all().map(|(_, field)| field));
+        let (steering, inputs, exceptions) = (self.steering, self.inputs, self.exceptions);
+        let field = Field::over(steering, &near.pool, scoring, usable, inputs, exceptions);
+        let common = Common::new(field.with(near));
+        self.commons.push((near, stand.tolerance_ms, common));
+        Some(self.commons.len() - 1)
     }
 }
 

@@ -15,6 +15,13 @@ pub(in crate::steer::standing) struct Scratch {
     offers: Vec<Offer>,
 }
 
+impl Scratch {
+    /// The members that had a say in the row that came last.
+    pub(in crate::steer::standing) fn members(&self) -> impl Iterator<Item = u16> {
+        self.offers.iter().map(|offer| offer.member)
+    }
+}
+
 /// What a row comes to.
 #[derive(Clone, Debug)]
 pub(in crate::steer::standing) struct Rowed {
@@ -38,7 +45,7 @@ impl Field<'_> {
         offers.clear();
         let mut measured = false;
         if let Some((cell, told, _)) = self.of_row(row) {
-            measured = self.load_known || told.iter().any(|one| self.member(one) != NONE);
+            measured = self.is_told(told);
             self.offer_few(cell, told, previous, offers);
         }
         self.judged(offers, previous, measured)
@@ -153,6 +160,13 @@ impl Field<'_> {
     fn offer_near(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
         let Some(near) = self.near else { return };
         for (member, distance_ms) in near.of(cell) {
+            let own = match &self.of_near {
+                Some(own) => own.get(usize::from(member)).copied(),
+                None => Some(member),
+            };
+            let Some(member) = own.filter(|own| *own != NONE) else {
+                continue;
+            };
             let latency = self.latency_ms(member, distance_ms, told);
             offers.extend(self.offer(member, distance_ms, latency));
         }

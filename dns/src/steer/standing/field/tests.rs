@@ -78,7 +78,7 @@ proptest! {
         let ground = Ground::new(&before, &of, &exceptions);
         for (number, stand) in steering.stands.iter().enumerate() {
             let profile = &steering.profiles[stand.profile];
-            let near = Near::new(steering, profile, &steering.pools[profile.pool.index()]);
+            let near = Near::new(steering, profile, steering.pools[profile.pool.index()].clone());
             let field = field(steering, &world.health, stand, inputs, (&exceptions, Some(&near)));
             let before = ground.of(steering, number, stand);
             for row in 0..field.rows() {
