@@ -107,7 +107,7 @@ fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
     );
     let mut model = next.model(&steering, &down, &both);
     let prices: Vec<f32> = both.prices.iter().map(|price| price.price_ms).collect();
-    let (_, took) = timed(|| black_box(model.demand(&prices)));
+    let (_, took) = timed(|| black_box(model.at(&prices)));
     println!("  model, one question    {took:>12.1?}");
 }
 

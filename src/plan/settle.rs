@@ -16,7 +16,7 @@ use std::{collections::VecDeque, sync::Arc};
 use meridian_config::PopId;
 use meridian_dns::steer::{
     self, Inputs, Standing, Steering,
-    balance::{Balance, Reading},
+    balance::{Balance, Model as _, Reading},
 };
 use meridian_geo_data::fold;
 use meridian_health_prober::HealthSnapshot;
@@ -250,8 +250,7 @@ impl Course {
         inputs.latency = world.latency.clone();
         let prices = {
             let mut model = self.standing.model(&world.steering, health, &inputs);
-            self.balance
-                .step(self.now_s, readings, &mut |prices| model.demand(prices))
+            self.balance.step(self.now_s, readings, &mut model)
         };
         inputs.prices = prices;
         self.standing = Arc::new(self.standing.next(&world.steering, health, &inputs));
@@ -260,11 +259,7 @@ impl Course {
     /// Share of the demand by PoP.
     fn modelled(&self, steering: &Steering, health: &HealthSnapshot) -> Vec<f64> {
         let inputs: &Inputs = self.standing.inputs();
-        let prices: Vec<f32> = inputs.prices.iter().map(|price| price.price_ms).collect();
-        let demand = self
-            .standing
-            .model(steering, health, inputs)
-            .demand(&prices);
+        let demand = self.standing.model(steering, health, inputs).now();
         let sum: f64 = demand.iter().copied().map(f64::from).sum();
         let share = |part: f32| {
             if sum > 0.0 {

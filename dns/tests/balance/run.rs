@@ -1,8 +1,26 @@
 //! A world over time: what is decided, what resolvers keep, what is measured.
 
-use meridian_dns::steer::balance::{Balance, Prices, Reading};
+use meridian_dns::steer::balance::{Balance, Model, Prices, Reading};
 
 use crate::world::{Dice, World};
+
+/// A world as the counters of queries see it.
+struct Counted<'a> {
+    world: &'a World,
+    published: Prices,
+    asked: usize,
+}
+
+impl Model for Counted<'_> {
+    fn now(&mut self) -> Vec<f32> {
+        self.world.counted()
+    }
+
+    fn at(&mut self, prices: &[f32]) -> Vec<f32> {
+        self.asked += 1;
+        self.world.modelled(prices, &self.published)
+    }
+}
 
 /// A running simulation.
 pub(crate) struct Run {
@@ -15,6 +33,8 @@ pub(crate) struct Run {
     /// Part of all clients that moved at each tick.
     pub(crate) moved: Vec<f64>,
     pub(crate) latency: Vec<f64>,
+    /// Questions to the model at each tick.
+    pub(crate) asked: Vec<usize>,
     dice: Dice,
 }
 
@@ -29,6 +49,7 @@ impl Run {
             loads: Vec::new(),
             moved: Vec::new(),
             latency: Vec::new(),
+            asked: Vec::new(),
             dice: Dice(seed),
         };
         run.world.decide(&vec![
@@ -64,9 +85,13 @@ impl Run {
             })
             .collect();
         let now = (self.tick * crate::world::TICK_S) as f64;
-        let (world, published) = (&self.world, self.prices.clone());
-        let mut model = |prices: &[f32]| world.modelled(prices, &published);
+        let mut model = Counted {
+            world: &self.world,
+            published: self.prices.clone(),
+            asked: 0,
+        };
         self.prices = self.balance.step(now, &readings, &mut model);
+        self.asked.push(model.asked);
         self.moved.push(self.world.decide(&self.prices));
         self.latency.push(self.world.latency());
         self.loads.push(loads);

@@ -95,8 +95,16 @@ pub(crate) struct World {
     pub(crate) rules: Rules,
     pub(crate) target: f64,
     pub(crate) noise: f64,
-    /// Whose turn it is to move first.
-    turn: usize,
+}
+
+/// What a cell would like.
+struct Move {
+    at: usize,
+    /// Part of all clients.
+    mass: f64,
+    /// ms
+    gain: f32,
+    parts: Parts,
 }
 
 /// What a world is drawn from.
@@ -147,7 +155,6 @@ impl World {
             rules: Rules::new(5.0),
             target: 0.7,
             noise: dice.real(0.0, 0.05),
-            turn: 0,
         }
     }
 
@@ -172,7 +179,7 @@ impl World {
         offers
     }
 
-    /// Demand of each PoP as the counters would have it, if all clients obeyed these prices.
+    /// What the counters would have, if all clients obeyed these prices.
     pub(crate) fn modelled(&self, prices: &[f32], published: &[Price]) -> Vec<f32> {
         let mut demand = vec![0.0_f64; self.pops.len()];
         for cell in &self.cells {
@@ -184,30 +191,57 @@ impl World {
         demand.iter().map(|one| *one as f32).collect()
     }
 
-    /// Decides anew for all cells; the part of all clients that move. Cells that only move to a
-    /// better PoP wait for the next tick once 5 % have moved, as in a standing.
+    /// Demand of each PoP as the counters would have it, if all clients obeyed what is decided.
+    pub(crate) fn counted(&self) -> Vec<f32> {
+        let mut demand = vec![0.0_f64; self.pops.len()];
+        for cell in &self.cells {
+            for part in &cell.parts {
+                demand[usize::from(part.member)] += cell.counted * of(*part);
+            }
+        }
+        demand.iter().map(|one| *one as f32).collect()
+    }
+
+    /// Decides anew for all cells; the part of all clients that move. Where more than 5 % would move
+    /// to a better PoP those go who gain most, as in a standing; whoever lost their PoP goes at once.
     pub(crate) fn decide(&mut self, published: &[Price]) -> f64 {
         let prices: Vec<f32> = published.iter().map(|price| price.price_ms).collect();
         let all: f64 = self.cells.iter().map(|cell| cell.demand).sum();
+        let mut moves: Vec<Move> = Vec::new();
         let (mut moved, mut chosen) = (0.0, 0.0);
-        let count = self.cells.len();
-        for turn in 0..count {
-            let at = (turn + self.turn) % count;
+        for at in 0..self.cells.len() {
             let cell = &self.cells[at];
             let offers = self.offers(cell, &prices, published);
             let parts = share(&offers, &cell.parts, &self.rules);
-            let moves = cell.demand * differ(&cell.parts, &parts) / all;
+            let mass = cell.demand * differ(&cell.parts, &parts) / all;
             let mut had = cell.parts.iter().map(|part| usize::from(part.member));
-            let forced = had.any(|member| !self.pops[member].usable);
-            if !forced && chosen + moves > MOST_MOVED && moves > 0.0 {
+            if had.any(|member| !self.pops[member].usable) || mass == 0.0 {
+                moved += mass;
+                self.cells[at].parts = parts;
                 continue;
             }
-            chosen += if forced { 0.0 } else { moves };
-            moved += moves;
-            self.cells[at].parts = parts;
+            chosen += mass;
+            let gain = mean(&offers, &cell.parts) - mean(&offers, &parts);
+            moves.push(Move {
+                at,
+                mass,
+                gain,
+                parts,
+            });
         }
-        // Whoever waited is not always the last.
-        self.turn += 1 + count / 3;
+        if chosen > MOST_MOVED {
+            moves.sort_by(|a, b| b.gain.total_cmp(&a.gain));
+        }
+        let mut left = MOST_MOVED;
+        for one in moves {
+            let part = (left / one.mass).min(1.0);
+            let before = &self.cells[one.at].parts;
+            let parts = mixed(before, &one.parts, part);
+            let mass = self.cells[one.at].demand * differ(before, &parts) / all;
+            left = (left - mass).max(0.0);
+            moved += mass;
+            self.cells[one.at].parts = parts;
+        }
         moved
     }
 
@@ -294,6 +328,41 @@ impl World {
 
 fn of(part: Part) -> f64 {
     f64::from(part.parts) / f64::from(WHOLE)
+}
+
+/// Mean score of a cell under its shares, ms.
+fn mean(offers: &[Offer], parts: &Parts) -> f32 {
+    let score = |part: &Part| {
+        let found = offers.iter().find(|offer| offer.member == part.member);
+        found.map_or(0.0, |offer| offer.score_ms) * of(*part) as f32
+    };
+    parts.iter().map(score).sum()
+}
+
+/// `part` of the way from one to the other, in sixty-fourths.
+fn mixed(from: &Parts, to: &Parts, part: f64) -> Parts {
+    let cuts = (part * 64.0) as u32;
+    if cuts >= 64 {
+        return to.clone();
+    }
+    let share = |row: &Parts, member: u16| {
+        let found = row.iter().find(|part| part.member == member);
+        found.map_or(0, |part| u32::from(part.parts))
+    };
+    let mut row = to.clone();
+    for part in from {
+        if share(to, part.member) == 0 {
+            let _ = row.try_push(*part);
+        }
+    }
+    for one in &mut row {
+        let parts = share(from, one.member) * (64 - cuts) + share(to, one.member) * cuts;
+        one.parts = (parts / 64) as u16;
+    }
+    let sum: u32 = row.iter().map(|one| u32::from(one.parts)).sum();
+    row[0].parts += u16::try_from(u32::from(WHOLE) - sum).unwrap();
+    row.retain(|one| one.parts > 0);
+    row
 }
 
 /// Part of the clients for whom two shares differ.

@@ -60,7 +60,7 @@ impl Keeper {
         let mut model = self.standing.model(steering, &tick.health, &inputs);
         let prices = self
             .balance
-            .step(tick.now_s, &readings, &mut |prices| model.demand(prices));
+            .step(tick.now_s, &readings, &mut model);
         drop(model);
         self.prices = prices.clone();
         inputs.prices = prices;

@@ -12,17 +12,20 @@ use serde::{Deserialize, Serialize};
 /// For how long resolvers keep answers, s: what is thought possible.
 const KEPT_S: [f64; LAGS] = [30.0, 100.0, 330.0];
 const LAGS: usize = 3;
-/// Seconds in which a reading is followed by 63 %; in which it is for a first glance; and in which
-/// it is where the first glance is far off.
-const SMOOTH_S: f32 = 180.0;
-const GLANCE_S: f32 = 30.0;
-/// From here on it is far off, as a part: more than noise.
-const FAR: f32 = 0.1;
+/// Seconds over which readings are averaged: at least, while load is on its way, and at most.
+const LEAST_S: f32 = 60.0;
+const MOVING_S: f32 = 180.0;
+const MOST_S: f32 = 1200.0;
+/// Seconds of a first glance and of a second one, and the part by which each may be off before
+/// the mean is begun anew: more than noise is.
+const GLANCES: [(f32, f32); 2] = [(30.0, 0.1), (120.0, 0.04)];
+/// Load is on its way where what is expected depends on the lag by more than this part.
+const MOVING: f32 = 0.02;
 /// Seconds in which more load than expected is believed by 63 %, and less.
 const RISE_S: f32 = 40.0;
 const FALL_S: f32 = 120.0;
-/// Part by which the load may be below what is expected of it before it is believed.
-const SLACK: f32 = 0.02;
+/// Part by which the load may be off before it is believed.
+const SLACK: f32 = 0.003;
 
 /// What was modelled in the last minutes, once for each step.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -31,9 +34,10 @@ pub(super) struct Past {
 }
 
 impl Past {
-    pub(super) fn push(&mut self, now_s: f64, demand: Box<[f32]>) {
+    /// What was in force from `since_s` to `now_s`.
+    pub(super) fn push(&mut self, since_s: f64, now_s: f64, demand: Box<[f32]>) {
         let longest = KEPT_S.iter().fold(0.0_f64, |most, kept| most.max(*kept));
-        self.steps.push_back((now_s, demand));
+        self.steps.push_back((since_s, demand));
         let is_over = |at: f64| now_s - at > longest || at > now_s;
         while self.steps.front().is_some_and(|(at, _)| is_over(*at)) {
             self.steps.pop_front();
@@ -42,10 +46,6 @@ impl Past {
 
     pub(super) fn later(&mut self, by_s: f64) {
         self.steps.iter_mut().for_each(|(at, _)| *at += by_s);
-    }
-
-    pub(super) fn latest(&self) -> Option<&[f32]> {
-        self.steps.back().map(|(_, demand)| &**demand)
     }
 
     /// What each PoP should have if all resolvers keep answers for one of the times thought
@@ -84,18 +84,23 @@ pub(super) type Expected = [f32; LAGS];
 /// Load ÷ modelled demand of one PoP.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Calibration {
-    /// The reading without its noise, and at a first glance.
-    smooth: Option<(f32, f32)>,
-    /// What was expected, as late as the smooth reading is.
+    /// The reading without its noise.
+    mean: Option<f32>,
+    /// What was expected, as late as the mean is.
     expected: Expected,
+    glances: [f32; GLANCES.len()],
+    /// For how long readings have been as expected, s.
+    calm_s: f32,
     own: Option<f32>,
     guess: Option<f32>,
 }
 
 impl Calibration {
     pub(super) const NEW: Self = Self {
-        smooth: None,
+        mean: None,
         expected: [0.0; LAGS],
+        glances: [0.0; GLANCES.len()],
+        calm_s: 0.0,
         own: None,
         guess: None,
     };
@@ -117,24 +122,17 @@ impl Calibration {
     /// Takes a reading, beside the demand that it should come from.
     pub(super) fn learn(&mut self, passed: f32, ratio: Option<f32>, expected: Expected) {
         let Some(ratio) = ratio else {
-            self.smooth = None;
+            self.mean = None;
             return;
         };
-        let smooth = self.smoothen(passed, ratio, expected);
-        let low = self
-            .expected
-            .iter()
-            .fold(f32::INFINITY, |low, one| low.min(*one));
-        let high = self
-            .expected
-            .iter()
-            .fold(0.0_f32, |high, one| high.max(*one));
-        if high <= 0.0 || smooth <= 0.0 {
+        let mean = self.smoothen(passed, ratio, expected);
+        let (low, high) = range(&self.expected);
+        if high <= 0.0 || mean <= 0.0 {
             return;
         }
-        let least = smooth / high;
-        let most = smooth / low.max(f32::MIN_POSITIVE) * (1.0 + SLACK);
-        let own = self.own.unwrap_or(least);
+        let least = mean / high * (1.0 - SLACK);
+        let most = mean / low.max(f32::MIN_POSITIVE) * (1.0 + SLACK);
+        let own = self.own.unwrap_or(mean / high);
         let (end, pace) = if own < least {
             (least, RISE_S)
         } else {
@@ -144,24 +142,42 @@ impl Calibration {
         self.own = Some(learned).filter(|gain| gain.is_finite() && *gain > 0.0);
     }
 
-    /// The reading without its noise; what is expected lags behind by as much.
+    /// The mean reading; what is expected lags behind by as much.
     fn smoothen(&mut self, passed: f32, ratio: f32, expected: Expected) -> f32 {
-        let Some((smooth, glance)) = self.smooth else {
-            self.smooth = Some((ratio, ratio));
+        let Some(mean) = self.mean else {
+            self.mean = Some(ratio);
             self.expected = expected;
+            self.glances = [ratio; GLANCES.len()];
+            self.calm_s = 0.0;
             return ratio;
         };
-        let glance = glance + (ratio - glance) * (passed / GLANCE_S).min(1.0);
-        let is_far = (glance - smooth).abs() > FAR * smooth;
-        let pace = if is_far { GLANCE_S } else { SMOOTH_S };
-        let part = (passed / pace).min(1.0);
-        let smooth = smooth + (ratio - smooth) * part;
+        let (low, high) = range(&expected);
+        self.calm_s = (self.calm_s + passed).min(MOST_S);
+        if high > low * (1.0 + MOVING) {
+            self.calm_s = self.calm_s.min(MOVING_S);
+        }
+        for (glance, (pace, far)) in self.glances.iter_mut().zip(GLANCES) {
+            *glance += (ratio - *glance) * (passed / pace).min(1.0);
+            let own = self.own.unwrap_or(0.0);
+            let is_far = *glance > own * high * (1.0 + far) || *glance < own * low * (1.0 - far);
+            if is_far {
+                self.calm_s = 0.0;
+            }
+        }
+        let part = (passed / self.calm_s.max(LEAST_S)).min(1.0);
+        let mean = mean + (ratio - mean) * part;
         for (late, expected) in self.expected.iter_mut().zip(expected) {
             *late += (expected - *late) * part;
         }
-        self.smooth = Some((smooth, glance));
-        smooth
+        self.mean = Some(mean);
+        mean
     }
+}
+
+/// The least and the most of what is expected.
+fn range(expected: &Expected) -> (f32, f32) {
+    let all = || expected.iter().copied();
+    (all().fold(f32::INFINITY, f32::min), all().fold(0.0, f32::max))
 }
 
 // A number of steps.

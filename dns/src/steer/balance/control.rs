@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     calibrate::{Calibration, Past},
-    solve::{Seller, Sellers, solve},
+    solve::{Search, Seller},
 };
 
 /// Longest time that counts between two steps, s.
@@ -25,12 +25,12 @@ const STEP_MAX_S: f32 = 60.0;
 const FREE_MIN: f32 = 0.1;
 /// Seconds in which free capacity follows the load by 63 %.
 const FREE_S: f32 = 300.0;
-/// Changes of free capacity below this part of it are not published.
-const FREE_SLACK: f32 = 0.03;
+/// What is published of free capacity may be off by this part of it: it moves no one for nothing.
+const FREE_SLACK: f32 = 0.1;
 /// Share of its full part that a PoP begins its ramp with.
 const RAMP_FROM: f32 = 0.02;
 /// Part of the target that is aimed at: readings are noisy, and "above" is what must not happen.
-const AIM: f32 = 0.98;
+const AIM: f32 = 0.984;
 /// When PoPs became usable that were so at the first step, s.
 const LONG_AGO_S: f64 = -1e9;
 /// A load above this many times the capacity is no load but a mistake.
@@ -75,6 +75,15 @@ impl Price {
     };
 }
 
+/// What is known of where clients are.
+pub trait Model {
+    /// Demand of each PoP as clients are shared at the moment, in any unit.
+    fn now(&mut self) -> Vec<f32>;
+
+    /// Demand that each PoP would get at these prices (ms), all else as it is.
+    fn at(&mut self, prices: &[f32]) -> Vec<f32>;
+}
+
 /// One for each PoP, by its number.
 pub type Prices = Arc<[Price]>;
 
@@ -83,6 +92,9 @@ pub type Prices = Arc<[Price]>;
 pub struct Balance {
     pops: Vec<State>,
     past: Past,
+    /// Found again after a restart.
+    #[serde(skip)]
+    search: Search,
     last_s: Option<f64>,
 }
 
@@ -124,6 +136,7 @@ impl Balance {
                 .map(|pop| state(pop).unwrap_or(State::NEW))
                 .collect(),
             past: self.past.renumbered(pops, &old),
+            search: Search::default(),
             last_s: self.last_s,
         }
     }
@@ -144,38 +157,30 @@ impl Balance {
 
     /// One tick: takes the readings of all PoPs, by number, and gives the prices to score by.
     ///
-    /// `model` tells which demand each PoP would get at given prices, all else as it is now, in
-    /// any unit. It is asked a few times; at most 25 times in an ordinary step, 40 after a failure. Where
-    /// it has nothing to say (another length, no number, nobody asks anything) the prices stay.
+    /// The model is asked a few times; at most 13 times in an ordinary step, 40 after a failure.
+    /// Where it has nothing to say (another length, no number, nobody asks anything) prices follow
+    /// the readings alone.
     ///
     /// At the first step every usable PoP has its full share.
-    pub fn step(
-        &mut self,
-        now_s: f64,
-        readings: &[Reading],
-        model: &mut dyn FnMut(&[f32]) -> Vec<f32>,
-    ) -> Prices {
+    pub fn step(&mut self, now_s: f64, readings: &[Reading], model: &mut dyn Model) -> Prices {
         let passed = self.last_s.map_or(0.0, |last| (now_s - last).max(0.0));
-        let first = self.last_s.is_none();
-        self.last_s = Some(now_s);
+        let last_s = self.last_s.replace(now_s);
         self.pops.resize(readings.len(), State::NEW);
         let mut failed = false;
         for (state, reading) in self.pops.iter_mut().zip(readings) {
             failed |= state.usable && !reading.usable;
-            state.grow(now_s, reading, first);
+            state.grow(now_s, reading, last_s.is_none());
             let sane = |ratio: &f32| (0.0..=ABSURD).contains(ratio);
             state.known = reading.ratio.is_some_and(|ratio| sane(&ratio));
         }
         let passed = seconds(passed);
-        if let Some(now) = modelled(model, &self.filled()) {
-            if first {
-                self.past.push(now_s, now.clone());
-            }
+        if let Some(now) = sane(model.now(), readings.len()) {
+            // In force since it was decided, which is the last step.
+            self.past.push(last_s.unwrap_or(now_s), now_s, now.clone());
             self.calibrate(now_s, passed, readings, &now);
-            let then = self.price(failed, readings, model);
-            self.past.push(now_s, then.unwrap_or(now));
+            let then = self.price(passed, failed, readings, model).unwrap_or(now);
+            self.weigh(passed, readings, &then);
         }
-        self.weigh(passed, readings);
         self.prices()
     }
 
@@ -210,9 +215,10 @@ impl Balance {
     /// Moves the prices to where the model sees nobody above the target; the demand under them.
     fn price(
         &mut self,
+        passed: f32,
         failed: bool,
         readings: &[Reading],
-        model: &mut dyn FnMut(&[f32]) -> Vec<f32>,
+        model: &mut dyn Model,
     ) -> Option<Box<[f32]>> {
         let sells = |(state, reading): (&State, &Reading)| {
             let gain = state
@@ -227,8 +233,9 @@ impl Balance {
                 ..state.seller
             }
         };
-        let mut sellers: Sellers = self.pops.iter().zip(readings).map(sells).collect();
-        let then = solve(&mut sellers, failed, &mut |prices| modelled(model, prices));
+        let mut sellers: Vec<Seller> = self.pops.iter().zip(readings).map(sells).collect();
+        let mut ask = |prices: &[f32]| sane(model.at(prices), prices.len());
+        let then = self.search.step(&mut sellers, passed, failed, &mut ask);
         for (state, seller) in self.pops.iter_mut().zip(sellers) {
             state.seller = seller;
         }
@@ -236,29 +243,18 @@ impl Balance {
     }
 
     /// Free capacity follows the load that will be, once what is decided has reached everyone.
-    fn weigh(&mut self, passed: f32, readings: &[Reading]) {
-        let latest = self.past.latest();
-        for (pop, (state, reading)) in self.pops.iter_mut().zip(readings).enumerate() {
+    fn weigh(&mut self, passed: f32, readings: &[Reading], then: &[f32]) {
+        for ((state, reading), demand) in self.pops.iter_mut().zip(readings).zip(then) {
             let Some(ratio) = reading.ratio.filter(|_| state.known && state.usable) else {
                 continue;
             };
             let gain = state.calibration.gain();
-            let demand = latest.and_then(|latest| latest.get(pop));
-            let load = gain
-                .zip(demand)
-                .map_or(ratio, |(gain, demand)| gain * demand);
+            let load = gain.map_or(ratio, |gain| gain * demand);
             let follow = (passed / FREE_S).min(1.0);
             state.free += ((1.0 - load).clamp(FREE_MIN, 1.0) - state.free) * follow;
-            if (state.free - state.shown_free).abs() > FREE_SLACK * state.shown_free {
-                state.shown_free = state.free;
-            }
+            let (least, most) = (state.free / (1.0 + FREE_SLACK), state.free * (1.0 + FREE_SLACK));
+            state.shown_free = state.shown_free.clamp(least, most.min(1.0));
         }
-    }
-
-    /// Prices with the mean where none is known.
-    fn filled(&self) -> Vec<f32> {
-        let prices = self.prices();
-        prices.iter().map(|price| price.price_ms).collect()
     }
 
     fn prices(&self) -> Prices {
@@ -308,10 +304,9 @@ impl State {
 }
 
 /// What the model says, if it makes sense.
-fn modelled(model: &mut dyn FnMut(&[f32]) -> Vec<f32>, prices: &[f32]) -> Option<Box<[f32]>> {
-    let demand = model(prices);
-    let sane = demand.iter().all(|one| one.is_finite() && *one >= 0.0);
-    let fits = demand.len() == prices.len() && sane && demand.iter().sum::<f32>() > 0.0;
+fn sane(demand: Vec<f32>, pops: usize) -> Option<Box<[f32]>> {
+    let numbers = demand.iter().all(|one| one.is_finite() && *one >= 0.0);
+    let fits = demand.len() == pops && numbers && demand.iter().sum::<f32>() > 0.0;
     fits.then(|| demand.into())
 }
 

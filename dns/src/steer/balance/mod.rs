@@ -1,7 +1,7 @@
 //! Balance: how the clients of a cell are shared among PoPs, and what a PoP's load costs.
 //!
 //! ```text
-//! scores ─► share ─► parts of 255 for each PoP of a cell        (share.rs, quantize.rs)
+//! scores ─► share ─► parts of a whole for each PoP of a cell    (share.rs, quantize.rs)
 //! loads  ─► Balance::step ─► a price, free capacity and ramp    (control.rs)
 //!                │  ▲
 //!         prices ▼  │ demand for each PoP under those prices
@@ -17,13 +17,14 @@
     clippy::panic
 )]
 
+mod ascent;
 mod calibrate;
 mod control;
 mod quantize;
 mod share;
 mod solve;
 
-pub use control::{Balance, Price, Prices, Reading};
+pub use control::{Balance, Model, Price, Prices, Reading};
 pub use quantize::{MAX_PARTS, Part, Parts, WHOLE};
 pub use share::{Offer, Rules, share};
 

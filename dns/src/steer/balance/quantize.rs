@@ -1,13 +1,14 @@
-//! From real shares to parts of 255.
+//! From real shares to parts of a whole.
 
 use std::cmp::Reverse;
 
 use arrayvec::ArrayVec;
 
 /// PoPs that one cell may be shared among.
-pub const MAX_PARTS: usize = 8;
-/// Parts of a whole: what the parts of a cell sum to.
-pub const WHOLE: u8 = 255;
+pub const MAX_PARTS: usize = 16;
+/// Parts of a whole: what the parts of a cell sum to. As many as fit: a large cell beside a small
+/// PoP must be able to give it a few thousandths of itself.
+pub const WHOLE: u16 = u16::MAX;
 /// Parts by which shares may be off before they are rounded anew: rounding never flutters.
 const SLACK: f32 = 0.9;
 
@@ -17,7 +18,7 @@ pub struct Part {
     /// As in the offer.
     pub member: u16,
     /// Of [`WHOLE`]; at least 1.
-    pub parts: u8,
+    pub parts: u16,
 }
 
 /// Shares of a cell, the home first, then the largest first; they sum to [`WHOLE`].
@@ -67,14 +68,14 @@ fn still_good(kept: &[Real], previous: &[Part], wanted: impl Fn(&Real) -> f32) -
             .all(|real| (wanted(real) - before(real.member)).abs() <= SLACK)
 }
 
-// Between 0 and 255.
+// Between 0 and the whole.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn round(kept: &[Real], wanted: impl Fn(&Real) -> f32) -> Parts {
     let mut rounded: ArrayVec<(Part, f32), MAX_PARTS> = kept
         .iter()
         .map(|real| {
             let exact = wanted(real);
-            let (member, parts) = (real.member, exact as u8);
+            let (member, parts) = (real.member, exact as u16);
             (Part { member, parts }, exact - exact.floor())
         })
         .collect();

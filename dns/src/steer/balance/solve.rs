@@ -1,9 +1,11 @@
 //! Prices under which no PoP gets more than it has room for.
 //!
-//! Each PoP with too much demand raises its price, each with too little lowers it, by a step that
-//! grows while it leads on and is halved when it went too far. The model answers what that does.
-//! Prices of 0 are the least; where all together have more demand than room, everyone aims at the
-//! same excess, and a price that gets very high forgives more and more: nothing runs away.
+//! A search asks the model and goes on from tick to tick where it was; published prices follow it
+//! as far as clients may move in a tick, and rest while nobody is off. Where all together have more
+//! demand than room, everyone aims at the same excess, and a price that gets very high forgives
+//! more and more: nothing runs away.
+
+use super::ascent::{Slopes, dot};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,37 +15,51 @@ const PRICE_MAX: f32 = 3000.0;
 const FORGIVES_MS: f32 = 800.0;
 /// ms for each multiple of the room forgiven.
 const FORGIVEN_MS: f32 = 1000.0;
-/// Excess below this is none; a priced PoP may be this much below its room.
-const ABOVE: f32 = 0.01;
-const BELOW: f32 = 0.05;
-/// ms of price for an excess of 100 %: at first, least and most.
-const PACE: f32 = 20.0;
-const PACE_LEAST: f32 = 0.5;
-const PACE_MOST: f32 = 300.0;
+/// Excess that is none for a search.
+const SOUGHT: f32 = 0.003;
+/// How far a PoP may be above its room, and a priced one below it, before prices change: while
+/// they are in motion, and once they have been at rest for a while. Who was found good enough is
+/// not touched again because of a little noise.
+const ABOVE: Slack = Slack { moving: 0.006, resting: 0.013 };
+const BELOW: Slack = Slack { moving: 0.015, resting: 0.04 };
+/// What a small PoP may be below its room: as a part of it, and of all demand.
+const BELOW_SMALL: f32 = 0.1;
+const SMALL: f32 = 2e-4;
+/// Seconds without a change of prices after which they are at rest.
+const RESTING_S: f32 = 900.0;
+/// Steps in vain after which a search begins anew, and after which it is made only at times.
+const VAIN: usize = 40;
+const VAIN_LONG: usize = 120;
+/// Such a one in so many steps.
+const AT_TIMES: usize = 6;
 /// Questions to the model in an ordinary step, and after a failure.
-const ROUNDS: usize = 20;
-const ROUNDS_FAILED: usize = 36;
+const QUESTIONS: usize = 8;
+const QUESTIONS_FAILED: usize = 36;
 /// Times that a step is cut when it moves too many.
 const TRIES: usize = 3;
+/// Most that a price changes in one step of the search, ms.
+const STRIDE_MS: f64 = 40.0;
 /// Most that a price changes in an ordinary step: ms, or part of it.
 const STEP_MS: f32 = 25.0;
 const STEP_PART: f32 = 0.1;
 /// Part of all demand that may move between PoPs in an ordinary step.
 const MOVED: f32 = 0.02;
 
+/// One limit while prices move, another one once they rest.
+struct Slack {
+    moving: f32,
+    resting: f32,
+}
+
 /// A PoP that sells what it has room for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Seller {
-    /// ms
+    /// ms, as published.
     pub(super) price: f32,
     /// Demand that it has room for; `None`: not known, its price stays.
     pub(super) room: Option<f32>,
-    /// Its load is not known: it counts with the mean price of the others.
+    /// Nothing was ever known of its load: it counts with the mean price of the others.
     pub(super) neutral: bool,
-    /// ms of price for an excess of 100 %.
-    pub(super) pace: f32,
-    /// The excess that it saw last.
-    pub(super) excess: f32,
 }
 
 impl Seller {
@@ -51,152 +67,261 @@ impl Seller {
         price: 0.0,
         room: None,
         neutral: true,
-        pace: PACE,
-        excess: 0.0,
     };
 }
 
-pub(super) type Sellers = Vec<Seller>;
 type Demand = Box<[f32]>;
+/// What a model says at given prices.
+type Ask<'a> = dyn FnMut(&[f32]) -> Option<Demand> + 'a;
 
-/// Moves prices toward where they should be; gives the demand under the new ones.
-///
-/// Among all prices that were tried those are taken under which the least demand is where it
-/// should not be; never worse ones than before. So with a model that holds still prices come to
-/// rest, whatever the steps in it.
-pub(super) fn solve(
-    sellers: &mut Sellers,
-    failed: bool,
-    model: &mut dyn FnMut(&[f32]) -> Option<Demand>,
+/// What is remembered of a search from step to step.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Search {
+    /// Where it is, ms; empty: where the published prices are.
+    at: Vec<f32>,
+    slopes: Slopes,
+    /// Seconds since a price changed.
+    calm_s: f32,
+    /// Steps since it found anything better.
+    vain: usize,
+}
+
+impl Search {
+    /// Moves prices toward where they should be, `passed` seconds after the step before; gives the
+    /// demand under the new ones.
+    ///
+    /// Published prices move only to such as put less demand in the wrong place. So with a model
+    /// that holds still they come to rest, whatever the steps in it.
+    pub(super) fn step(
+        &mut self,
+        sellers: &mut [Seller],
+        passed: f32,
+        failed: bool,
+        ask: &mut Ask<'_>,
+    ) -> Option<Demand> {
+        let prices: Vec<f32> = sellers.iter().map(|one| one.price).collect();
+        let begin = Tried::new(sellers, prices, ask)?;
+        self.calm_s += passed;
+        self.vain += 1;
+        let resting = self.calm_s >= RESTING_S;
+        if begin.content(sellers, resting) {
+            self.at.clear();
+            self.vain = 0;
+            return Some(begin.demand);
+        }
+        if failed || self.at.len() != sellers.len() || self.vain.is_multiple_of(VAIN) {
+            self.at.clone_from(&begin.prices);
+            self.slopes.forget();
+        }
+        if !failed && self.vain > VAIN_LONG && !self.vain.is_multiple_of(AT_TIMES) {
+            return Some(begin.demand);
+        }
+        let questions = if failed { QUESTIONS_FAILED } else { QUESTIONS };
+        let Some(found) = self.seek(sellers, &begin, questions, ask)? else {
+            return Some(begin.demand);
+        };
+        (self.calm_s, self.vain) = (0.0, 0);
+        if failed {
+            apply(sellers, &found.prices);
+            return Some(found.demand);
+        }
+        publish(sellers, &found, &begin, ask)
+    }
+
+    /// Goes on searching; what was found, if it is better than `begin`.
+    fn seek(
+        &mut self,
+        sellers: &[Seller],
+        begin: &Tried,
+        questions: usize,
+        ask: &mut Ask<'_>,
+    ) -> Option<Option<Tried>> {
+        let mut questions = questions;
+        let mut best: Option<Tried> = None;
+        let mut here = match self.at == begin.prices {
+            true => begin.clone(),
+            false => {
+                questions -= 1;
+                Tried::new(sellers, self.at.clone(), ask)?
+            }
+        };
+        loop {
+            let least = best.as_ref().map_or(begin.misplaced, |best| best.misplaced);
+            if here.misplaced < least {
+                best = Some(here.clone());
+            }
+            if questions == 0 || here.settled {
+                break;
+            }
+            let Some(next) = self.line(sellers, &here, &mut questions, ask)? else {
+                break;
+            };
+            self.slopes.learn((&here.prices, &here.excess), (&next.prices, &next.excess));
+            here = next;
+        }
+        self.at = here.prices;
+        Some(best)
+    }
+
+    /// Goes along one direction, about as far as it leads on.
+    fn line(
+        &mut self,
+        sellers: &[Seller],
+        from: &Tried,
+        questions: &mut usize,
+        ask: &mut Ask<'_>,
+    ) -> Option<Option<Tried>> {
+        let room = rooms(sellers);
+        let free: Vec<bool> = from
+            .prices
+            .iter()
+            .zip(&from.excess)
+            .zip(sellers)
+            .map(|((price, excess), seller)| seller.room.is_some() && (*price > 0.0 || *excess > 0.0))
+            .collect();
+        let way = self.slopes.direction(&from.excess, &room, &free);
+        let longest = way.iter().fold(0.0_f64, |most, one| most.max(one.abs()));
+        if longest <= 0.0 {
+            return Some(None);
+        }
+        let gain = |tried: &Tried| dot(&tried.excess, &way);
+        let first = gain(from);
+        let (mut low, mut high) = ((0.0, first), None::<(f64, f64)>);
+        let mut far = (STRIDE_MS / longest).min(1.0);
+        let mut found: Option<Tried> = None;
+        while *questions > 0 {
+            *questions -= 1;
+            let prices = from.prices.iter().zip(&way).map(|(price, way)| {
+                #[allow(clippy::cast_possible_truncation)]
+                let to = (f64::from(*price) + far * way) as f32;
+                to.clamp(0.0, PRICE_MAX)
+            });
+            let tried = Tried::new(sellers, prices.collect(), ask)?;
+            let now = gain(&tried);
+            let better = found.as_ref().is_none_or(|found| now.abs() < gain(found).abs());
+            if better {
+                found = Some(tried);
+            }
+            if now.abs() <= 0.5 * first {
+                break;
+            }
+            if now > 0.0 {
+                low = (far, now);
+            } else {
+                high = Some((far, now));
+            }
+            far = match high {
+                None => far * 3.0,
+                Some((high, below)) => {
+                    let part = low.1 / (low.1 - below);
+                    low.0 + (high - low.0) * part.clamp(0.1, 0.9)
+                }
+            };
+        }
+        Some(found)
+    }
+}
+
+/// Goes to what was found, as far as clients may move.
+fn publish(
+    sellers: &mut [Seller],
+    found: &Tried,
+    begin: &Tried,
+    ask: &mut Ask<'_>,
 ) -> Option<Demand> {
-    let before: Vec<f32> = sellers.iter().map(|seller| seller.price).collect();
-    let begin = model(&filled(sellers))?;
-    let mut best = Tried::new(sellers, begin.clone());
-    let mut demand = begin.clone();
-    for _ in 0..if failed { ROUNDS_FAILED } else { ROUNDS } {
-        if !adjust(sellers, &demand) {
+    apply(sellers, &found.prices);
+    let bounded = bound(sellers, &begin.prices);
+    let mut demand = match bounded {
+        true => ask(&filled(sellers, None))?,
+        false => found.demand.clone(),
+    };
+    for _ in 0..TRIES {
+        let moved = moved(&begin.demand, &demand);
+        if moved <= MOVED {
             break;
         }
-        if !failed {
-            bound(sellers, &before);
-        }
-        demand = model(&filled(sellers))?;
-        best = best.or(Tried::new(sellers, demand.clone()));
-    }
-    best.apply(sellers);
-    let mut tries = if failed { 0 } else { TRIES };
-    while tries > 0 && moved(&begin, &best.demand) > MOVED {
-        let part = (MOVED / moved(&begin, &best.demand)).min(0.8);
-        for (seller, before) in sellers.iter_mut().zip(&before) {
+        let part = (MOVED / moved).min(0.8);
+        for (seller, before) in sellers.iter_mut().zip(&begin.prices) {
             seller.price = before + (seller.price - before) * part;
         }
-        best = Tried::new(sellers, model(&filled(sellers))?);
-        tries -= 1;
+        demand = ask(&filled(sellers, None))?;
     }
-    Some(best.demand)
+    Some(demand)
+}
+
+fn apply(sellers: &mut [Seller], prices: &[f32]) {
+    for (seller, price) in sellers.iter_mut().zip(prices) {
+        seller.price = *price;
+    }
 }
 
 /// Prices and what they lead to.
+#[derive(Clone, Debug)]
 struct Tried {
     prices: Vec<f32>,
     demand: Demand,
+    /// Demand above the room; negative below it, 0 where no room is known.
+    excess: Vec<f64>,
     /// Demand that is where it should not be.
     misplaced: f32,
+    /// Nobody is off by more than is worth a question.
+    settled: bool,
 }
 
 impl Tried {
-    fn new(sellers: &Sellers, demand: Demand) -> Self {
-        let each = excesses(sellers, &demand).map(|(seller, room, excess)| {
-            let missing = if seller.price > 0.0 {
-                -excess - BELOW
-            } else {
-                0.0
+    fn new(sellers: &[Seller], prices: Vec<f32>, ask: &mut Ask<'_>) -> Option<Self> {
+        let demand = ask(&filled(sellers, Some(&prices)))?;
+        let common = common_excess(sellers, &demand);
+        let (mut misplaced, mut settled) = (0.0, true);
+        let mut excess = Vec::with_capacity(sellers.len());
+        for ((seller, price), demand) in sellers.iter().zip(&prices).zip(&demand) {
+            let Some(room) = seller.room else {
+                excess.push(0.0);
+                continue;
             };
-            room * (excess.max(0.0) + 0.3 * missing.max(0.0))
-        });
-        Self {
-            misplaced: each.sum(),
-            prices: sellers.iter().map(|seller| seller.price).collect(),
+            // What all have in common or a very high price forgives is no excess.
+            let forgiven = 1.0 + (price - FORGIVES_MS).max(0.0) / FORGIVEN_MS;
+            let off = demand - room * common * forgiven;
+            excess.push(f64::from(off));
+            let off = off / (room * common * forgiven);
+            let missing = if *price > 0.0 { -off } else { 0.0 };
+            misplaced += room * (off - SOUGHT).max(0.3 * (missing - SOUGHT)).max(0.0);
+            settled &= off <= SOUGHT && missing <= SOUGHT;
+        }
+        Some(Self {
+            prices,
             demand,
-        }
-    }
-
-    /// The better one; of equals the later.
-    fn or(self, other: Self) -> Self {
-        if other.misplaced <= self.misplaced {
-            other
-        } else {
-            self
-        }
-    }
-
-    fn apply(&self, sellers: &mut Sellers) {
-        for (seller, price) in sellers.iter_mut().zip(&self.prices) {
-            seller.price = *price;
-        }
-    }
-}
-
-/// One round: whether any price moved.
-fn adjust(sellers: &mut Sellers, demand: &[f32]) -> bool {
-    let all: Vec<f32> = excesses(sellers, demand)
-        .map(|(_, _, excess)| excess)
-        .collect();
-    let priced = sellers.iter_mut().filter(|seller| seller.room.is_some());
-    let moved = priced
-        .zip(all)
-        .map(|(seller, excess)| seller.adjust(excess));
-    moved.fold(false, |any, one| any | one)
-}
-
-/// Room and excess of those whose room is known; what all have in common or a very high price
-/// forgives is none.
-fn excesses<'a>(
-    sellers: &'a Sellers,
-    demand: &'a [f32],
-) -> impl Iterator<Item = (&'a Seller, f32, f32)> {
-    let common = common_excess(sellers, demand);
-    sellers
-        .iter()
-        .zip(demand)
-        .filter_map(move |(seller, demand)| {
-            let room = seller.room?;
-            let forgiven = 1.0 + (seller.price - FORGIVES_MS).max(0.0) / FORGIVEN_MS;
-            Some((seller, room, demand / (room * common * forgiven) - 1.0))
+            excess,
+            misplaced,
+            settled,
         })
+    }
 }
 
-impl Seller {
-    fn adjust(&mut self, excess: f32) -> bool {
-        let content = if self.price > 0.0 {
-            -BELOW..=ABOVE
-        } else {
-            -1.0..=ABOVE
-        };
-        if content.contains(&excess) {
-            self.excess = 0.0;
-            return false;
-        }
-        // Not farther inside than it takes: who is content again moves nobody.
-        let wish = if excess > 0.0 {
-            excess
-        } else {
-            excess + 0.7 * BELOW
-        };
-        if self.excess * wish < 0.0 {
-            self.pace *= 0.5;
-        } else if wish.abs() > 0.7 * self.excess.abs() && self.excess != 0.0 {
-            self.pace *= 1.5;
-        }
-        self.pace = self.pace.clamp(PACE_LEAST, PACE_MOST);
-        self.excess = wish;
-        self.price = (self.price + self.pace * wish.clamp(-0.5, 0.5)).clamp(0.0, PRICE_MAX);
-        true
+impl Tried {
+    /// Nobody is off by more than is worth a change.
+    #[allow(clippy::cast_possible_truncation)]
+    fn content(&self, sellers: &[Seller], resting: bool) -> bool {
+        let limit = |slack: Slack| if resting { slack.resting } else { slack.moving };
+        let (above, below) = (limit(ABOVE), limit(BELOW));
+        let whole: f32 = self.demand.iter().sum();
+        let each = sellers.iter().zip(&self.prices).zip(&self.excess);
+        each.filter_map(|((seller, price), excess)| Some((seller.room?, price, *excess as f32)))
+            .all(|(room, price, excess)| {
+                let missing = if *price > 0.0 { -excess } else { 0.0 };
+                let is_small = missing <= SMALL * whole && missing <= BELOW_SMALL * room;
+                excess <= above * room && (missing <= below * room || is_small)
+            })
     }
+}
+
+fn rooms(sellers: &[Seller]) -> Vec<f64> {
+    let room = |seller: &Seller| seller.room.map_or(1.0, f64::from).max(f64::MIN_POSITIVE);
+    sellers.iter().map(room).collect()
 }
 
 /// How much more demand than room there is in all, at least 1.
-fn common_excess(sellers: &Sellers, demand: &[f32]) -> f32 {
+fn common_excess(sellers: &[Seller], demand: &[f32]) -> f32 {
     let known = || {
         sellers
             .iter()
@@ -212,11 +337,16 @@ fn common_excess(sellers: &Sellers, demand: &[f32]) -> f32 {
     }
 }
 
-fn bound(sellers: &mut Sellers, before: &[f32]) {
+/// Whether any price had to be held back.
+fn bound(sellers: &mut [Seller], before: &[f32]) -> bool {
+    let mut any = false;
     for (seller, before) in sellers.iter_mut().zip(before) {
         let most = STEP_MS.max(before * STEP_PART);
-        seller.price = seller.price.clamp((before - most).max(0.0), before + most);
+        let bounded = seller.price.clamp((before - most).max(0.0), before + most);
+        any |= bounded.to_bits() != seller.price.to_bits();
+        seller.price = bounded;
     }
+    any
 }
 
 /// Part of all demand that is elsewhere, at least.
@@ -226,15 +356,17 @@ fn moved(from: &[f32], to: &[f32]) -> f32 {
     differ / 2.0 / whole.max(f32::MIN_POSITIVE)
 }
 
-/// Prices, with the mean where there is none.
+/// Prices, their own or given ones, with the mean where there is none.
 #[allow(clippy::cast_precision_loss)]
-fn filled(sellers: &Sellers) -> Vec<f32> {
-    let known = || sellers.iter().filter(|seller| !seller.neutral);
-    let sum: f32 = known().map(|seller| seller.price).sum();
-    let mean = sum / known().count().max(1) as f32;
-    let price = |seller: &Seller| match seller.neutral {
-        true => mean,
-        false => seller.price,
+fn filled(sellers: &[Seller], given: Option<&[f32]>) -> Vec<f32> {
+    let own: Vec<f32> = match given {
+        Some(given) => given.to_vec(),
+        None => sellers.iter().map(|one| one.price).collect(),
     };
-    sellers.iter().map(price).collect()
+    let known = || sellers.iter().zip(&own).filter(|(one, _)| !one.neutral);
+    let sum: f32 = known().map(|(_, price)| price).sum();
+    let mean = sum / known().count().max(1) as f32;
+    let both = sellers.iter().zip(&own);
+    both.map(|(one, price)| if one.neutral { mean } else { *price })
+        .collect()
 }

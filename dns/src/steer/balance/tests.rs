@@ -14,13 +14,18 @@ fn offer(member: u16, score_ms: f32, weight: f32) -> Offer {
     }
 }
 
-fn of(parts: &Parts, member: u16) -> u8 {
-    let part = parts.iter().find(|part| part.member == member);
-    part.map_or(0, |part| part.parts)
+/// In parts of 255, which are easier to read.
+fn small(part: &Part) -> u16 {
+    (part.parts + 128) / 257
 }
 
-fn all(parts: &Parts) -> Vec<(u16, u8)> {
-    parts.iter().map(|part| (part.member, part.parts)).collect()
+fn of(parts: &Parts, member: u16) -> u16 {
+    let part = parts.iter().find(|part| part.member == member);
+    part.map_or(0, small)
+}
+
+fn all(parts: &Parts) -> Vec<(u16, u16)> {
+    parts.iter().map(|part| (part.member, small(part))).collect()
 }
 
 /// Two PoPs, the second by `gain` ms better, settled.
@@ -249,17 +254,44 @@ impl Line {
         let mut demand = vec![0.0; self.pops];
         for cell in 0..self.parts.len() {
             for part in self.shared(cell, prices) {
-                demand[usize::from(part.member)] += f32::from(part.parts) / 255.0;
+                demand[usize::from(part.member)] += f32::from(part.parts) / f32::from(WHOLE);
             }
         }
         demand
     }
 
-    fn decide(&mut self, prices: &Prices) {
+    fn decide(&mut self, prices: &[Price]) {
         let prices: Vec<f32> = prices.iter().map(|price| price.price_ms).collect();
         for cell in 0..self.parts.len() {
             self.parts[cell] = self.shared(cell, &prices);
         }
+    }
+}
+
+impl Model for Line {
+    fn now(&mut self) -> Vec<f32> {
+        let mut demand = vec![0.0; self.pops];
+        for part in self.parts.iter().flatten() {
+            demand[usize::from(part.member)] += f32::from(part.parts) / f32::from(WHOLE);
+        }
+        demand
+    }
+
+    fn at(&mut self, prices: &[f32]) -> Vec<f32> {
+        self.model(prices)
+    }
+}
+
+/// A model that says the same whatever it is asked.
+struct Says(Vec<f32>);
+
+impl Model for Says {
+    fn now(&mut self) -> Vec<f32> {
+        self.0.clone()
+    }
+
+    fn at(&mut self, _: &[f32]) -> Vec<f32> {
+        self.0.clone()
     }
 }
 
@@ -280,7 +312,7 @@ fn the_crowded_pop_gets_a_price_and_comes_below_its_target() {
     let mut prices: Prices = vec![Price::NEUTRAL; 4].into();
     for tick in 0..200 {
         line.decide(&prices);
-        let demand = line.model(&[0.0, 1.0, 2.0, 3.0].map(|pop| prices[pop as usize].price_ms));
+        let demand = line.now();
         // The second one is small.
         let loads = [60.0, 15.0, 60.0, 60.0];
         let readings: Vec<Reading> = demand
@@ -288,9 +320,7 @@ fn the_crowded_pop_gets_a_price_and_comes_below_its_target() {
             .zip(loads)
             .map(|(demand, capacity)| reading(Some(demand / capacity)))
             .collect();
-        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut |prices| {
-            line.model(prices)
-        });
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut line);
         if tick == 199 {
             assert!(readings[1].ratio.unwrap() <= 0.7, "{readings:?}");
             assert!(readings[1].ratio.unwrap() > 0.6, "{readings:?}");
@@ -311,7 +341,7 @@ fn what_is_no_load_is_not_known() {
         .map(|ratio| reading(Some(*ratio)))
         .chain([reading(None), reading(Some(0.3))])
         .collect();
-    let prices = balance.step(0.0, &readings, &mut |prices| vec![1.0; prices.len()]);
+    let prices = balance.step(0.0, &readings, &mut Says(vec![1.0; 6]));
     let known: Vec<bool> = prices.iter().map(|price| price.known).collect();
     assert_eq!(known, [false, false, false, false, false, true]);
     for price in prices.iter() {
@@ -330,7 +360,7 @@ fn a_model_without_an_answer_moves_no_price() {
         .enumerate()
     {
         let readings = [reading(Some(0.9)), reading(Some(0.1))];
-        let prices = balance.step(tick as f64 * 10.0, &readings, &mut |_| answer.clone());
+        let prices = balance.step(tick as f64 * 10.0, &readings, &mut Says(answer));
         assert_eq!(prices[0].price_ms, 0.0);
     }
 }
@@ -347,7 +377,7 @@ fn a_ramp_is_linear_and_only_for_those_that_come() {
                 ..reading(None)
             },
         ];
-        balance.step(now, &readings, &mut |_| vec![1.0, 1.0])[1].ramp
+        balance.step(now, &readings, &mut Says(vec![1.0; 2]))[1].ramp
     };
     assert_eq!(at(0.0, true, 100.0), 1.0, "there from the beginning");
     assert_eq!(at(10.0, false, 100.0), 0.02, "what it would come back with");
@@ -362,16 +392,16 @@ fn another_configuration_keeps_what_is_known_by_number() {
     let mut balance = Balance::default();
     let readings = [reading(Some(0.2)), reading(Some(0.9))];
     for tick in 0..10 {
-        balance.step(f64::from(tick) * 10.0, &readings, &mut |_| vec![1.0, 1.0]);
+        balance.step(f64::from(tick) * 10.0, &readings, &mut Says(vec![1.0; 2]));
     }
-    let prices = balance.step(100.0, &readings, &mut |_| vec![1.0, 1.0]);
+    let prices = balance.step(100.0, &readings, &mut Says(vec![1.0; 2]));
     let mut next = balance.renumbered(3, |pop| [Some(1), None, Some(0)][pop]);
     let grows = Reading {
         ramp_s: 100.0,
         ..reading(None)
     };
     let readings = [reading(Some(0.9)), grows, reading(Some(0.2))];
-    let after = next.step(100.0, &readings, &mut |_| vec![1.0, 1.0, 1.0]);
+    let after = next.step(100.0, &readings, &mut Says(vec![1.0; 3]));
     assert_eq!(after[0].free, prices[1].free);
     assert_eq!(after[2].free, prices[0].free);
     assert_eq!(after[1].ramp, 0.02, "it is new");
@@ -391,15 +421,16 @@ proptest! {
                 5),
             1..8)
     ) {
-        let line = Line::new(5, 20);
+        let mut line = Line::new(5, 20);
+        line.decide(&[Price::NEUTRAL; 5]);
         let (mut one, mut two) = (Balance::default(), Balance::default());
         for (tick, step) in steps.iter().enumerate() {
             let readings: Vec<Reading> = step.iter().map(|(ratio, usable, ramp_s, target)| Reading {
                 ratio: *ratio, usable: *usable, ramp_s: *ramp_s, target: *target, capacity: Some(*ramp_s),
             }).collect();
             let now = tick as f64 * 10.0;
-            let first = one.step(now, &readings, &mut |prices| line.model(prices));
-            let second = two.step(now, &readings, &mut |prices| line.model(prices));
+            let first = one.step(now, &readings, &mut line);
+            let second = two.step(now, &readings, &mut line);
             prop_assert_eq!(&first, &second);
             for price in first.iter() {
                 prop_assert!((0.0..=3000.0).contains(&price.price_ms), "{price:?}");
@@ -414,10 +445,11 @@ proptest! {
     #[test]
     fn more_load_is_no_cheaper(load in 0.1_f32..1.2, more in 0.05_f32..0.5) {
         let price = |load: f32| {
-            let line = Line::new(3, 30);
+            let mut line = Line::new(3, 30);
+            line.decide(&[Price::NEUTRAL; 3]);
             let mut balance = Balance::default();
             let readings = [reading(Some(load)), reading(Some(0.3)), reading(Some(0.3))];
-            balance.step(0.0, &readings, &mut |prices| line.model(prices))[0].price_ms
+            balance.step(0.0, &readings, &mut line)[0].price_ms
         };
         prop_assert!(load > 0.68 || price(load) == 0.0);
         prop_assert!(load < 0.72 || price(load) > 0.0);

@@ -32,7 +32,7 @@ pub struct Kept {
 }
 
 /// Members with their parts, and whether anything measured took part.
-type KeptRow = (Vec<(u16, u8)>, bool);
+type KeptRow = (Vec<(u16, u16)>, bool);
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct KeptStand {

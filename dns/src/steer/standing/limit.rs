@@ -116,7 +116,7 @@ fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
         .iter()
         .map(|one| {
             let mixed = of(&old, one.member) * (all - cuts) + of(&new, one.member) * cuts;
-            let parts = u8::try_from(mixed / all).unwrap_or(u8::MAX);
+            let parts = u16::try_from(mixed / all).unwrap_or(u16::MAX);
             Part { parts, ..*one }
         })
         .filter(|one| one.parts > 0)
@@ -140,12 +140,13 @@ fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::steer::balance::WHOLE;
 
     const LIMIT: f32 = 0.05;
 
-    fn row(before: &[(u16, u8)], after: &[(u16, u8)], gain: f32) -> Rowed {
-        let parts = |given: &[(u16, u8)]| {
-            let part = |(member, parts): &(u16, u8)| Part {
+    fn row(before: &[(u16, u16)], after: &[(u16, u16)], gain: f32) -> Rowed {
+        let parts = |given: &[(u16, u16)]| {
+            let part = |(member, parts): &(u16, u16)| Part {
                 member: *member,
                 parts: *parts,
             };
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn those_who_gain_most_go_first() {
         let mut rows: Vec<Rowed> = (0..100_u16)
-            .map(|n| row(&[(0, 255)], &[(1, 255)], f32::from(n)))
+            .map(|n| row(&[(0, WHOLE)], &[(1, WHOLE)], f32::from(n)))
             .collect();
         let told = limit(&mut rows, LIMIT, |_| 1.0);
         assert_eq!((told.wanted, told.moved), (1.0, 0.05));
@@ -172,17 +173,17 @@ mod tests {
 
     #[test]
     fn a_row_that_is_too_large_goes_in_parts() {
-        let mut before = vec![(0, 255)];
+        let mut before = vec![(0, WHOLE)];
         let mut ticks = 0;
-        while before != [(1, 255)] {
+        while before != [(1, WHOLE)] {
             let mut rows = vec![
-                row(&before, &[(1, 255)], 5.0),
-                row(&[(2, 255)], &[(2, 255)], 0.0),
+                row(&before, &[(1, WHOLE)], 5.0),
+                row(&[(2, WHOLE)], &[(2, WHOLE)], 0.0),
             ];
             let told = limit(&mut rows, LIMIT, |_| 1.0);
             assert!(told.moved <= LIMIT + 1e-6, "{told:?}");
             let after = rows.remove(0).parts;
-            let after: Vec<(u16, u8)> = after.iter().map(|one| (one.member, one.parts)).collect();
+            let after: Vec<(u16, u16)> = after.iter().map(|one| (one.member, one.parts)).collect();
             assert_ne!(after, before, "it must get on");
             before = after;
             ticks += 1;
@@ -193,8 +194,8 @@ mod tests {
     #[test]
     fn who_lost_their_pop_moves_at_once() {
         let mut rows = vec![
-            row(&[], &[(1, 255)], 0.0),
-            row(&[(2, 255)], &[(2, 255)], 0.0),
+            row(&[], &[(1, WHOLE)], 0.0),
+            row(&[(2, WHOLE)], &[(2, WHOLE)], 0.0),
         ];
         assert_eq!(limit(&mut rows, LIMIT, |_| 1.0), Moved::default());
         assert_eq!(rows[0].parts[0].member, 1);

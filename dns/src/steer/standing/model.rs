@@ -6,7 +6,7 @@ use meridian_health_prober::HealthSnapshot;
 
 use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
 use crate::{
-    steer::{Demand, Steering, steering::Stand, view::Layout},
+    steer::{Demand, Steering, balance, steering::Stand, view::Layout},
     types::ServiceId,
 };
 
@@ -119,15 +119,26 @@ impl Standing {
     }
 }
 
+impl balance::Model for Model<'_> {
+    /// Rows that nobody has decided yet count as they would be decided.
+    fn now(&mut self) -> Vec<f32> {
+        let inputs = self.inputs;
+        self.sum(|pop| inputs.price(pop).price_ms, true)
+    }
+
+    /// Where clients stand now counts, as at a tick; how many may move at once does not.
+    fn at(&mut self, prices: &[f32]) -> Vec<f32> {
+        self.sum(|pop| prices.get(pop).copied().unwrap_or(0.0), false)
+    }
+}
+
 impl Model<'_> {
-    /// Demand of each PoP, in the unit of the demand, at these prices (ms, by PoP). Where
-    /// clients stand now counts, as at a tick; how many may move at once does not.
-    pub fn demand(&mut self, prices: &[f32]) -> Vec<f32> {
+    /// Demand of each PoP, in the unit of the demand, with the rows as they are or as they would be.
+    fn sum(&mut self, price: impl Fn(usize) -> f32, as_is: bool) -> Vec<f32> {
         let mut demand = vec![0.0_f32; self.pops];
         let mut scratch = Scratch::default();
         for one in &mut self.stands {
-            let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
-            one.field.set_prices(self.inputs, price);
+            one.field.set_prices(self.inputs, &price);
             let cells = one.field.steering.clients.cells().len();
             for row in (0..one.field.rows()).step_by(self.stride) {
                 let was = row.checked_sub(cells).zip(self.further.as_ref());
@@ -139,9 +150,15 @@ impl Model<'_> {
                 if whole <= 0.0 {
                     continue;
                 }
-                let parts = one.field.row(row, before, &mut scratch).parts;
+                let decided;
+                let parts = if as_is && !before.is_empty() {
+                    before
+                } else {
+                    decided = one.field.row(row, before, &mut scratch).parts;
+                    &decided
+                };
                 let sum: f32 = parts.iter().map(|part| f32::from(part.parts)).sum();
-                for part in &parts {
+                for part in parts {
                     let pop = one.field.pool.members.get(usize::from(part.member));
                     if let Some(slot) = pop.and_then(|pop| demand.get_mut(pop.index())) {
                         *slot += whole * f32::from(part.parts) / sum.max(1.0);

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use super::{
     super::{
         Inputs, Standing, Steering, View,
-        balance::{Part, Price},
+        balance::{Part, Price, WHOLE},
         decide,
         standing::is_crowded,
     },
@@ -278,7 +278,7 @@ proptest! {
                     if is_crowded(&world, &base, number, row) {
                         continue;
                     }
-                    // Rounding to parts of 255.
+                    // Rounding to parts.
                     prop_assert!(now <= own + 0.02, "{what}: {old:?} {new:?}");
                 }
             }
@@ -408,7 +408,7 @@ fn hysteresis_by_table() {
         rows(&world.steering, &next, 0)[cell(&world).0 as usize],
         [Part {
             member: 1,
-            parts: 255
+            parts: WHOLE
         }]
     );
 }
@@ -527,7 +527,7 @@ fn a_reload_keeps_who_holds_what() {
         rows(&next, &after, 0)[cell(&world).0 as usize],
         [Part {
             member: 2,
-            parts: 255
+            parts: WHOLE
         }]
     );
     let fresh = lived(&next, &world.health, &[inputs]);

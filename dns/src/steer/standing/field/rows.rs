@@ -259,7 +259,7 @@ fn mean(offers: &[Offer], parts: &[Part]) -> f32 {
 }
 
 /// The same shares in parts of [`WHOLE`].
-// Between 0 and 255.
+// Between 0 and the whole.
 #[allow(clippy::cast_possible_truncation)]
 pub(in crate::steer::standing) fn normalised(row: &Parts) -> Parts {
     let sum: u32 = row.iter().map(|part| u32::from(part.parts)).sum();
@@ -270,7 +270,7 @@ pub(in crate::steer::standing) fn normalised(row: &Parts) -> Parts {
     let mut out: Parts = row
         .iter()
         .map(|part| {
-            let parts = (u32::from(part.parts) * u32::from(WHOLE) / sum) as u8;
+            let parts = (u32::from(part.parts) * u32::from(WHOLE) / sum) as u16;
             left = left.saturating_sub(parts);
             Part { parts, ..*part }
         })
