@@ -7,7 +7,10 @@
 use std::{error::Error, fmt::Write, fs, hint::black_box, net::IpAddr, sync::Arc, time::Duration};
 
 use meridian_config::Config;
-use meridian_dns::steer::{Inputs, Standing, Steering, balance::Price};
+use meridian_dns::steer::{
+    Inputs, Standing, Steering,
+    balance::{Model as _, Price},
+};
 use meridian_geo_data::{
     CellId, ClientMap,
     latency::{Basis, Latency, Measured, Parts},

@@ -33,6 +33,8 @@ struct Figures {
     gap: f64,
     gap_ms: f64,
     price: f32,
+    /// Questions to the model in a tick of the last half hour.
+    asked: f64,
 }
 
 /// A world of its own for each seed: 5 to 200 PoPs, evenly on a logarithmic scale.
@@ -62,24 +64,56 @@ fn live(seed: u64, most_pops: f64, rules: Rules) -> Option<Figures> {
         gap: stay.latency / best - 1.0,
         gap_ms: stay.latency - best,
         price: prices.fold(0.0, f32::max),
+        asked: run.asked[TICKS - LAST..].iter().sum::<usize>() as f64 / LAST as f64,
     })
+}
+
+/// Worlds that miss a goal, by number, of the hundred of the sweep: tolerance in ms and what is missed.
+/// Any change in it is a change in behaviour, and is to be told in `docs/congestion.md`.
+const MISSED: [(f32, Goal, &[u64]); 2] =
+    [(1.0, Goal::Settles, &[80]), (1.0, Goal::Latency, &[5, 21])];
+
+/// What the simulation must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    /// In the mean of half an hour nobody is above the target.
+    Room,
+    /// Each share stays within 3 % of its mean, and never turns round by 2 %.
+    Settles,
+    /// No tick moves more than 5 % of all clients.
+    Moves,
+    /// Mean latency is within 5 % of the optimum; only where the tolerance gives none away.
+    Latency,
+}
+
+impl Goal {
+    const ALL: [Self; 4] = [Self::Room, Self::Settles, Self::Moves, Self::Latency];
+
+    fn is_met(self, figures: &Figures, tolerance_ms: f32) -> bool {
+        let stay = &figures.stay;
+        match self {
+            Self::Room => stay.mean <= 1.0,
+            Self::Settles => stay.unrest <= 0.03 && stay.turns == 0,
+            Self::Moves => figures.moved <= 0.05 + 1e-6,
+            Self::Latency => tolerance_ms > 1.0 || figures.gap <= 0.05,
+        }
+    }
 }
 
 #[test]
 fn loads_settle_below_the_target_near_the_optimum() {
-    for (tolerance, allowed) in [(5.0, 0.5), (1.0, 0.25)] {
-        for seed in 0..4 {
+    for tolerance in [5.0, 1.0] {
+        for seed in 0..6 {
             let figures = live(seed, 30.0, Rules::new(tolerance)).unwrap();
-            let stay = figures.stay;
-            let told = format!(
-                "world {seed}, {tolerance} ms: {stay:?}, gap {:.3}",
-                figures.gap
-            );
-            assert!(stay.mean < 1.0, "{told}");
-            assert!(stay.unrest < 0.1, "{told}");
-            assert!(stay.turns <= 1, "{told}");
-            assert!(figures.moved <= 0.05, "moved {}: {told}", figures.moved);
-            assert!(figures.gap < allowed, "{told}");
+            for goal in Goal::ALL {
+                assert!(
+                    goal.is_met(&figures, tolerance),
+                    "world {seed}, {tolerance} ms, {goal:?}: {:?}, moved {}, gap {}",
+                    figures.stay,
+                    figures.moved,
+                    figures.gap
+                );
+            }
         }
     }
 }
@@ -99,6 +133,7 @@ fn distribution() {
         ("1 ms, no hysteresis", loose(1.0)),
     ];
     let count = std::env::var("MERIDIAN_BALANCE_WORLDS").map_or(100, |text| text.parse().unwrap());
+    let mut unexpected = false;
     for (name, rules) in columns {
         let all = (0..count).map(|seed| (seed, live(seed, 200.0, rules)));
         let all: Vec<(u64, Figures)> = all.filter_map(|(at, one)| Some((at, one?))).collect();
@@ -116,7 +151,21 @@ fn distribution() {
         print(&all, "above the optimum, %", |f| 100.0 * f.gap, 5.0);
         print(&all, "above the optimum, ms", |f| f.gap_ms, f64::NAN);
         print(&all, "highest price, ms", |f| f64::from(f.price), f64::NAN);
+        print(&all, "questions a tick, at last", |f| f.asked, f64::NAN);
+        for goal in Goal::ALL {
+            let tolerance = rules.tolerance_ms;
+            let missed = all.iter().filter(|one| !goal.is_met(&one.1, tolerance));
+            let missed: Vec<u64> = missed.map(|one| one.0).collect();
+            println!("{goal:?} is missed by {missed:?}");
+            if count == 100 && rules == Rules::new(tolerance) && tolerance >= 1.0 {
+                let known = MISSED
+                    .iter()
+                    .find(|one| (one.0, one.1) == (tolerance, goal));
+                unexpected |= known.map_or(&[][..], |one| one.2) != missed;
+            }
+        }
     }
+    assert!(!unexpected, "other worlds miss a goal than are known to");
 }
 
 fn print(all: &[(u64, Figures)], name: &str, figure: impl Fn(&Figures) -> f64, goal: f64) {

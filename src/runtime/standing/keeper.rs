@@ -58,9 +58,7 @@ impl Keeper {
         };
         let readings = readings(&tick.config, &tick.health, &tick.loads);
         let mut model = self.standing.model(steering, &tick.health, &inputs);
-        let prices = self
-            .balance
-            .step(tick.now_s, &readings, &mut model);
+        let prices = self.balance.step(tick.now_s, &readings, &mut model);
         drop(model);
         self.prices = prices.clone();
         inputs.prices = prices;

@@ -177,7 +177,10 @@ impl Calibration {
 /// The least and the most of what is expected.
 fn range(expected: &Expected) -> (f32, f32) {
     let all = || expected.iter().copied();
-    (all().fold(f32::INFINITY, f32::min), all().fold(0.0, f32::max))
+    (
+        all().fold(f32::INFINITY, f32::min),
+        all().fold(0.0, f32::max),
+    )
 }
 
 // A number of steps.

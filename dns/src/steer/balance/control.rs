@@ -252,7 +252,10 @@ impl Balance {
             let load = gain.map_or(ratio, |gain| gain * demand);
             let follow = (passed / FREE_S).min(1.0);
             state.free += ((1.0 - load).clamp(FREE_MIN, 1.0) - state.free) * follow;
-            let (least, most) = (state.free / (1.0 + FREE_SLACK), state.free * (1.0 + FREE_SLACK));
+            let (least, most) = (
+                state.free / (1.0 + FREE_SLACK),
+                state.free * (1.0 + FREE_SLACK),
+            );
             state.shown_free = state.shown_free.clamp(least, most.min(1.0));
         }
     }

@@ -20,11 +20,20 @@ const SOUGHT: f32 = 0.003;
 /// How far a PoP may be above its room, and a priced one below it, before prices change: while
 /// they are in motion, and once they have been at rest for a while. Who was found good enough is
 /// not touched again because of a little noise.
-const ABOVE: Slack = Slack { moving: 0.006, resting: 0.013 };
-const BELOW: Slack = Slack { moving: 0.015, resting: 0.04 };
+const ABOVE: Slack = Slack {
+    moving: 0.006,
+    resting: 0.013,
+};
+const BELOW: Slack = Slack {
+    moving: 0.015,
+    resting: 0.04,
+};
 /// What a small PoP may be below its room: as a part of it, and of all demand.
 const BELOW_SMALL: f32 = 0.1;
 const SMALL: f32 = 2e-4;
+/// Demand in the wrong place that is little, as a part of all; and what must remain of it at most.
+const LITTLE: f32 = 4e-4;
+const WORTHWHILE: f32 = 0.6;
 /// Seconds without a change of prices after which they are at rest.
 const RESTING_S: f32 = 900.0;
 /// Steps in vain after which a search begins anew, and after which it is made only at times.
@@ -138,6 +147,9 @@ impl Search {
     ) -> Option<Option<Tried>> {
         let mut questions = questions;
         let mut best: Option<Tried> = None;
+        // Where little is wrong only what sets most of that right is worth moving anybody.
+        let little = begin.misplaced < LITTLE * begin.demand.iter().sum::<f32>();
+        let wanted = begin.misplaced * if little { WORTHWHILE } else { 1.0 };
         let mut here = match self.at == begin.prices {
             true => begin.clone(),
             false => {
@@ -146,7 +158,7 @@ impl Search {
             }
         };
         loop {
-            let least = best.as_ref().map_or(begin.misplaced, |best| best.misplaced);
+            let least = best.as_ref().map_or(wanted, |best| best.misplaced);
             if here.misplaced < least {
                 best = Some(here.clone());
             }
@@ -156,7 +168,8 @@ impl Search {
             let Some(next) = self.line(sellers, &here, &mut questions, ask)? else {
                 break;
             };
-            self.slopes.learn((&here.prices, &here.excess), (&next.prices, &next.excess));
+            self.slopes
+                .learn((&here.prices, &here.excess), (&next.prices, &next.excess));
             here = next;
         }
         self.at = here.prices;
@@ -177,7 +190,9 @@ impl Search {
             .iter()
             .zip(&from.excess)
             .zip(sellers)
-            .map(|((price, excess), seller)| seller.room.is_some() && (*price > 0.0 || *excess > 0.0))
+            .map(|((price, excess), seller)| {
+                seller.room.is_some() && (*price > 0.0 || *excess > 0.0)
+            })
             .collect();
         let way = self.slopes.direction(&from.excess, &room, &free);
         let longest = way.iter().fold(0.0_f64, |most, one| most.max(one.abs()));
@@ -198,7 +213,9 @@ impl Search {
             });
             let tried = Tried::new(sellers, prices.collect(), ask)?;
             let now = gain(&tried);
-            let better = found.as_ref().is_none_or(|found| now.abs() < gain(found).abs());
+            let better = found
+                .as_ref()
+                .is_none_or(|found| now.abs() < gain(found).abs());
             if better {
                 found = Some(tried);
             }

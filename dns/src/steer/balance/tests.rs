@@ -16,7 +16,7 @@ fn offer(member: u16, score_ms: f32, weight: f32) -> Offer {
 
 /// In parts of 255, which are easier to read.
 fn small(part: &Part) -> u16 {
-    (part.parts + 128) / 257
+    part.parts / 257 + u16::from(part.parts % 257 > 128)
 }
 
 fn of(parts: &Parts, member: u16) -> u16 {
@@ -25,7 +25,10 @@ fn of(parts: &Parts, member: u16) -> u16 {
 }
 
 fn all(parts: &Parts) -> Vec<(u16, u16)> {
-    parts.iter().map(|part| (part.member, small(part))).collect()
+    parts
+        .iter()
+        .map(|part| (part.member, small(part)))
+        .collect()
 }
 
 /// Two PoPs, the second by `gain` ms better, settled.
@@ -180,7 +183,7 @@ proptest! {
             parts = share(&offers, &parts, &Rules::new(tolerance));
             let sum: u32 = parts.iter().map(|part| u32::from(part.parts)).sum();
             let any = offers.iter().any(|offer| offer.usable);
-            prop_assert_eq!(sum, if any { 255 } else { 0 });
+            prop_assert_eq!(sum, if any { u32::from(WHOLE) } else { 0 });
             for part in &parts {
                 let offer = offers.iter().find(|offer| offer.member == part.member);
                 prop_assert!(part.parts > 0 && offer.is_some_and(|offer| offer.usable));

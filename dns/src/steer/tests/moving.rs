@@ -232,7 +232,7 @@ proptest! {
                     continue;
                 }
                 let moved = disturbed(&old, &new, member);
-                // Shares are rounded to parts of 255, each by less than one.
+                // Shares are rounded, each by far less than a 255th.
                 let rounding = (old.len() + new.len()) as f64 / 255.0;
                 prop_assert!(moved <= rounding, "{}: {:?} {:?}", moved, old, new);
             }

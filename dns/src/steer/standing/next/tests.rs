@@ -14,7 +14,7 @@ use crate::{
     client::Client,
     steer::{
         Demand, View,
-        balance::{MAX_PARTS, Part},
+        balance::{MAX_PARTS, Model as _, Part, WHOLE},
         decide,
         tests::{
             seeded::seeded,
@@ -51,7 +51,8 @@ fn counted(world: &World, standing: &Standing, inputs: &Inputs) -> Vec<f32> {
             };
             for part in table.row(row) {
                 let pop = world.config.pool(service.pool).pops[usize::from(part.member)];
-                demand[pop.index()] += of_row * of_service * f32::from(part.parts) / 255.0;
+                demand[pop.index()] +=
+                    of_row * of_service * f32::from(part.parts) / f32::from(WHOLE);
             }
         }
     }
@@ -94,7 +95,7 @@ proptest! {
         let mut model = before.model(&world.steering, &world.health, &inputs);
         let prices = 0..world.config.pops.len();
         let prices: Vec<f32> = prices.map(|pop| inputs.price(pop).price_ms).collect();
-        let (foreseen, came) = (model.demand(&prices), counted(&world, &next, &inputs));
+        let (foreseen, came) = (model.at(&prices), counted(&world, &next, &inputs));
         let whole: f32 = came.iter().sum();
         for (one, other) in foreseen.iter().zip(&came) {
             prop_assert!((one - other).abs() <= 1e-4 * whole + 1e-4, "{:?} {:?}", foreseen, came);
@@ -188,7 +189,9 @@ fn share_of_second(world: &World, standing: &Standing) -> f32 {
     let table = standing.table(world.steering.services()[0].stand).unwrap();
     let rows = || (0..table.len()).map(|row| table.row(row));
     let second = rows().flatten().filter(|part| part.member == 1);
-    let sum: f32 = second.map(|part| f32::from(part.parts) / 255.0).sum();
+    let sum: f32 = second
+        .map(|part| f32::from(part.parts) / f32::from(WHOLE))
+        .sum();
     sum / rows().map(|_| 1.0).sum::<f32>()
 }
 
@@ -200,7 +203,7 @@ fn plain_share_of_second(world: &World) -> f32 {
     let rows = (0..cells).flat_map(|row| plain.row(row));
     let sum: f32 = rows
         .filter(|part| part.member == 1)
-        .map(|part| f32::from(part.parts) / 255.0)
+        .map(|part| f32::from(part.parts) / f32::from(WHOLE))
         .sum();
     sum / (0..cells).map(|_| 1.0).sum::<f32>()
 }
