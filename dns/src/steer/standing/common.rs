@@ -2,8 +2,8 @@
 //! once over all their PoPs together, and taken over wherever a row would come out the same.
 //!
 //! A row is a function of where its clients were, and of the PoPs that can have a share of it or a say
-//! in it. So it is that of another stand where both were served alike before, and where
-//! all of those PoPs are in the list, with the same load, usable or not as there. The list is part of
+//! in it. So it is that of another stand where both were served alike before, where
+//! the load of all its PoPs counts the same, and where all that had a say are in the list, usable or not as there. The list is part of
 //! what the common row looked at, so nobody else can come in.
 
 use std::{ops::Range, sync::Arc};
@@ -67,9 +67,16 @@ impl<'a> Common<'a> {
         }
         let usable =
             |field: &Field<'_>, member: u16| field.usable.get(usize::from(member)).copied();
+        // Whose load counts otherwise could come in without having had a say, so then nothing is taken over.
+        let is_listed = |(_, place): &(u16, &u16)| **place != NONE;
+        let loads_alike = all
+            .clone()
+            .zip(&places)
+            .filter(is_listed)
+            .all(|(at, place)| own.is_load_like(*place, &self.field, at));
         let same = all.zip(&places).map(|(at, place)| {
             let both = (usable(own, *place), usable(&self.field, at));
-            both.0.is_some() && both.0 == both.1 && own.is_load_like(*place, &self.field, at)
+            loads_alike && both.0.is_some() && both.0 == both.1
         });
         Mapping {
             common,
