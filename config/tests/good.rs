@@ -971,6 +971,7 @@ fn latency_of_everything() {
         rows: 200_000,
         rate: 500,
         reporters: 1000,
+        trust_callers: false,
         logs: vec![
             log("testdata/good/log/latency.log".into(), Pop(PopId(0))),
             log("/var/log/haproxy.log".into(), edge),

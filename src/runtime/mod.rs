@@ -196,6 +196,9 @@ impl Runtime {
 
     /// As whom a party that may use the API reports.
     pub(crate) fn caller(&self, party: &str) -> Reporter {
+        if self.config().latency.trust_callers {
+            return Reporter::Own;
+        }
         let measure = self.0.measure.get();
         measure.map_or(Reporter::Caller(0), |measure| measure.caller(party))
     }

@@ -21,6 +21,9 @@ pub struct LatencySection {
     /// Sources whose rate is watched at the same time; beyond them new ones are refused. Default
     /// 65,536.
     pub reporters: u32,
+    /// Whether who may use the API is believed whatever it tells; otherwise each caller has one voice.
+    /// Default true.
+    pub trust_callers: bool,
     /// `[[latency.log]]`: logs of edge proxies that are followed.
     pub logs: Vec<LatencyLog>,
     /// `[latency.syslog]`: logs of edge proxies that come as datagrams.
@@ -39,6 +42,7 @@ impl Default for LatencySection {
             rows: 5_000_000,
             rate: 10_000,
             reporters: 65_536,
+            trust_callers: true,
             logs: Vec::new(),
             syslog: None,
             beacon: None,

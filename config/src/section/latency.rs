@@ -65,6 +65,8 @@ fn read_section<'a>(table: Table<'a>, world: &World<'a, '_>) -> LatencySection {
     count("rows", "5000000", 10_000, 40_000_000, &mut section.rows);
     count("rate", "10000", 1, 1_000_000, &mut section.rate);
     count("reporters", "65536", 16, 1_000_000, &mut section.reporters);
+    let trust = table.get("trust_callers", "false");
+    section.trust_callers = trust.and_then(|v| v.boolean()).unwrap_or(true);
     let logs = table.get("log", "[]").map(|v| v.tables());
     section.logs = read_logs(logs.unwrap_or_default(), world);
     let syslog = table.get("syslog", "{ listen = \"127.0.0.1:5514\" }");
