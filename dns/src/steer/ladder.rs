@@ -165,7 +165,7 @@ impl Case<'_> {
         Choice::pack(&parts)
     }
 
-    /// Whether a PoP that may come back soon would take a share of the place from those who have one
+    /// Whether a PoP with an address of the family that may come back soon would take a share of the place from those who have one
     /// now, as far as the order by the configuration tells: it stands before the last of them, or within
     /// tolerance.
     fn may_share_again(&self) -> bool {
@@ -187,7 +187,7 @@ impl Case<'_> {
         } else {
             order.members.len()
         };
-        let rises = |member: &u16| self.state(*member).rise.is_some();
+        let rises = |member: &u16| self.state(*member).rise.is_some() && self.has_family(*member);
         order.members.iter().take(before).any(rises)
     }
 
