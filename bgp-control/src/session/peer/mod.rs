@@ -8,20 +8,24 @@
 //! A peer has one slot for the connection that we dialled and one for that which it dialled; both
 //! are filled only until the collision is resolved (RFC 4271 §6.8).
 
+mod collision;
+mod inherit;
+mod settle;
+mod shown;
+
 use std::{
     net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
-    Counters, PeerEventKind, PeerStatus, SavedSession, SessionState,
-    codec::{self, Cease, Event, Message, OpenMessage},
+    Counters, PeerEventKind,
+    codec::{self, Cease, Event, Message},
     conn::{Conn, Shared},
-    jitter::{Jitter, retry_after},
-    saved::MadeWith,
+    jitter::Jitter,
     settings::{PeerSettings, SpeakerSettings},
 };
 use crate::{BfdState, Desired};
@@ -124,62 +128,6 @@ impl Peer {
             effects: Vec::new(),
         }
     }
-
-    /// Goes on with a predecessor's session.
-    ///
-    /// # Errors
-    /// The session was made with other settings; the caller closes it with the given Cease.
-    pub(super) fn inherit(
-        &mut self,
-        now: Instant,
-        address: IpAddr,
-        saved: &SavedSession,
-    ) -> Result<(), Cease> {
-        if saved.made_with != MadeWith::of(&self.shared.local, &self.shared.peer) {
-            return Err(Cease::ConfigurationChange);
-        }
-        let before = (self.shared.events.len(), self.shared.counters);
-        let conn = Conn::inherited(now, &mut self.shared, address, saved);
-        // It is the same session as before: nothing has happened.
-        self.shared.events.truncate(before.0);
-        self.shared.counters = before.1;
-        let conn = conn.ok_or(Cease::ConfigurationChange)?;
-        let side = if saved.accepted {
-            Side::Accepted
-        } else {
-            Side::Dialled
-        };
-        *self.slot(side) = Some(conn);
-        self.settle(now);
-        Ok(())
-    }
-
-    /// The established session for a successor.
-    pub(super) fn save(&self, now: Instant) -> Option<(Side, SavedSession)> {
-        let side = Side::BOTH
-            .into_iter()
-            .find(|side| self.conn(*side).is_some_and(Conn::is_established))?;
-        let conn = self.conn(side)?;
-        let hold_left = conn.hold.map(|at| at.saturating_duration_since(now));
-        let millis = hold_left.map_or(u64::MAX, |left| {
-            u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
-        });
-        let saved = SavedSession {
-            peer: self.shared.peer.name.clone(),
-            made_with: MadeWith::of(&self.shared.local, &self.shared.peer),
-            accepted: side == Side::Accepted,
-            their_open: conn.their_open.to_vec(),
-            routes: conn.rib.routes(),
-            unread: conn.rx.to_vec(),
-            unsent: conn.tx.to_vec(),
-            end_of_rib_due: conn.end_of_rib_due,
-            // A hold time of zero has no timer; the bound only keeps additions in range.
-            hold_left_millis: millis.min(u64::from(u16::MAX) * 1000),
-        };
-        Some((side, saved))
-    }
-
-    // ── Inputs ───────────────────────────────────────────────────────
 
     /// Our connection is open.
     pub(super) fn dialled(&mut self, now: Instant, local_address: IpAddr) {
@@ -372,37 +320,6 @@ impl Peer {
         self.conn(side).is_some()
     }
 
-    /// The state as operators see it.
-    pub(super) fn state(&self) -> SessionState {
-        let conns = Side::BOTH.into_iter().filter_map(|side| self.conn(side));
-        let best = conns.max_by_key(|conn| rank(conn.state()));
-        match (best, self.dial) {
-            (Some(conn), _) => conn.state(),
-            (None, _) if self.stopped || !self.shared.served => SessionState::Idle,
-            (None, Dial::Now) => SessionState::Connect,
-            (None, _) => SessionState::Active,
-        }
-    }
-
-    /// All there is to say, as of `since`, the time of the last change of state.
-    pub(super) fn status(&self, since: std::time::SystemTime) -> PeerStatus {
-        let conns = Side::BOTH.into_iter().filter_map(|side| self.conn(side));
-        let conn = conns.filter(|conn| conn.is_established()).last();
-        PeerStatus {
-            name: self.shared.peer.name.clone(),
-            address: self.shared.peer.address,
-            remote_as: self.shared.peer.remote_as,
-            state: self.state(),
-            since,
-            last_error: self.last_error.clone(),
-            agreed: conn.and_then(|conn| conn.agreed.clone()),
-            routes: conn.map(|conn| conn.installed.clone()).unwrap_or_default(),
-            refused: conn.map(|conn| conn.refused.clone()).unwrap_or_default(),
-            lint: conn.map(|conn| conn.lint.clone()).unwrap_or_default(),
-            counters: self.shared.counters,
-        }
-    }
-
     // ── Inside ───────────────────────────────────────────────────────
 
     fn conn(&self, side: Side) -> Option<&Conn> {
@@ -454,55 +371,6 @@ impl Peer {
         }
     }
 
-    /// An OPEN: first resolve a collision (RFC 4271 §6.8), then let the machine have it.
-    fn opened(&mut self, now: Instant, side: Side, open: OpenMessage, octets: Bytes) {
-        let acceptable = codec::is_acceptable(&open, &self.shared.local, &self.shared.peer);
-        if acceptable && let Some(loser) = self.collision(side, &open) {
-            self.shared.counters.collisions += 1;
-            let (conn, shared) = self.parts(loser);
-            if let Some(conn) = conn {
-                conn.cease(
-                    now,
-                    shared,
-                    &Cease::Collision,
-                    "closed by collision resolution",
-                );
-            }
-            if loser == side {
-                return;
-            }
-        }
-        let (conn, shared) = self.parts(side);
-        if let Some(conn) = conn {
-            conn.opened(now, shared, open, octets);
-        }
-    }
-
-    /// The connection to close, when both would go on.
-    fn collision(&self, side: Side, open: &OpenMessage) -> Option<Side> {
-        match self.conn(side.other())?.state() {
-            SessionState::Established => Some(side),
-            SessionState::OpenConfirm => Some(self.weaker(open)),
-            // Not yet: the other one's OPEN decides when it comes.
-            _ => None,
-        }
-    }
-
-    /// RFC 4271 §6.8: the connection opened by the higher BGP Identifier stays. RFC 6286 §2.3:
-    /// among equals, that of the larger AS number.
-    fn weaker(&self, open: &OpenMessage) -> Side {
-        let ours = (
-            u32::from(self.shared.local.router_id),
-            self.shared.local.local_as,
-        );
-        let theirs = (u32::from(open.bgp_identifier), open.four_byte_as());
-        if ours < theirs {
-            Side::Dialled
-        } else {
-            Side::Accepted
-        }
-    }
-
     fn close_all(&mut self, now: Instant, cease: &Cease, reason: &str) {
         for side in Side::BOTH {
             let (conn, shared) = self.parts(side);
@@ -511,94 +379,5 @@ impl Peer {
             }
         }
         self.settle(now);
-    }
-
-    /// After every input: say what is due, clear what has ended, dial what is missing.
-    fn settle(&mut self, now: Instant) {
-        for side in Side::BOTH {
-            let desired = Arc::clone(&self.desired);
-            let (conn, shared) = self.parts(side);
-            if let Some(conn) = conn {
-                conn.speak(now, shared, &desired);
-            }
-            self.clear(now, side);
-        }
-        let established = Side::BOTH
-            .into_iter()
-            .any(|side| self.conn(side).is_some_and(Conn::is_established));
-        if established {
-            self.failures = 0;
-            self.alarmed = None;
-            if self.dial == Dial::Now {
-                self.dial = Dial::Never;
-                self.effects.push(Effect::StopDialling);
-            }
-        }
-        match self.dial {
-            Dial::At(at) if at <= now && self.may_dial() => {
-                self.dial = Dial::Now;
-                self.effects.push(Effect::Dial);
-            }
-            _ => {}
-        }
-    }
-
-    /// Removes a connection that has ended.
-    fn clear(&mut self, now: Instant, side: Side) {
-        let Some(conn) = self.slot(side).take_if(|conn| conn.ended.is_some()) else {
-            return;
-        };
-        let reason = conn.ended.clone().unwrap_or_default();
-        self.effects
-            .push(Effect::Close(side, BytesMut::freeze(conn.tx.clone())));
-        let other_lives = self.conn(side.other()).is_some();
-        if conn.was_established {
-            self.shared.events.push(PeerEventKind::Down {
-                reason: reason.clone(),
-            });
-        } else if !other_lives {
-            self.failures = self.failures.saturating_add(1);
-        }
-        if other_lives {
-            return;
-        }
-        if conn.was_established {
-            // The event tells it.
-            self.last_error = Some(reason);
-        } else {
-            self.remember(reason);
-        }
-        if self.dial != Dial::Now {
-            self.dial_later(now);
-        }
-    }
-
-    fn dial_later(&mut self, now: Instant) {
-        if self.stopped || self.shared.peer.passive {
-            self.dial = Dial::Never;
-            return;
-        }
-        let wait = self.shared.jitter.of(retry_after(self.failures));
-        self.dial = Dial::At(now + wait);
-    }
-
-    /// Keeps why things went wrong; what is new is worth an alarm, the tenth time is not.
-    fn remember(&mut self, reason: String) {
-        if self.alarmed.as_ref() != Some(&reason) && !self.stopped {
-            self.shared.alarm(reason.clone());
-            self.alarmed = Some(reason.clone());
-        }
-        self.last_error = Some(reason);
-    }
-}
-
-fn rank(state: SessionState) -> u8 {
-    match state {
-        SessionState::Idle => 0,
-        SessionState::Connect => 1,
-        SessionState::Active => 2,
-        SessionState::OpenSent => 3,
-        SessionState::OpenConfirm => 4,
-        SessionState::Established => 5,
     }
 }
