@@ -177,6 +177,7 @@ fn inputs(config: &Config, every: u32, (latency, price): (u32, u32)) -> Inputs {
         free: 0.3 + small(mix(n) % 70) / 100.0,
         ramp: 1.0,
         known: true,
+        own: true,
     };
     Inputs {
         latency: Arc::new(latency),

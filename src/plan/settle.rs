@@ -304,6 +304,7 @@ fn readings(world: &World, targets: &[f64], shares: &[f64], load: Option<f64>) -
             // What is planned for is the time after a PoP has grown.
             ramp_s: 0.0,
             capacity: capacity.map(|capacity| capacity as f32),
+            source: pop.load.is_some(),
         }
     })
     .collect()

@@ -109,7 +109,7 @@ fn the_first_answer_after_a_restart_is_that_of_before() {
     server.process.terminate();
     let state = server.folder().join("state");
     for file in ["steering.json", "latency.bin"] {
-        std::fs::write(state.join(file), "meridian steering 1 x\n{").expect("a file");
+        std::fs::write(state.join(file), "meridian steering 2 x\n{").expect("a file");
     }
     server.start_again();
     assert_eq!(answer(server.dns).as_deref(), Some(NEAR));

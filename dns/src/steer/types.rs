@@ -147,7 +147,8 @@ pub struct Terms {
     pub latency_from: LatencySource,
     /// What the PoP's load costs; `None`: nobody knows.
     pub load_ms: Option<f32>,
-    /// What is counted for the load: where it is not known, the mean of the pool's known PoPs.
+    /// What is counted for the load: where it is not known any more, what the PoP's own price goes on
+    /// as; where it never was, the mean of the pool's others.
     pub load_counted_ms: f32,
     /// The operator's `bias`, subtracted.
     pub bias_ms: f32,

@@ -3,7 +3,8 @@
 //! optimum of the linear program. Simulated time; the same worlds each time.
 //!
 //! The figures of `docs/congestion.md`:
-//! `cargo test --release -p meridian-dns --test balance -- --ignored --nocapture`
+//! `cargo test --release -p meridian-dns --test balance -- --ignored --nocapture`; other worlds with
+//! `MERIDIAN_BALANCE_FIRST` and `MERIDIAN_BALANCE_WORLDS`, single events with `MERIDIAN_BALANCE_EVENTS`.
 #![allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,
@@ -134,10 +135,13 @@ fn distribution() {
         ("tolerance 0 ms", Rules::new(0.0)),
         ("1 ms, no hysteresis", loose(1.0)),
     ];
-    let count = std::env::var("MERIDIAN_BALANCE_WORLDS").map_or(100, |text| text.parse().unwrap());
+    let told =
+        |name: &str, none: u64| std::env::var(name).map_or(none, |text| text.parse().unwrap());
+    let first = told("MERIDIAN_BALANCE_FIRST", 0);
+    let count = told("MERIDIAN_BALANCE_WORLDS", 100);
     let mut unexpected = false;
     for (name, rules) in columns {
-        let all = (0..count).map(|seed| (seed, live(seed, 200.0, rules)));
+        let all = (first..first + count).map(|seed| (seed, live(seed, 200.0, rules)));
         let all: Vec<(u64, Figures)> = all.filter_map(|(at, one)| Some((at, one?))).collect();
         println!("\n{name}: {} of {count} worlds have an optimum", all.len());
         print(&all, "mean load / target", |f| f.stay.mean, 1.0);
@@ -159,7 +163,7 @@ fn distribution() {
             let missed = all.iter().filter(|one| !goal.is_met(&one.1, tolerance));
             let missed: Vec<u64> = missed.map(|one| one.0).collect();
             println!("{goal:?} is missed by {missed:?}");
-            if count == 100 && rules == Rules::new(tolerance) && tolerance >= 1.0 {
+            if (first, count) == (0, 100) && rules == Rules::new(tolerance) && tolerance >= 1.0 {
                 let known = MISSED
                     .iter()
                     .find(|one| (one.0, one.1) == (tolerance, goal));

@@ -81,6 +81,7 @@ impl Run {
                     usable: pop.usable,
                     ramp_s: pop.ramp_s,
                     capacity: Some(pop.capacity as f32),
+                    source: true,
                 }
             })
             .collect();

@@ -1,7 +1,7 @@
 //! What ticks remember, over restarts and upgrades: prices, who serves whom, demand, loads.
 //!
 //! ```text
-//! steering.json: "meridian steering 1 CRC-32" · line end · JSON
+//! steering.json: "meridian steering 2 CRC-32" · line end · JSON
 //! ```
 //!
 //! PoPs, pools and services stand in it by name, cells by place, times as of the writer's clock, so it
@@ -25,7 +25,7 @@ use crate::runtime::durable;
 
 /// The first line, but for the checksum.
 const HEAD: &str = "meridian steering ";
-const VERSION: &str = "1";
+const VERSION: &str = "2";
 /// Longest file that is read, octets.
 const MOST: u64 = 512 << 20;
 /// Seconds after which who served whom says nothing any more.
@@ -147,13 +147,13 @@ mod tests {
         let mut flipped = whole.clone();
         *flipped.last_mut().unwrap() ^= 1;
         let other = String::from_utf8(whole.clone()).unwrap();
-        let other = other.replacen("steering 1", "steering 2", 1);
+        let other = other.replacen("steering 2", "steering 3", 1);
         let huge = [&b"{"[..], &[b' '; 100]].concat();
         for (content, part) in [
             (&flipped[..], "the checksum is wrong"),
             (&whole[..whole.len() - 1], "the checksum is wrong"),
-            (b"meridian steering 1 00000000\n", "damaged"),
-            (other.as_bytes(), "version 2"),
+            (b"meridian steering 2 00000000\n", "damaged"),
+            (other.as_bytes(), "version 3"),
             (b"", "not a file"),
             (b"\xff\xff\n{}", "not a file"),
             (&huge, "not a file"),

@@ -23,6 +23,7 @@ pub(super) fn readings(config: &Config, health: &HealthSnapshot, loads: &Loads) 
                 .and_then(|load| load.capacity)
                 .or(pop.capacity)
                 .map(|capacity| capacity as f32),
+            source: pop.load.is_some(),
         }
     })
     .collect()

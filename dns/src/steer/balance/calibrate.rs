@@ -24,6 +24,9 @@ const MOVING: f32 = 0.02;
 /// Seconds in which more load than expected is believed by 63 %, and less.
 const RISE_S: f32 = 40.0;
 const FALL_S: f32 = 120.0;
+/// Seconds of silence after which what was measured is believed by 37 %, and what others are like
+/// by the rest.
+const FADES_S: f32 = 6.0 * 3600.0;
 /// Part by which the load may be off before it is believed.
 const SLACK: f32 = 0.003;
 
@@ -117,6 +120,13 @@ impl Calibration {
 
     pub(super) fn guess(&mut self, guess: Option<f32>) {
         self.guess = guess.filter(|guess| guess.is_finite() && *guess > 0.0);
+    }
+
+    /// Some time without a reading: what was measured gets old.
+    pub(super) fn fade(&mut self, passed: f32) {
+        if let Some((own, guess)) = self.own.as_mut().zip(self.guess) {
+            *own += (guess - *own) * (passed / FADES_S).min(1.0);
+        }
     }
 
     /// Takes a reading, beside the demand that it should come from.

@@ -50,19 +50,26 @@ pub struct Reading {
     /// Its capacity in the unit of its load, to compare it with others while nothing was measured
     /// of its own; `None`: not known.
     pub capacity: Option<f32>,
+    /// Whether anything should tell its load. What was learned of a PoP is kept while that is
+    /// silent, and forgotten where there is no such thing.
+    pub source: bool,
 }
 
 /// What one PoP is worth at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Price {
-    /// The load term of the score before its weight, ms; of an unknown PoP the mean of the known.
+    /// The load term of the score before its weight, ms; the mean of the others where it is not its
+    /// own.
     pub price_ms: f32,
-    /// Free part of its capacity, above 0 and at most 1; of an unknown PoP the mean of the known.
+    /// Free part of its capacity, above 0 and at most 1; likewise.
     pub free: f32,
     /// Share of its full part that it may have, above 0 and at most 1.
     pub ramp: f32,
     /// Whether its load is known.
     pub known: bool,
+    /// Whether price and free capacity are its own: its load is known, or was before its source fell
+    /// silent.
+    pub own: bool,
 }
 
 impl Price {
@@ -72,6 +79,7 @@ impl Price {
         free: 1.0,
         ramp: 1.0,
         known: false,
+        own: false,
     };
 }
 
@@ -107,6 +115,8 @@ struct State {
     /// As published.
     shown_free: f32,
     known: bool,
+    /// Whether its price is its own.
+    own: bool,
     usable: bool,
     /// Since when it is usable, s; `None`: it is not. Long ago for those of the beginning.
     since: Option<f64>,
@@ -120,6 +130,7 @@ impl State {
         free: 1.0,
         shown_free: 1.0,
         known: false,
+        own: false,
         usable: false,
         since: None,
         ramp: 1.0,
@@ -170,8 +181,7 @@ impl Balance {
         for (state, reading) in self.pops.iter_mut().zip(readings) {
             failed |= state.usable && !reading.usable;
             state.grow(now_s, reading, last_s.is_none());
-            let sane = |ratio: &f32| (0.0..=ABSURD).contains(ratio);
-            state.known = reading.ratio.is_some_and(|ratio| sane(&ratio));
+            state.hear(reading);
         }
         let passed = seconds(passed);
         if let Some(now) = sane(model.now(), readings.len()) {
@@ -193,7 +203,10 @@ impl Balance {
         }
         // Load × capacity for each modelled client, over all: what a PoP is thought to do of which
         // nothing was measured yet.
-        let both = || self.pops.iter().zip(readings).zip(now);
+        let both = || {
+            let all = self.pops.iter().zip(readings).zip(now);
+            all.filter(|((state, _), _)| state.known)
+        };
         let capacity = |reading: &Reading| reading.capacity.filter(|one| *one > 0.0);
         let (load, demand) = both()
             .filter_map(|((state, reading), now)| {
@@ -206,9 +219,11 @@ impl Balance {
         let usual = (demand > 0.0).then_some(load / demand);
         for (state, reading) in self.pops.iter_mut().zip(readings) {
             let guess = usual.zip(capacity(reading));
-            state
-                .calibration
-                .guess(guess.map(|(load, capacity)| load / capacity));
+            let guess = guess.map(|(load, capacity)| load / capacity);
+            state.calibration.guess(guess);
+            if !state.known {
+                state.calibration.fade(passed);
+            }
         }
     }
 
@@ -224,12 +239,12 @@ impl Balance {
             let gain = state
                 .calibration
                 .gain()
-                .filter(|_| state.known && state.usable);
+                .filter(|_| state.own && state.usable);
             let target = reading.target.clamp(0.01, 1.0);
             Seller {
                 // Demand that fills it up to what is aimed at.
                 room: gain.map(|gain| AIM * target / gain),
-                neutral: !state.known,
+                neutral: !state.own,
                 ..state.seller
             }
         };
@@ -245,11 +260,11 @@ impl Balance {
     /// Free capacity follows the load that will be, once what is decided has reached everyone.
     fn weigh(&mut self, passed: f32, readings: &[Reading], then: &[f32]) {
         for ((state, reading), demand) in self.pops.iter_mut().zip(readings).zip(then) {
-            let Some(ratio) = reading.ratio.filter(|_| state.known && state.usable) else {
+            let gain = state.calibration.gain().map(|gain| gain * demand);
+            let load = gain.or(reading.ratio.filter(|_| state.known));
+            let Some(load) = load.filter(|_| state.own && state.usable) else {
                 continue;
             };
-            let gain = state.calibration.gain();
-            let load = gain.map_or(ratio, |gain| gain * demand);
             let follow = (passed / FREE_S).min(1.0);
             state.free += ((1.0 - load).clamp(FREE_MIN, 1.0) - state.free) * follow;
             let (least, most) = (
@@ -261,29 +276,39 @@ impl Balance {
     }
 
     fn prices(&self) -> Prices {
-        let known = || self.pops.iter().filter(|state| state.known);
-        let count = known().count();
+        let own = || self.pops.iter().filter(|state| state.own);
+        let count = own().count();
         let mean = |of: fn(&State) -> f32, none: f32| {
-            let sum: f32 = known().map(of).sum();
+            let sum: f32 = own().map(of).sum();
             if count > 0 { sum / small(count) } else { none }
         };
         let price = mean(|state| state.seller.price, 0.0);
         let free = mean(|state| state.shown_free, 1.0);
         let one = |state: &State| Price {
-            price_ms: if state.known {
-                state.seller.price
-            } else {
-                price
-            },
-            free: if state.known { state.shown_free } else { free },
+            price_ms: if state.own { state.seller.price } else { price },
+            free: if state.own { state.shown_free } else { free },
             ramp: state.ramp,
             known: state.known,
+            own: state.own,
         };
         self.pops.iter().map(one).collect()
     }
 }
 
 impl State {
+    /// What is known of it, and whether that or what was known before makes its price.
+    fn hear(&mut self, reading: &Reading) {
+        let sane = |ratio: &f32| (0.0..=ABSURD).contains(ratio);
+        self.known = reading.ratio.is_some_and(|ratio| sane(&ratio));
+        if !self.known && !reading.source {
+            self.seller = Seller::NEW;
+            self.calibration = Calibration::NEW;
+        }
+        // Of a dead PoP without a load it says nothing.
+        let remembered = reading.usable && self.calibration.own().is_some();
+        self.own = self.known || remembered;
+    }
+
     // A part of a ramp.
     #[allow(clippy::cast_possible_truncation)]
     fn grow(&mut self, now_s: f64, reading: &Reading, first: bool) {

@@ -67,7 +67,7 @@ pub(super) struct Seller {
     pub(super) price: f32,
     /// Demand that it has room for; `None`: not known, its price stays.
     pub(super) room: Option<f32>,
-    /// Nothing was ever known of its load: it counts with the mean price of the others.
+    /// Its price is not its own: it counts with the mean of the others.
     pub(super) neutral: bool,
 }
 

@@ -305,6 +305,7 @@ fn reading(ratio: Option<f32>) -> Reading {
         usable: true,
         ramp_s: 0.0,
         capacity: None,
+        source: true,
     }
 }
 
@@ -353,6 +354,85 @@ fn what_is_no_load_is_not_known() {
             (prices[5].price_ms, prices[5].free)
         );
     }
+}
+
+/// Two hundred ticks of a line of PoPs of which the second is small, so that it has a price.
+fn crowded() -> (Line, Balance, Prices, [f32; 4]) {
+    let capacities = [60.0, 15.0, 60.0, 60.0];
+    let (mut line, mut balance) = (Line::new(4, 80), Balance::default());
+    let mut prices: Prices = vec![Price::NEUTRAL; 4].into();
+    for tick in 0..200 {
+        line.decide(&prices);
+        let readings = read(&mut line, capacities);
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut line);
+    }
+    (line, balance, prices, capacities)
+}
+
+fn read(line: &mut Line, capacities: [f32; 4]) -> Vec<Reading> {
+    let each = line.now().into_iter().zip(capacities);
+    each.map(|(demand, capacity)| Reading {
+        capacity: Some(capacity),
+        ..reading(Some(demand / capacity))
+    })
+    .collect()
+}
+
+#[test]
+fn a_silent_pop_goes_on_with_its_own_price_for_a_day() {
+    let (mut line, mut balance, before, capacities) = crowded();
+    assert!(before[1].price_ms > 0.0);
+    let mut prices = before.clone();
+    for tick in 200..200 + 8640 {
+        line.decide(&prices);
+        let mut readings = read(&mut line, capacities);
+        let load = readings[1].ratio.take().unwrap();
+        assert!((0.6..=0.7).contains(&load), "{tick}: {load}, {prices:?}");
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut line);
+        assert!(!prices[1].known && prices[1].own, "{prices:?}");
+    }
+    assert_eq!(prices[0].price_ms, before[0].price_ms);
+}
+
+#[test]
+fn what_was_measured_fades_into_what_others_are_like() {
+    // Its clients weigh thrice as much as those of the others: after a day nobody is sure of that.
+    let (mut line, mut balance, before, capacities) = crowded();
+    let heavy = |line: &mut Line| {
+        let mut readings = read(line, capacities);
+        readings[1].ratio = readings[1].ratio.map(|ratio| 3.0 * ratio);
+        readings
+    };
+    let mut prices = before;
+    let mut shares = Vec::new();
+    for tick in 200..10_000 {
+        line.decide(&prices);
+        let mut readings = heavy(&mut line);
+        if tick >= 400 {
+            readings[1].ratio = None;
+        }
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut line);
+        if [399, 760, 9_999].contains(&tick) {
+            shares.push(line.now()[1] / capacities[1] / 0.7);
+        }
+    }
+    assert!((0.3..=0.34).contains(&shares[0]), "{shares:?}");
+    assert!((0.3..=0.45).contains(&shares[1]), "an hour: {shares:?}");
+    assert!((0.9..=1.0).contains(&shares[2]), "a day: {shares:?}");
+}
+
+#[test]
+fn a_pop_whose_source_is_taken_away_takes_the_mean() {
+    let (mut line, mut balance, _, capacities) = crowded();
+    let mut readings = read(&mut line, capacities);
+    readings[1].ratio = None;
+    readings[1].source = false;
+    let prices = balance.step(2000.0, &readings, &mut line);
+    let mean = (prices[0].price_ms + prices[2].price_ms + prices[3].price_ms) / 3.0;
+    assert_eq!((prices[1].own, prices[1].price_ms), (false, mean));
+    readings[1].source = true;
+    let prices = balance.step(2010.0, &readings, &mut line);
+    assert!(!prices[1].own, "it is forgotten");
 }
 
 #[test]
@@ -429,7 +509,7 @@ proptest! {
         let (mut one, mut two) = (Balance::default(), Balance::default());
         for (tick, step) in steps.iter().enumerate() {
             let readings: Vec<Reading> = step.iter().map(|(ratio, usable, ramp_s, target)| Reading {
-                ratio: *ratio, usable: *usable, ramp_s: *ramp_s, target: *target, capacity: Some(*ramp_s),
+                ratio: *ratio, usable: *usable, ramp_s: *ramp_s, target: *target, capacity: Some(*ramp_s), source: true,
             }).collect();
             let now = tick as f64 * 10.0;
             let first = one.step(now, &readings, &mut line);

@@ -134,10 +134,7 @@ fn hybrid(case: &Case<'_>) -> Option<Hybrid> {
 }
 
 fn not_measured(field: &Field<'_>) -> Vec<&'static str> {
-    let terms = [
-        ("latency", field.latency_known()),
-        ("load", field.load_known),
-    ];
+    let terms = [("latency", field.latency_known()), ("load", field.priced)];
     let unknown = terms.into_iter().filter(|(_, known)| !known);
     unknown.map(|(term, _)| term).collect()
 }
@@ -276,15 +273,16 @@ fn load(field: &Field<'_>, one: &Fielded) -> Option<LoadState> {
     if field.weights().load <= 0.0 {
         return None;
     }
-    let why = match (one.load.known, field.load_known) {
-        (true, _) => None,
-        (_, true) => Some(format!(
-            "its load is not known: the mean of the pool's known PoPs, {:.1} ms, stands in",
-            one.terms.load_counted_ms
+    let counted = one.terms.load_counted_ms;
+    let why = match (one.load.known, one.load.own, field.priced) {
+        (true, ..) => None,
+        (_, true, _) => Some(format!(
+            "its load is not known any more: what its clients made before sets its price, {counted:.1} ms"
         )),
-        (_, false) => {
-            Some("no load in this pool is known: the term is the same for all".to_owned())
-        }
+        (.., true) => Some(format!(
+            "its load is not known: the mean of the pool's known PoPs, {counted:.1} ms, stands in"
+        )),
+        _ => Some("no load in this pool is known: the term is the same for all".to_owned()),
     };
     Some(LoadState {
         price_ms: one.terms.load_ms,

@@ -51,8 +51,8 @@ pub(in crate::steer) struct Field<'a> {
     members: Vec<u16>,
     /// Whether any PoP has not grown to its full share.
     grows: bool,
-    /// Whether any load is known that counts.
-    pub(in crate::steer) load_known: bool,
+    /// Whether any PoP has a price of its own that counts.
+    pub(in crate::steer) priced: bool,
 }
 
 /// What is known of a member's load.
@@ -61,6 +61,7 @@ struct Load {
     cost: f32,
     price: f32,
     known: bool,
+    own: bool,
     free: f32,
     weight: f32,
     ramp: f32,
@@ -70,6 +71,8 @@ struct Load {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::steer) struct LoadTold {
     pub(in crate::steer) known: bool,
+    /// Whether the price is its own.
+    pub(in crate::steer) own: bool,
     pub(in crate::steer) free: f32,
     pub(in crate::steer) ramp: f32,
 }
@@ -130,7 +133,7 @@ impl<'a> Field<'a> {
             by_name: Vec::new(),
             members,
             grows: false,
-            load_known: false,
+            priced: false,
         };
         field.set_names();
         field.set_prices(inputs, |pop| inputs.price(pop).price_ms);
@@ -159,7 +162,7 @@ impl<'a> Field<'a> {
     }
 
     fn is_told(&self, told: &[Measured]) -> bool {
-        self.load_known || told.iter().any(|one| self.member(one) != NONE)
+        self.priced || told.iter().any(|one| self.member(one) != NONE)
     }
 
     /// Demand of a row.
@@ -193,20 +196,20 @@ impl<'a> Field<'a> {
         // Columns may be named before anything is measured.
         let measured = !self.latency.is_empty();
         let named = || self.members.iter().any(|member| *member != NONE);
-        self.load_known || self.grows || (measured && named())
+        self.priced || self.grows || (measured && named())
     }
 
-    /// Sets what load costs; `price` by PoP counts where the load is known.
+    /// Sets what load costs; `price` by PoP counts where it is the PoP's own.
     pub(super) fn set_prices(&mut self, inputs: &Inputs, price: impl Fn(usize) -> f32) {
         let in_force = self.profile.weights.load > 0.0;
         let all = || self.pool.members.iter().map(|pop| pop.index());
         // Sums in the order of names: that of the configuration has no say.
-        let known = || {
-            let known = self.by_name.iter().copied();
-            known.filter(|pop| inputs.price(*pop).known)
+        let own = || {
+            let all = self.by_name.iter().copied();
+            all.filter(|pop| inputs.price(*pop).own)
         };
         let mean = |of: &dyn Fn(usize) -> f32, none: f32| {
-            let (sum, count) = known().fold((0.0, 0_u16), |(sum, count), pop| {
+            let (sum, count) = own().fold((0.0, 0_u16), |(sum, count), pop| {
                 (sum + of(pop), count.saturating_add(1))
             });
             if count > 0 {
@@ -222,7 +225,7 @@ impl<'a> Field<'a> {
             .map(|pop| {
                 let told = inputs.price(pop);
                 let weight = self.steering.pops.get(pop).map_or(0, |pop| pop.weight.0);
-                let (price, free) = match told.known {
+                let (price, free) = match told.own {
                     true => (price(pop), number(told.free, 1.0)),
                     false => (mean_price, mean_free),
                 };
@@ -232,6 +235,7 @@ impl<'a> Field<'a> {
                     cost: self.profile.weights.cost(price),
                     price,
                     known: told.known,
+                    own: told.own,
                     free,
                     weight: weight as f32 * if in_force { free } else { 1.0 },
                     ramp: number(told.ramp, 1.0),
@@ -239,7 +243,7 @@ impl<'a> Field<'a> {
             })
             .collect();
         self.grows = loads.iter().any(|load| load.ramp < 1.0);
-        self.load_known = in_force && loads.iter().any(|load| load.known);
+        self.priced = in_force && loads.iter().any(|load| load.own);
         self.loads = loads;
     }
 
@@ -317,6 +321,7 @@ impl<'a> Field<'a> {
             score: terms.score(&self.profile.weights),
             load: LoadTold {
                 known: load.known,
+                own: load.own,
                 free: load.free,
                 ramp: load.ramp,
             },

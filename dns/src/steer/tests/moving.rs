@@ -247,9 +247,9 @@ proptest! {
     ) {
         let pops = world.config.pops.len();
         let pop = at.index(pops);
-        // PoPs whose load is not known take the mean price: they would follow.
+        // PoPs without a price of their own take the mean: they would follow.
         let known = (0..pops)
-            .fold(inputs, |inputs, pop| with_price(&inputs, pops, pop, |price| price.known = true));
+            .fold(inputs, |inputs, pop| with_price(&inputs, pops, pop, |price| price.own = true));
         let base = lived(&world.steering, &world.health, std::slice::from_ref(&known));
         let dearer = with_price(&known, pops, pop, |price| price.price_ms += by);
         let name = &world.config.pops[pop].name;

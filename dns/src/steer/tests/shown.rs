@@ -68,10 +68,10 @@ impl std::fmt::Display for Inputs {
         writeln!(f, "  a tick:")?;
         for (pop, price) in self.prices.iter().enumerate() {
             let (ms, ramp) = (price.price_ms, price.ramp);
-            let (free, known) = (price.free, price.known);
+            let (free, known, own) = (price.free, price.known, price.own);
             writeln!(
                 f,
-                "    pop {pop} price {ms} free {free} ramp {ramp} known {known}"
+                "    pop {pop} price {ms} free {free} ramp {ramp} known {known} own {own}"
             )?;
         }
         let latency = &self.latency;

@@ -644,11 +644,18 @@ fn row() -> impl Strategy<Value = Vec<Measured>> {
 fn price() -> impl Strategy<Value = Price> {
     let price = prop_oneof![3 => Just(0.0_f32), 1 => 0.0..200.0_f32];
     let ramp = prop_oneof![6 => Just(1.0_f32), 1 => 0.02..1.0_f32];
-    (price, 0.1..1.0_f32, ramp, any::<bool>()).prop_map(|(price_ms, free, ramp, known)| Price {
+    // Never known, silent, known.
+    let own = prop_oneof![
+        Just((false, false)),
+        Just((false, true)),
+        Just((true, true))
+    ];
+    (price, 0.1..1.0_f32, ramp, own).prop_map(|(price_ms, free, ramp, (known, own))| Price {
         price_ms,
         free,
         ramp,
         known,
+        own,
     })
 }
 
