@@ -31,6 +31,14 @@ const FREE_SLACK: f32 = 0.1;
 const RAMP_FROM: f32 = 0.02;
 /// Part of the target that is aimed at: readings are noisy, and "above" is what must not happen.
 const AIM: f32 = 0.984;
+/// Without a model, ms a second for a load of twice the target, and at most; seconds that count at a
+/// step.
+const FELT_PACE: f32 = 0.5;
+const FELT_MOST: f32 = 0.2;
+const FELT_S: f32 = 10.0;
+/// Part of the target below which such a price falls, and the most that it rises to, ms.
+const FELT_LOW: f32 = 0.9;
+const FELT_MAX_MS: f32 = 300.0;
 /// When PoPs became usable that were so at the first step, s.
 const LONG_AGO_S: f64 = -1e9;
 /// A load above this many times the capacity is no load but a mistake.
@@ -170,7 +178,7 @@ impl Balance {
     ///
     /// The model is asked a few times; at most 13 times in an ordinary step, 40 after a failure.
     /// Where it has nothing to say (another length, no number, nobody asks anything) prices follow
-    /// the readings alone.
+    /// the readings alone, by no more than 2 ms in 10 s.
     ///
     /// At the first step every usable PoP has its full share.
     pub fn step(&mut self, now_s: f64, readings: &[Reading], model: &mut dyn Model) -> Prices {
@@ -184,13 +192,18 @@ impl Balance {
             state.hear(reading);
         }
         let passed = seconds(passed);
-        if let Some(now) = sane(model.now(), readings.len()) {
-            // In force since it was decided, which is the last step.
-            self.past.push(last_s.unwrap_or(now_s), now_s, now.clone());
-            self.calibrate(now_s, passed, readings, &now);
-            let then = self.price(passed, failed, readings, model).unwrap_or(now);
-            self.weigh(passed, readings, &then);
+        let Some(now) = sane(model.now(), readings.len()) else {
+            self.feel(passed, readings);
+            return self.prices();
+        };
+        // In force since it was decided, which is the last step.
+        self.past.push(last_s.unwrap_or(now_s), now_s, now.clone());
+        self.calibrate(now_s, passed, readings, &now);
+        let then = self.price(passed, failed, readings, model);
+        if then.is_none() {
+            self.feel(passed, readings);
         }
+        self.weigh(passed, readings, &then.unwrap_or(now));
         self.prices()
     }
 
@@ -255,6 +268,20 @@ impl Balance {
             state.seller = seller;
         }
         then
+    }
+
+    /// Without a model: the price of who is above the target rises, that of who is well below falls.
+    fn feel(&mut self, passed: f32, readings: &[Reading]) {
+        for (state, reading) in self.pops.iter_mut().zip(readings) {
+            let Some(ratio) = reading.ratio.filter(|_| state.known && state.usable) else {
+                continue;
+            };
+            let of_target = ratio / reading.target.clamp(0.01, 1.0);
+            let off = (of_target - 1.0).max(0.0) + (of_target / FELT_LOW - 1.0).min(0.0);
+            let by = (FELT_PACE * off).clamp(-FELT_MOST, FELT_MOST) * passed.min(FELT_S);
+            let price = state.seller.price;
+            state.seller.price = (price + by).clamp(0.0, price.max(FELT_MAX_MS));
+        }
     }
 
     /// Free capacity follows the load that will be, once what is decided has reached everyone.

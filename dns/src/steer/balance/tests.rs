@@ -436,15 +436,57 @@ fn a_pop_whose_source_is_taken_away_takes_the_mean() {
 }
 
 #[test]
-fn a_model_without_an_answer_moves_no_price() {
-    let mut balance = Balance::default();
-    for (tick, answer) in [vec![], vec![f32::NAN; 2], vec![0.0; 2], vec![-1.0; 2]]
-        .into_iter()
-        .enumerate()
-    {
-        let readings = [reading(Some(0.9)), reading(Some(0.1))];
-        let prices = balance.step(tick as f64 * 10.0, &readings, &mut Says(answer));
-        assert_eq!(prices[0].price_ms, 0.0);
+fn a_model_without_an_answer_moves_prices_a_little() {
+    let answers = [vec![], vec![f32::NAN; 2], vec![0.0; 2], vec![-1.0; 2]];
+    for answer in answers {
+        let mut balance = Balance::default();
+        let mut prices = |now: f64, ratio: f32| {
+            let readings = [reading(Some(ratio)), reading(Some(0.1))];
+            let prices = balance.step(now, &readings, &mut Says(answer.clone()));
+            assert_eq!(prices[1].price_ms, 0.0);
+            prices[0].price_ms
+        };
+        // Time, load, and what the price has come to.
+        let steps = [
+            (0.0, 0.9, 0.0),
+            (10.0, 0.77, 0.5),
+            (20.0, 900.0, 2.5),
+            (1000.0, 900.0, 4.5),
+            (1010.0, 0.65, 4.5),
+            (1020.0, 0.0, 2.5),
+            (1030.0, 0.0, 0.5),
+            (1050.0, 0.0, 0.0),
+        ];
+        for (now, ratio, price) in steps {
+            let is = prices(now, ratio);
+            assert!((is - price).abs() < 1e-3, "{now}: {is}, not {price}");
+        }
+        let most = (0..400).map(|tick| prices(1060.0 + 10.0 * f64::from(tick), 2.0));
+        assert_eq!(most.last(), Some(300.0), "nothing runs away");
+    }
+}
+
+/// Clients who follow prices within five minutes, beside a model that knows none of them.
+#[test]
+fn without_a_model_a_crowded_pop_still_comes_to_its_target() {
+    let (mut line, mut balance) = (Line::new(4, 80), Balance::default());
+    let mut prices: Prices = vec![Price::NEUTRAL; 4].into();
+    let mut carried = [20.0; 4];
+    let mut last = Vec::new();
+    for tick in 0..1000 {
+        line.decide(&prices);
+        for (carried, decided) in carried.iter_mut().zip(line.now()) {
+            *carried += (decided - *carried) / 15.0;
+        }
+        let capacities = [60.0, 20.0, 60.0, 60.0];
+        let each = carried.iter().zip(capacities);
+        let readings: Vec<Reading> = each.map(|(load, of)| reading(Some(load / of))).collect();
+        prices = balance.step(f64::from(tick) * 10.0, &readings, &mut Says(vec![0.0; 4]));
+        last.push(readings[1].ratio.unwrap());
+    }
+    assert!(last[0] > 0.9, "{}", last[0]);
+    for load in &last[500..] {
+        assert!((0.55..=0.74).contains(load), "{load}, {prices:?}");
     }
 }
 
