@@ -141,6 +141,8 @@ pub enum ProtocolFault {
 pub enum LocalReason {
     /// No free file descriptor, port or buffer here, or no permission to connect.
     Resources(std::io::ErrorKind, Option<i32>),
+    /// The system does not let the group of this process send echo requests.
+    NoPing,
     /// The roots or the server name of the check cannot be used.
     TlsSetup(String),
     /// The request cannot be written down (path or host).
@@ -308,6 +310,9 @@ impl fmt::Display for LocalReason {
         match self {
             Self::Resources(kind, Some(code)) => write!(f, "{kind} here (os error {code})"),
             Self::Resources(kind, None) => write!(f, "{kind} here"),
+            Self::NoPing => f.write_str(
+                "echo requests are not permitted here (net.ipv4.ping_group_range must hold the server's group)",
+            ),
             Self::TlsSetup(text) => f.write_str(text),
             Self::Request => f.write_str("path or host is not valid in a request"),
             Self::Program(kind) => write!(f, "the program cannot be run: {kind}"),

@@ -6,7 +6,10 @@ use jiff::Timestamp;
 use meridian_health_prober::LoadState;
 
 use super::{Cell, Paint, Style, Table, announcements::prefixes, clean, one_line, span};
-use crate::runtime::status::{LoadStatus, PopStatus, Status};
+use crate::runtime::status::{EndpointStatus, LoadStatus, PopStatus, Status};
+
+/// How the reason of a probe begins that could not be carried out.
+const NOT_PROBED: &str = "not probed: ";
 
 /// The whole page. `now` is when the answer was received.
 pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
@@ -21,7 +24,7 @@ pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
     if let Some(table) = broken {
         let _ = write!(
             out,
-            "\nEndpoints that are not up:\n{}",
+            "\nEndpoints that are not up, or cannot be probed:\n{}",
             table.render(style, 2)
         );
     }
@@ -77,11 +80,22 @@ fn pops(pops: &[PopStatus], now: Timestamp) -> Table {
             Cell::painted(Paint::of_state(pop.state.as_str()), pop.state.as_str()),
             Cell::new(since.map(|t| ago(t, now)).unwrap_or_default()),
             Cell::new(format!("{up} of {}", pop.endpoints.len())),
-            Cell::new(pop.pools.join(" ")),
+            Cell::new(pools(&pop.pools)),
             Cell::new(why(pop, now)),
         ]);
     }
     table
+}
+
+/// The first pools; a PoP may stand in a hundred.
+fn pools(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let (first, more) = names.split_at(names.len().min(SHOWN));
+    let mut out = first.join(" ");
+    if !more.is_empty() {
+        let _ = write!(out, " and {} more", more.len());
+    }
+    out
 }
 
 /// The operator's word first, the verdict beside it.
@@ -107,7 +121,7 @@ fn endpoints(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
     let mut table = Table::new(&["POP", "ENDPOINT", "CHECK", "VERDICT", "FOR", "LAST PROBE"]);
     let mut any = false;
     for pop in pops {
-        for endpoint in pop.endpoints.iter().filter(|e| e.verdict == "down") {
+        for endpoint in pop.endpoints.iter().filter(|e| is_worth_a_look(e)) {
             any = true;
             table.row(vec![
                 Cell::new(&pop.name),
@@ -120,6 +134,11 @@ fn endpoints(pops: &[PopStatus], now: Timestamp) -> Option<Table> {
         }
     }
     any.then_some(table)
+}
+
+/// Down, or with probes that say nothing. One that was not probed yet, or has no check, is as it should be.
+fn is_worth_a_look(endpoint: &EndpointStatus) -> bool {
+    endpoint.verdict == "down" || endpoint.reason.contains(NOT_PROBED)
 }
 
 /// What is known of the loads of these PoPs; `None`: none of them has a source.
@@ -187,7 +206,7 @@ fn services(status: &Status) -> Table {
 /// What a rung of the ladder is called (`steering_level`).
 pub(super) fn level(level: u8) -> (Paint, &'static str) {
     match level {
-        0 => (Paint::Plain, "measured latency"),
+        0 => (Paint::Plain, "measurements"),
         1 => (Paint::Plain, "distance"),
         2 => (Paint::Plain, "configured order"),
         _ => (Paint::Bad, "last resort"),
@@ -232,7 +251,7 @@ mod tests {
             "pops": [
                 {"name": "fra", "latitude": 50.0, "longitude": 8.5, "weight": 100,
                  "state": "down", "verdict": "down", "reason": "1 of 1 endpoints down",
-                 "since": "2026-11-20T22:58:00Z", "pools": ["edge"],
+                 "since": "2026-11-20T22:58:00Z", "pools": ["edge", "a", "b", "c", "d", "e"],
                  "load": {"state": "stale", "ratio": 0.716, "value": 7160.0, "capacity": 10000.0,
                     "what": "active", "source": "http://192.0.2.10:9100/metrics",
                     "at": "2026-11-20T22:59:40Z", "problem": "connection refused"},
@@ -243,7 +262,10 @@ mod tests {
                  "override": {"kind": "drain", "reason": "switch\u{1b}[2J",
                     "since": "2026-11-20T22:00:00Z", "until": "2026-11-21T00:00:00Z"},
                  "endpoints": [{"address": "192.0.2.20", "check": "edge", "verdict": "up",
-                    "reason": "pass", "rtt_ms": 0.4}]}
+                    "reason": "pass", "rtt_ms": 0.4},
+                    {"address": "192.0.2.20", "check": "ping", "verdict": "unknown",
+                    "reason": "not probed: no permission"},
+                    {"address": "192.0.2.20", "verdict": "unknown", "reason": "no check"}]}
             ],
             "services": [{"name": "www.example.com.", "pool": "edge", "level": 3, "shift_bound_s": 39.02, "shift_last_s": 36.2}],
             "geo": [{"file": "bundled", "database_type": "country", "level": "country",
@@ -262,13 +284,14 @@ mod tests {
 The newest reload was refused: pool[0].pops: unknown PoP; second
 ALARM  disk full
 
-POP  STATE    FOR  ENDPOINTS  POOLS  WHY
-fra  down     2m   0 of 1     edge   1 of 1 endpoints down
-iad  drained  1h   1 of 1     edge   drain by operator: switch\u{1b}[2J (ends in 1h); verdict up
+POP  STATE    FOR  ENDPOINTS  POOLS                  WHY
+fra  down     2m   0 of 1     edge a b c and 2 more  1 of 1 endpoints down
+iad  drained  1h   3 of 3     edge                   drain by operator: switch\u{1b}[2J (ends in 1h); verdict up
 
-Endpoints that are not up:
+Endpoints that are not up, or cannot be probed:
   POP  ENDPOINT    CHECK  VERDICT  FOR  LAST PROBE
   fra  192.0.2.10  edge   down     2m   connection refused
+  iad  192.0.2.20  ping   unknown       not probed: no permission
 
 POP  LOAD  STATE  AGE  OF             WHAT    SOURCE                          PROBLEM
 fra  72 %  stale  20s  7160 of 10000  active  http://192.0.2.10:9100/metrics  connection refused

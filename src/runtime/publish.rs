@@ -6,7 +6,7 @@
 
 use std::{
     any::Any,
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -21,7 +21,7 @@ use meridian_dns::{
     steer::{Level, Standing, View},
     types::ServiceId,
 };
-use meridian_health_prober::{HealthSnapshot, Override, OverrideKind};
+use meridian_health_prober::{GroupKey, HealthSnapshot, Override, OverrideKind, Verdict};
 
 use super::{
     describe,
@@ -209,7 +209,9 @@ impl Publisher {
         let only_health = news.loaded.is_none() && news.standing.is_none();
         let replace = |loaded| std::mem::replace(&mut inputs.loaded, loaded);
         let before = news.loaded.map(replace);
+        let mut fallen = BTreeSet::new();
         if let Some(health) = news.health {
+            fallen = newly_down(&inputs.health, &health);
             inputs.health = health;
         }
         if let Some(standing) = news.standing {
@@ -247,7 +249,12 @@ impl Publisher {
             was.is_usable() != state.is_usable()
         };
         let changed = pops.iter().any(usable);
-        let shifts = teller.tell(&inputs, before.as_deref(), &pops, &levels);
+        let now = Now {
+            pops: &pops,
+            levels: &levels,
+            fallen: &fallen,
+        };
+        let shifts = teller.tell(&inputs, before.as_deref(), &now);
         inputs.shifts.extend(shifts);
         inputs.pops = pops;
         inputs.levels = levels;
@@ -322,6 +329,23 @@ fn without(health: &HealthSnapshot, pop: &str) -> Arc<HealthSnapshot> {
     Arc::new(health)
 }
 
+/// The groups that are down now and were not before.
+fn newly_down(before: &HealthSnapshot, now: &HealthSnapshot) -> BTreeSet<GroupKey> {
+    let was_down = |key| {
+        before
+            .groups
+            .get(key)
+            .is_some_and(|group| group.verdict == Verdict::Down)
+    };
+    let down = now
+        .groups
+        .iter()
+        .filter(|(_, group)| group.verdict == Verdict::Down);
+    down.filter(|(key, _)| !was_down(key))
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
 fn pop_states(loaded: &Loaded, health: &HealthSnapshot) -> BTreeMap<String, PopState> {
     let config = &loaded.config;
     (0_u16..)
@@ -373,6 +397,15 @@ fn level_in_words(level: Level) -> &'static str {
     }
 }
 
+/// What a publication makes of PoPs and services.
+struct Now<'a> {
+    pops: &'a BTreeMap<String, PopState>,
+    /// By number of the service.
+    levels: &'a [Level],
+    /// Groups that went down with it.
+    fallen: &'a BTreeSet<GroupKey>,
+}
+
 /// Where a publication is told.
 pub struct Teller<'a> {
     /// Events.
@@ -393,29 +426,33 @@ impl Teller<'_> {
         &self,
         inputs: &Inputs,
         before: Option<&Loaded>,
-        pops: &BTreeMap<String, PopState>,
-        levels: &[Level],
+        now: &Now<'_>,
     ) -> BTreeMap<String, f64> {
         let mut took = BTreeMap::new();
-        for (pop, state) in pops {
+        let config = &inputs.loaded.config;
+        for (pop, state) in now.pops {
             let was = inputs.pops.get(pop).copied().unwrap_or(PopState::Unknown);
+            let shifts = match state {
+                PopState::Down => {
+                    shift::measured(config, &inputs.health, pop, now.fallen, self.now)
+                }
+                _ => Vec::new(),
+            };
             if was.is_usable() != state.is_usable() {
-                let config = &inputs.loaded.config;
-                let shifts = match state {
-                    PopState::Down => shift::measured(config, &inputs.health, pop, self.now),
-                    _ => Vec::new(),
-                };
                 self.failover(pop, *state, &shifts);
-                took.extend(shifts.into_iter().map(|one| {
-                    let seconds = (one.published + one.cached).as_secs_f64();
-                    (one.service, seconds)
-                }));
+            } else if !shifts.is_empty() {
+                self.left_too(pop, &shifts);
             }
+            took.extend(shifts.into_iter().map(|one| {
+                let seconds = (one.published + one.cached).as_secs_f64();
+                (one.service, seconds)
+            }));
         }
         let steering = &inputs.loaded.built.steering;
         let then = before.map_or(steering, |before| &before.built.steering);
         let renumbered = !Arc::ptr_eq(steering, then);
-        for (number, (service, level)) in (0_u32..).zip(steering.services().iter().zip(levels)) {
+        for (number, (service, level)) in (0_u32..).zip(steering.services().iter().zip(now.levels))
+        {
             let number = match renumbered {
                 true => then
                     .service_by_name(&service.name)
@@ -448,6 +485,20 @@ impl Teller<'_> {
         self.metrics.shifted(pop, shifts);
         let event = NewEvent::new(EventKind::Failover, message).pop(pop);
         self.record(event.good(state.is_usable()));
+    }
+
+    /// Clients of more services leave a PoP that was down for others, under another check.
+    fn left_too(&self, pop: &str, shifts: &[Shift]) {
+        let words = shift::in_words(shifts).unwrap_or_default();
+        let message = match shifts {
+            [one] => format!("clients of {} leave {pop} (down) {words}", one.service),
+            more => format!(
+                "clients of {} more services leave {pop} (down) {words}",
+                more.len()
+            ),
+        };
+        self.metrics.shifted(pop, shifts);
+        self.record(NewEvent::new(EventKind::Failover, message).pop(pop));
     }
 
     fn level(&self, service: &str, level: Level) {
@@ -504,8 +555,12 @@ pool = "edge"
     const ZONE: &str = "@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
 
     fn loaded(folder: &Path) -> Arc<Loaded> {
+        loaded_from(folder, CONFIG)
+    }
+
+    fn loaded_from(folder: &Path, text: &str) -> Arc<Loaded> {
         let file = folder.join("meridian.toml");
-        fs::write(&file, CONFIG).unwrap();
+        fs::write(&file, text).unwrap();
         fs::write(folder.join("example.com.zone"), ZONE).unwrap();
         let loaded = super::super::load::load(&file, None, None, Timestamp::UNIX_EPOCH);
         Arc::new(loaded.unwrap())
@@ -565,5 +620,61 @@ pool = "edge"
 
         assert!(publisher.health(health(3, Verdict::Down, 11), &teller));
         assert!(!Arc::ptr_eq(&before, &publisher.current().load_full()));
+    }
+
+    #[test]
+    fn a_failover_under_another_check_is_measured_while_the_pop_is_down_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, metrics) = (
+            EventLog::default(),
+            RuntimeMetrics::new(&Registry::new()).unwrap(),
+        );
+        let teller = Teller {
+            events: &events,
+            metrics: &metrics,
+            now: Timestamp::UNIX_EPOCH,
+            clock: || Duration::ZERO,
+        };
+        let config = format!(
+            "{CONFIG}[[zone.service]]\nname = \"ns\"\npool = \"names\"\n\
+             [[pool]]\nname = \"names\"\ncheck = \"names\"\npops = [\"fra\", \"iad\"]\n\
+             [check.names]\ntype = \"tcp\"\nport = 53\n"
+        );
+        let groups = |names: Verdict| {
+            let mut health = health(1, Verdict::Down, 10).as_ref().clone();
+            let key = GroupKey {
+                pop: "fra".into(),
+                check: "names".into(),
+            };
+            let mut group = health.groups.values().next().unwrap().clone();
+            group.verdict = names;
+            group.since = Some(SystemTime::UNIX_EPOCH);
+            group.took = Some(Duration::from_secs(2));
+            health.groups.insert(key, group);
+            Arc::new(health)
+        };
+        let loaded = loaded_from(folder.path(), &config);
+        let publisher = Publisher::new(loaded, groups(Verdict::Up), Arc::new(Gate::random()));
+        publisher.health(groups(Verdict::Down), &teller);
+        let shifts = publisher.shifts();
+        assert_eq!(shifts, BTreeMap::from([("ns.example.com.".into(), 32.0)]));
+        let told: Vec<_> = events
+            .recent()
+            .into_iter()
+            .map(|event| event.message)
+            .collect();
+        let words = "clients of ns.example.com. leave fra (down) 2.0 s after the first failed probe; \
+                     caches hold on for up to 30 s";
+        assert_eq!(told.first().map(String::as_str), Some(words));
+        // Nothing new, nothing measured again.
+        publisher.health(groups(Verdict::Down), &teller);
+        assert!(
+            events
+                .recent()
+                .iter()
+                .filter(|event| event.kind == EventKind::Failover)
+                .count()
+                == 1
+        );
     }
 }

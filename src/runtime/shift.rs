@@ -5,7 +5,7 @@
 //!         └ bound of the pool's checks      └ ttl
 //! ```
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use meridian_config::{Config, Service};
@@ -37,18 +37,22 @@ pub(super) fn bound(config: &Config, service: &Service) -> Option<Duration> {
 }
 
 /// What the failover away from a PoP that is told now took, for each service whose pool found it
-/// down by probes.
+/// down by probes: `fallen` are the groups that went down with it.
 pub(super) fn measured(
     config: &Config,
     health: &HealthSnapshot,
     pop: &str,
+    fallen: &BTreeSet<GroupKey>,
     now: Timestamp,
 ) -> Vec<Shift> {
+    if !fallen.iter().any(|key| key.pop == pop) {
+        return Vec::new();
+    }
     let services = config.zones.iter().flat_map(|zone| &zone.services);
     let shift = |service: &Service| {
         Some(Shift {
             service: service.name.to_string(),
-            published: published(config, health, service, pop, now)?,
+            published: published(config, health, service, (pop, fallen), now)?,
             cached: ttl(service),
         })
     };
@@ -59,7 +63,7 @@ fn published(
     config: &Config,
     health: &HealthSnapshot,
     service: &Service,
-    pop: &str,
+    (pop, fallen): (&str, &BTreeSet<GroupKey>),
     now: Timestamp,
 ) -> Option<Duration> {
     let pool = config.pool(service.pool);
@@ -70,6 +74,9 @@ fn published(
         pop: pop.to_owned(),
         check: config.check_name(pool.check.as_ref()?),
     };
+    if !fallen.contains(&key) {
+        return None;
+    }
     let group = health.groups.get(&key)?;
     let took = group.took.filter(|_| group.verdict == Verdict::Down)?;
     let since = describe::timestamp(group.since?)?;
@@ -126,11 +133,11 @@ mod tests {
         let config = config();
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
         let at = |ms: u64| Timestamp::try_from(since + Duration::from_millis(ms)).unwrap();
+        let key = || GroupKey {
+            pop: "fra".into(),
+            check: "edge".into(),
+        };
         let health = |verdict, took: Option<u64>| {
-            let key = GroupKey {
-                pop: "fra".into(),
-                check: "edge".into(),
-            };
             let pop = PopHealth {
                 verdict,
                 reason: String::new(),
@@ -140,12 +147,13 @@ mod tests {
                 endpoints: Vec::new(),
             };
             HealthSnapshot {
-                groups: [(key, pop)].into(),
+                groups: [(key(), pop)].into(),
                 ..HealthSnapshot::default()
             }
         };
         let down = health(Verdict::Down, Some(2_000));
-        let shifts = measured(&config, &down, "fra", at(100));
+        let fallen = BTreeSet::from([key()]);
+        let shifts = measured(&config, &down, "fra", &fallen, at(100));
         let expect = Shift {
             service: "www.example.com.".into(),
             published: Duration::from_millis(2_100),
@@ -159,10 +167,12 @@ mod tests {
             (health(Verdict::Up, Some(2_000)), "fra", 0),
             (down.clone(), "fra", 61_000),
             (health(Verdict::Down, None), "fra", 0),
-            (down, "iad", 0),
+            (down.clone(), "iad", 0),
         ] {
-            assert_eq!(measured(&config, &health, pop, at(ms)), []);
+            assert_eq!(measured(&config, &health, pop, &fallen, at(ms)), []);
         }
+        // Down before what is told now.
+        assert_eq!(measured(&config, &down, "fra", &BTreeSet::new(), at(0)), []);
         assert_eq!(in_words(&[]), None);
     }
 }

@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
 
 use super::{Clock, Trouble, connect};
-use crate::Phase;
+use crate::{LocalReason, Phase};
 
 const ECHO_REQUEST_V4: u8 = 8;
 const ECHO_REPLY_V4: u8 = 0;
@@ -29,7 +29,10 @@ pub(super) async fn probe(address: IpAddr, clock: Clock) -> Result<(), Trouble> 
     };
     let ask = async {
         let trouble = |error: io::Error| connect::trouble(&error);
-        let socket = open(address).map_err(trouble)?;
+        let socket = open(address).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => Trouble::Local(LocalReason::NoPing),
+            _ => trouble(error),
+        })?;
         // The kernel fills in the identifier and the checksum of a datagram socket.
         let mut message = [request, 0, 0, 0, 0, 0, 0, 1].to_vec();
         message.extend(nonce);

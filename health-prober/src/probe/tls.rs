@@ -240,9 +240,22 @@ pub(super) fn tls_trouble(error: &io::Error) -> Trouble {
         Some(rustls::Error::InvalidCertificate(fault)) => {
             Reason::Certificate(certificate_fault(fault)).into()
         }
-        // A server that speaks plain text on this port ends here too.
-        Some(other) => Reason::Tls(shorten(&other.to_string())).into(),
+        Some(other) => Reason::Tls(in_words(other)).into(),
         None => connect::trouble(error),
+    }
+}
+
+/// The two mistakes of configuration that show here in plain words, everything else as rustls says it.
+fn in_words(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription, Error, InvalidMessage};
+    match error {
+        Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+            "what came back is not TLS".to_owned()
+        }
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) => {
+            "the target does not offer the protocol of the check (ALPN)".to_owned()
+        }
+        other => shorten(&other.to_string()),
     }
 }
 

@@ -197,7 +197,7 @@ async fn an_echo_request_is_answered_on_loopback() {
             Outcome::Pass { .. } => {}
             // The group of this process may not send any: then it says nothing of the target.
             Outcome::Inconclusive {
-                reason: LocalReason::Resources(std::io::ErrorKind::PermissionDenied, _),
+                reason: LocalReason::NoPing,
             } => eprintln!("SKIP icmp: net.ipv4.ping_group_range does not hold this group"),
             // No IPv6 here.
             Outcome::Inconclusive { .. } if address.starts_with('[') => {}
@@ -263,14 +263,42 @@ async fn a_program_that_writes_without_end_or_does_not_end_is_stopped_with_its_c
         run(flood, SHORT).await,
         fail(Reason::Timeout(Phase::Answer))
     );
+    let many = "f() { [ $1 = 0 ] || { f $(($1 - 1)) & f $(($1 - 1)) & }; sleep 1000; }; f 5";
+    assert_eq!(run(many, SHORT).await, fail(Reason::Timeout(Phase::Answer)));
+}
+
+/// Waits until no process but zombies has the number; a test that hangs is stopped by its runner.
+async fn gone(noted: &std::path::Path) {
+    let pid = std::fs::read_to_string(noted).unwrap();
+    let stat = format!("/proc/{}/stat", pid.trim());
+    let lives = || std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z "));
+    while lives() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_has_its_say_when_it_ends_and_what_it_leaves_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let noted = folder.path().join("pid");
-    // The child holds the output open and outlives its parent, were it not killed.
-    let text = format!("sleep 1000 & echo $! > {noted:?}; exit 0");
-    assert_eq!(
-        run(&text, SHORT).await,
-        fail(Reason::Timeout(Phase::Answer))
+    // With its output held open by the child, and without.
+    for quiet in ["", ">/dev/null"] {
+        let text = format!("sleep 1000 {quiet} & echo $! > {noted:?}; echo left one; exit 0");
+        assert!(passed(&run(&text, AMPLE).await), "{quiet}");
+        gone(&noted).await;
+    }
+    // A child in a session of its own holds the output open: it is out of reach, and not waited for.
+    let text = format!(
+        "setsid sleep 1000 & echo $! > {noted:?}; until grep -q ^sleep /proc/$!/cmdline; do :; done; echo bad; exit 2"
     );
+    let critical = Reason::Exit {
+        code: Some(2),
+        text: "bad".into(),
+    };
+    assert_eq!(run(&text, AMPLE).await, fail(critical));
+    let pid = std::fs::read_to_string(&noted).unwrap();
+    let pid = nix::unistd::Pid::from_raw(pid.trim().parse().unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
 }
 
 #[tokio::test]
