@@ -111,6 +111,9 @@ pub enum CertificateFault {
     NotYetValid,
     /// No path to a trusted root; a self-signed certificate too.
     UnknownIssuer,
+    /// Of a certification authority: where a server shows one made with `openssl req -x509`, which is of
+    /// that kind unless told otherwise.
+    Authority,
     /// Not issued for the server name.
     WrongName,
     /// On a revocation list.
@@ -285,6 +288,7 @@ impl fmt::Display for CertificateFault {
             Self::Expired => "expired",
             Self::NotYetValid => "not yet valid",
             Self::UnknownIssuer => "from an unknown issuer",
+            Self::Authority => "is a CA's own, not a server's (CA:TRUE): issue one for the server",
             Self::WrongName => "for another name",
             Self::Revoked => "revoked",
             Self::Other(text) => text,

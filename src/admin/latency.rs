@@ -13,15 +13,16 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http_body_util::BodyExt as _;
+use meridian_config::ANYCAST_COLUMN;
 use meridian_geo_data::latency::{
-    Reporter, Sample,
+    Refused, Reporter, Sample,
     parse::{self, BadLine, MAX_JSON},
 };
 use serde::Serialize;
 
 use super::{
     access::Who,
-    reply::{Params, Refusal},
+    reply::{Params, Refusal, nearest},
     routes::Shared,
 };
 use crate::runtime::measure::{
@@ -78,7 +79,7 @@ pub(super) async fn latency(
         who: who.0,
         number: 0,
         batch: Vec::new(),
-        numbers: Vec::new(),
+        asked: Vec::new(),
         told: Told::default(),
     };
     let result = reading.read(body).await;
@@ -93,8 +94,8 @@ struct Reading {
     /// Lines so far.
     number: usize,
     batch: Vec<Sample>,
-    /// Their lines.
-    numbers: Vec<usize>,
+    /// Their lines, and where to.
+    asked: Vec<(usize, Arc<str>)>,
     told: Told,
 }
 
@@ -159,10 +160,11 @@ impl Reading {
                 self.told.refuse(self.number, &why);
             }
             Ok(told) => {
-                self.numbers.push(self.number);
+                let pop: Arc<str> = Arc::from(&*told.pop.unwrap_or_default());
+                self.asked.push((self.number, pop.clone()));
                 self.batch.push(Sample {
                     prefix: told.client,
-                    pop: Arc::from(&*told.pop.unwrap_or_default()),
+                    pop,
                     rtt_ms: told.rtt_ms,
                     reporter: self.reporter,
                 });
@@ -179,16 +181,25 @@ impl Reading {
         let batch = std::mem::take(&mut self.batch);
         let counted = self.shared.control.take_round_trips(&self.who, batch);
         let outcomes = counted.await;
-        for (number, outcome) in self.numbers.drain(..).zip(outcomes) {
-            match outcome {
-                Ok(()) => self.told.taken += 1,
-                Err(why) => self.told.refuse(number, &why),
+        for ((number, pop), outcome) in self.asked.drain(..).zip(outcomes) {
+            let Err(why) = outcome else {
+                self.told.taken += 1;
+                continue;
+            };
+            self.told.refuse(number, &why);
+            if why == NotTaken::Refused(Refused::UnknownPop)
+                && let Some(named) = self.told.first.last_mut()
+                && named.line == number
+            {
+                named.error = unknown(&self.shared, &pop);
             }
         }
     }
 
     fn answer(self, broken: Option<Broken>) -> Response {
-        let told = self.told;
+        let mut told = self.told;
+        // Lines that say nothing were found before the others were counted.
+        told.first.sort_by_key(|one| one.line);
         let help = "send one object a line: {\"client\":\"203.0.113.0/24\",\"pop\":\"fra\",\
                     \"rtt_ms\":12.5}; at most 8 MiB and 100,000 lines, then another request";
         let rates = told.reasons.get("rate").copied().unwrap_or(0);
@@ -211,6 +222,16 @@ impl Reading {
         };
         let failed = Failed { error, help, told };
         (status, Json(failed)).into_response()
+    }
+}
+
+/// Which name is meant by one that is not known.
+fn unknown(shared: &Shared, pop: &str) -> String {
+    let status = shared.control.status();
+    let help = nearest(pop, status.pops.iter().map(|one| one.name.as_str()));
+    match pop.strip_prefix(ANYCAST_COLUMN) {
+        Some(pool) => format!("no pool {pool:?} has an anycast address"),
+        None => format!("no PoP is called {pop:?}: {help}"),
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::{
     access::Who,
-    reply::{Params, Refusal},
+    reply::{Params, Refusal, from_json, whole},
     routes::{Shared, refused},
 };
 
@@ -22,7 +22,7 @@ const HELP: &str = r#"send {"value": 5300} in the unit of the PoP's capacity, or
 const GREATEST: f64 = 1e15;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Body {
     value: Option<f64>,
     ratio: Option<f64>,
@@ -36,8 +36,7 @@ pub(super) async fn push(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     params.only(&[])?;
-    let body = body.map_err(|e| Refusal::new(e.status(), e.body_text(), "at most 64 KiB"))?;
-    let level = read(&body)?;
+    let level = read(&whole(body)?)?;
     let load = shared
         .control
         .push_load(&name, level, &who.0)
@@ -46,7 +45,7 @@ pub(super) async fn push(
 }
 
 fn read(body: &[u8]) -> Result<Level, Refusal> {
-    let body: Body = serde_json::from_slice(body).map_err(|e| Refusal::bad(e.to_string(), HELP))?;
+    let body: Body = from_json(body, HELP)?;
     let (level, number) = match (body.value, body.ratio) {
         (Some(value), None) => (Level::Value(value), value),
         (None, Some(ratio)) => (Level::Ratio(ratio), ratio),
@@ -58,6 +57,11 @@ fn read(body: &[u8]) -> Result<Level, Refusal> {
     if (0.0..=GREATEST).contains(&number) {
         return Ok(level);
     }
+    let number = if number > GREATEST {
+        format!("{number:e}")
+    } else {
+        number.to_string()
+    };
     let error = format!("{number} is no load: it must lie from 0 to 1e15");
     Err(Refusal::bad(error, HELP))
 }
@@ -72,14 +76,17 @@ mod tests {
         assert_eq!(right(r#"{"value": 5300}"#), Some(Level::Value(5300.0)));
         assert_eq!(right(r#"{"ratio": 1.5}"#), Some(Level::Ratio(1.5)));
         for (body, part) in [
-            ("", "EOF"),
+            ("", "the body is empty"),
+            ("nonsense", "this is no JSON"),
+            ("[]", "expected an object"),
+            ("3", "expected an object"),
             ("{}", "neither"),
             (r#"{"value": null}"#, "neither"),
             (r#"{"value": 1, "ratio": 0.1}"#, "side by side"),
             (r#"{"value": -1}"#, "-1 is no load"),
-            (r#"{"value": 1e300}"#, "is no load"),
+            (r#"{"value": 1e300}"#, "1e300 is no load"),
             (r#"{"value": 1e999}"#, "out of range"),
-            (r#"{"value": "5"}"#, "invalid type"),
+            (r#"{"value": "5"}"#, "expected a number at column 13"),
             (r#"{"values": 5}"#, "unknown field"),
             (r#"{"value": NaN}"#, "expected"),
         ] {

@@ -2,11 +2,12 @@
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Query},
+    body::Bytes,
+    extract::{FromRequestParts, Query, rejection::BytesRejection},
     http::{StatusCode, request::Parts},
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde::{Serialize, de::DeserializeOwned};
 
 /// A refusal as every route gives it: `{"error": …, "help": …}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -97,6 +98,35 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
         Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
             .map(|Query(pairs)| Self(pairs))
             .map_err(|e| Refusal::bad("the query string cannot be read", e.to_string()))
+    }
+}
+
+/// A body within the bound.
+pub(crate) fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Refusal> {
+    body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            let status = StatusCode::PAYLOAD_TOO_LARGE;
+            Refusal::new(status, "the body is too large", "at most 64 KiB")
+        }
+        status => Refusal::new(status, error.body_text(), ""),
+    })
+}
+
+/// What a body of JSON says.
+pub(crate) fn from_json<T: DeserializeOwned>(body: &[u8], help: &str) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| Refusal::bad(json_words(&error), help))
+}
+
+/// What is wrong with JSON, in words for those who do not know how we are made.
+pub(crate) fn json_words(error: &serde_json::Error) -> String {
+    let text = error
+        .to_string()
+        .replace("expected f64", "expected a number")
+        .replace(" at line 1 column ", " at column ");
+    match error.classify() {
+        serde_json::error::Category::Eof if error.column() == 0 => "the body is empty".to_owned(),
+        serde_json::error::Category::Data => text,
+        _ => format!("this is no JSON: {text}"),
     }
 }
 

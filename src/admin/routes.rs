@@ -23,7 +23,7 @@ use super::{
     Control, ControlError,
     access::{Access, Peer, Who},
     dashboard, events, latency, load, openapi,
-    reply::{Params, Refusal, nearest},
+    reply::{Params, Refusal, from_json, nearest, whole},
     site,
 };
 
@@ -198,7 +198,7 @@ async fn pop(
 
 /// Body of `PUT /api/v1/pops/{pop}/drain`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct DrainBody {
     reason: Option<String>,
     #[serde(rename = "for")]
@@ -213,8 +213,7 @@ async fn drain(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     params.only(&[])?;
-    let body = body.map_err(|e| Refusal::new(e.status(), e.body_text(), "at most 64 KiB"))?;
-    let (reason, duration) = read_drain(&body)?;
+    let (reason, duration) = read_drain(&whole(body)?)?;
     let until = shared
         .control
         .drain(&name, reason.clone(), duration, &who.0)
@@ -227,7 +226,7 @@ fn read_drain(body: &[u8]) -> Result<(String, Option<Duration>), Refusal> {
     let help = r#"send {"reason": "switch upgrade", "for": "2h"}; both may be left out"#;
     let body: DrainBody = match body {
         [] => DrainBody::default(),
-        _ => serde_json::from_slice(body).map_err(|e| Refusal::bad(e.to_string(), help))?,
+        _ => from_json(body, help)?,
     };
     if let Some(reason) = body
         .reason

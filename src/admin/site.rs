@@ -15,13 +15,13 @@ use serde_json::json;
 
 use super::{
     access::Who,
-    reply::{Params, Refusal},
+    reply::{Params, Refusal, from_json, whole},
     routes::Shared,
 };
 
 /// Body of `POST /api/v1/blackholes`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct BlackholeBody {
     prefix: IpNet,
     /// Without an end a blackhole is forgotten.
@@ -45,10 +45,8 @@ pub(super) async fn blackhole(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     params.only(&[])?;
-    let body = body.map_err(|e| Refusal::new(e.status(), e.body_text(), "at most 64 KiB"))?;
     let help = r#"send {"prefix": "192.0.2.53/32", "for": "1h", "reason": "attack on …"}"#;
-    let body: BlackholeBody =
-        serde_json::from_slice(&body).map_err(|e| Refusal::bad(e.to_string(), help))?;
+    let body: BlackholeBody = from_json(&whole(body)?, help)?;
     let lasts = read_time(&body.duration)
         .ok_or_else(|| Refusal::bad(format!("for: {:?} is not a time", body.duration), help))?;
     if body.reason.trim().is_empty() || body.reason.len() > 512 {

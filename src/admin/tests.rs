@@ -487,7 +487,9 @@ async fn every_line_of_round_trips_is_taken_or_refused_with_its_number() {
         .iter()
         .map(|one| &one["line"])
         .collect();
-    assert_eq!(numbers, [4, 3]);
+    assert_eq!(numbers, [3, 4]);
+    let error = told["first"][0]["error"].as_str().unwrap();
+    assert_eq!(error, "no PoP is called \"far\": did you mean fra?");
     let heard = server.fake.drains.lock().unwrap().clone();
     assert_eq!(heard, ["203.0.113.0/24 12.5 127.0.0.1"; 2]);
     for (body, status, part) in [

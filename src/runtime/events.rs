@@ -222,7 +222,7 @@ fn write_log(event: &Event, is_good: bool) {
     // Reasons come from operators and from probed hosts: no line of the log may be theirs alone.
     let message = crate::render::one_line(&event.message);
     match event.kind {
-        EventKind::Alarm | EventKind::ReloadRefused => {
+        EventKind::Alarm | EventKind::ReloadRefused if !is_good => {
             tracing::error!(kind, pop, endpoint, service, "{message}");
         }
         EventKind::Endpoint

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! In a long line only the last one or two fields are looked at, and the first: what a client
-//! writes into its request stands between them and cannot pass for a measurement.
+//! writes into its request stands between them, or in quotes, and cannot pass for a measurement. Where
+//! the quotes around it end with one of those fields, the field has a quote that it did not open.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -77,7 +78,7 @@ impl BadLine {
 #[allow(clippy::cast_possible_truncation)]
 pub fn json(line: &[u8]) -> Result<Told<'_>, BadLine> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(deny_unknown_fields, expecting = "an object")]
     struct Line<'a> {
         #[serde(borrow)]
         client: Cow<'a, str>,
@@ -87,12 +88,24 @@ pub fn json(line: &[u8]) -> Result<Told<'_>, BadLine> {
     }
     let text = text(line, MAX_JSON)?;
     let line: Line<'_> =
-        serde_json::from_str(text).map_err(|error| BadLine::Json(error.to_string()))?;
+        serde_json::from_str(text).map_err(|error| BadLine::Json(words(&error)))?;
     Ok(Told {
         client: client(&line.client)?,
         pop: Some(line.pop),
         rtt_ms: line.rtt_ms as f32,
     })
+}
+
+/// What is wrong with a line that is not the object, in words for those who do not know how we are made.
+fn words(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text
+        .replace("expected f64", "expected a number")
+        .replace(" at line 1 column ", " at column ");
+    match error.is_data() {
+        true => text,
+        false => format!("this is no JSON: {text}"),
+    }
 }
 
 /// A line of a proxy's log: nginx with `$remote_addr` and `$tcpinfo_rtt`, HAProxy with `%[src]` and
@@ -108,7 +121,7 @@ pub fn log(line: &[u8]) -> Result<Told<'_>, BadLine> {
     let (last, before) = (behind.next().unwrap_or(""), behind.next());
     let (rtt_ms, address) = match named(last) {
         Some(rtt) => {
-            let told = before.and_then(|field| bare(field).strip_prefix("client="));
+            let told = before.and_then(|field| value(field, "client="));
             (rtt?, told.unwrap_or(first))
         }
         None => (number(second.ok_or(BadLine::Rtt)?)? / 1000.0, first),
@@ -219,12 +232,19 @@ fn text(line: &[u8], longest: usize) -> Result<&str, BadLine> {
 
 /// `rtt_us=…` or `rtt_ms=…`; `None`: another field.
 fn named(field: &str) -> Option<Result<f32, BadLine>> {
-    let field = bare(field);
-    let micros = field.strip_prefix("rtt_us=");
-    let millis = || field.strip_prefix("rtt_ms=").map(number);
+    let micros = value(field, "rtt_us=");
+    let millis = || value(field, "rtt_ms=").map(number);
     micros
         .map(|text| number(text).map(|us| us / 1000.0))
         .or_else(millis)
+}
+
+/// What a named field says; `None`: it has another name, or is a piece of something quoted.
+fn value<'a>(field: &'a str, name: &str) -> Option<&'a str> {
+    let text = field.trim_matches([',', ';']).strip_prefix(name)?;
+    let inside = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    let text = inside('"').or_else(|| inside('\'')).unwrap_or(text);
+    (!text.contains(['"', '\''])).then_some(text)
 }
 
 /// Digits with at most one point: what proxies write.
@@ -325,6 +345,23 @@ mod tests {
                 r#"x client="203.0.113.9" rtt_us="12500""#,
                 "203.0.113.9/32 12.5",
             ),
+            // Written by the client, within the quotes of the last field but one, or of the last.
+            (
+                r#"203.0.113.9 - [x] "GET / HTTP/1.1" "a client=9.9.9.9" rtt_us=12500"#,
+                "203.0.113.9/32 12.5",
+            ),
+            (
+                r#"203.0.113.9 - [x] "client=9.9.9.9" rtt_us=12500"#,
+                "203.0.113.9/32 12.5",
+            ),
+            (
+                r#"203.0.113.9 12500 "a client=9.9.9.9 rtt_us=1""#,
+                "203.0.113.9/32 12.5",
+            ),
+            (
+                r#"203.0.113.9 12500 "a client=9.9.9.9 rtt_us=1,""#,
+                "203.0.113.9/32 12.5",
+            ),
             ("203.0.113.9 -", "rtt"),
             ("203.0.113.9", "rtt"),
             ("203.0.113.9 - x rtt_us=", "rtt"),
@@ -341,7 +378,19 @@ mod tests {
 
     #[test]
     fn headers_of_syslog() {
-        let table: [(&str, &str); 13] = [
+        let table: [(&str, &str); 15] = [
+            // Of HAProxy 2.6, `format rfc5424`, with the two log-formats of docs/latency.md.
+            (
+                "<134>1 2026-11-21T11:47:14.523254+00:00 - haproxy 4472 - - 203.0.113.9 12500\n",
+                "203.0.113.9 12500",
+            ),
+            (
+                "<134>1 2026-11-21T11:47:14.529917+00:00 - haproxy 4472 - - 203.0.113.9:49352 \
+                 [21/Nov/2026:11:47:14.529] edge2 edge2/<NOSRV> 204 57 \"GET /x HTTP/1.1\" \
+                 client=203.0.113.9 rtt_us=12500\n",
+                "203.0.113.9:49352 [21/Nov/2026:11:47:14.529] edge2 edge2/<NOSRV> 204 57 \
+                 \"GET /x HTTP/1.1\" client=203.0.113.9 rtt_us=12500",
+            ),
             (
                 "<190>Nov 21 05:00:00 edge1 nginx: 203.0.113.9 12500",
                 "203.0.113.9 12500",
@@ -384,6 +433,24 @@ mod tests {
                 let _ = json(octets);
                 let _ = log(octets);
                 prop_assert!(syslog(octets).len() <= octets.len());
+            }
+        }
+
+        #[test]
+        fn what_a_client_writes_in_quotes_says_nothing(
+            v4: u32,
+            us in 1..10_000_000_u32,
+            wrote in "([a-z]| |,|;|client=|rtt_us=|rtt_ms=|9\\.9\\.9\\.9|1|=){0,20}",
+        ) {
+            let address = std::net::Ipv4Addr::from_bits(v4);
+            let expect = (IpNet::from(IpAddr::from(address)), us as f32 / 1000.0);
+            for line in [
+                format!("{address} {us} \"{wrote}\""),
+                format!("{address} - [x] \"GET / HTTP/1.1\" \"{wrote}\" rtt_us={us}"),
+                format!("x \"{wrote}\" client={address} rtt_us={us}"),
+            ] {
+                let told = log(line.as_bytes()).unwrap();
+                prop_assert_eq!((told.client, told.rtt_ms), expect, "{}", line);
             }
         }
 

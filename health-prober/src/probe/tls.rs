@@ -267,6 +267,10 @@ fn certificate_fault(fault: &CertificateError) -> CertificateFault {
         E::UnknownIssuer => CertificateFault::UnknownIssuer,
         E::NotValidForName | E::NotValidForNameContext { .. } => CertificateFault::WrongName,
         E::Revoked => CertificateFault::Revoked,
+        // The verifier's own error has no variant here.
+        E::Other(other) if other.0.to_string().contains("CaUsedAsEndEntity") => {
+            CertificateFault::Authority
+        }
         other => CertificateFault::Other(shorten(&other.to_string())),
     }
 }

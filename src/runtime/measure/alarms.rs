@@ -38,7 +38,7 @@ impl Alarms {
         }
         let (message, good) = match problem {
             Some(problem) => (problem, false),
-            None => (format!("{about} can be read again"), true),
+            None => (format!("{about} works again"), true),
         };
         (self.tell)(NewEvent::new(EventKind::Alarm, message).good(good));
     }

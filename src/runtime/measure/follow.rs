@@ -3,12 +3,13 @@
 //! ```text
 //! there at the start        from its end on; the rest of a line that is being written is left out
 //! renamed, a new one made   the old one to its end, then the new one from its beginning
-//! truncated in place        from its beginning
+//! truncated in place        from its beginning, even where it has grown beyond the old place since
 //! gone                      the old one for a minute more; what comes back is new
 //! ```
 //!
-//! A file that was truncated and has grown beyond the old place between two looks cannot be told from
-//! one that has only grown: lines are lost then, and the one at that place is refused or cut short.
+//! That a file was truncated and has grown beyond the old place between two looks shows in the octets
+//! before that place: they are not what was read there. Only where they are by chance the same, lines are
+//! lost, and the one at that place is refused or cut short.
 
 use std::{
     fs::{File, Metadata, OpenOptions},
@@ -23,6 +24,9 @@ use super::lines::{Line, Lines};
 const PIECE: usize = 64 << 10;
 /// Octets read at one look, so that one busy file does not keep others waiting.
 pub(super) const LOOK: usize = 1 << 20;
+
+/// Octets before the place that was reached by which a file is known again.
+const KNOWN: usize = 64;
 
 /// Looks that a file is read after it has gone: its proxy may not have let go of it.
 const GONE_LOOKS: u32 = 60;
@@ -45,6 +49,39 @@ struct Open {
     /// Device and inode.
     id: (u64, u64),
     at: u64,
+    /// The last octets before `at`, at most [`KNOWN`].
+    before: Vec<u8>,
+}
+
+impl Open {
+    /// Whether it is no longer what was read: shorter, or with other octets before the place reached.
+    fn is_another(&self) -> io::Result<bool> {
+        if self.file.metadata()?.len() < self.at {
+            return Ok(true);
+        }
+        let mut now = vec![0; self.before.len()];
+        let from = self.at - self.before.len() as u64;
+        match self.file.read_exact_at(&mut now, from) {
+            Ok(()) => Ok(now != self.before),
+            // Truncated just now.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.at = self.file.seek(SeekFrom::Start(0))?;
+        self.before.clear();
+        Ok(())
+    }
+
+    fn passed(&mut self, octets: &[u8]) {
+        self.at += octets.len() as u64;
+        let last = octets.len().saturating_sub(KNOWN);
+        self.before.extend(octets.iter().skip(last));
+        let surplus = self.before.len().saturating_sub(KNOWN);
+        self.before.drain(..surplus);
+    }
 }
 
 impl Follower {
@@ -95,17 +132,22 @@ impl Follower {
     fn open_file(&mut self, at_end: bool) -> io::Result<Open> {
         let (mut file, metadata) = open_regular(&self.path)?;
         self.lines.restart(false);
-        let mut at = 0;
+        let (mut at, mut before) = (0, Vec::new());
         if at_end {
             at = file.seek(SeekFrom::End(0))?;
-            let mut last = [b'\n'];
-            if at > 0 {
-                file.read_exact_at(&mut last, at - 1)?;
-            }
-            self.lines.restart(last != [b'\n']);
+            let known = usize::try_from(at).unwrap_or(KNOWN).min(KNOWN);
+            before = vec![0; known];
+            file.read_exact_at(&mut before, at - known as u64)?;
+            self.lines
+                .restart(before.last().is_some_and(|last| *last != b'\n'));
         }
         let id = identity(&metadata);
-        Ok(Open { file, id, at })
+        Ok(Open {
+            file,
+            id,
+            at,
+            before,
+        })
     }
 }
 
@@ -127,8 +169,8 @@ fn identity(metadata: &Metadata) -> (u64, u64) {
 }
 
 fn read(open: &mut Open, lines: &mut Lines, give: &mut impl FnMut(Line<'_>)) -> io::Result<bool> {
-    if open.file.metadata()?.len() < open.at {
-        open.at = open.file.seek(SeekFrom::Start(0))?;
+    if open.is_another()? {
+        open.restart()?;
         lines.restart(false);
     }
     let mut piece = vec![0; PIECE];
@@ -137,8 +179,9 @@ fn read(open: &mut Open, lines: &mut Lines, give: &mut impl FnMut(Line<'_>)) -> 
         if octets == 0 {
             return Ok(false);
         }
-        open.at += octets as u64;
-        lines.push(piece.get(..octets).unwrap_or_default(), &mut *give);
+        let piece = piece.get(..octets).unwrap_or_default();
+        open.passed(piece);
+        lines.push(piece, &mut *give);
     }
     Ok(true)
 }
@@ -237,6 +280,22 @@ mod tests {
         assert!(bed.lines().is_empty());
         bed.write("log", "3\n");
         assert_eq!(bed.lines(), ["3"]);
+    }
+
+    #[test]
+    fn copytruncate_starts_over_where_the_file_has_outgrown_it() {
+        let mut bed = Bed::new(Some("before\n"));
+        assert!(bed.lines().is_empty());
+        // Never read on, known only by what stood before the end.
+        fs::write(bed.path("log"), "another\nand more\n").unwrap();
+        assert_eq!(bed.lines(), ["another", "and more"]);
+        for (round, length) in [1, 3, 40, 41, 200].into_iter().enumerate() {
+            let fresh: Vec<String> = (0..length).map(|n| format!("{round}-{n}")).collect();
+            fs::write(bed.path("log"), fresh.join("\n") + "\n").unwrap();
+            assert_eq!(bed.lines(), fresh);
+            bed.write("log", "one more\n");
+            assert_eq!(bed.lines(), ["one more"]);
+        }
     }
 
     #[test]

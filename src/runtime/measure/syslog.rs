@@ -17,7 +17,8 @@ use super::{
     intake::{NotTaken, Source},
 };
 
-/// Longest datagram that is read; the rest of a longer one is lost, and with it its last fields.
+/// Longest datagram that is looked at. Of a longer one the last fields are lost, and what a client wrote
+/// into its request would stand in their place: it is refused.
 const LONGEST: usize = 8192;
 /// Octets of datagrams that the kernel keeps for us.
 const QUEUE: usize = 1 << 20;
@@ -117,7 +118,7 @@ impl Senders {
 
 /// Never ends: an error of the socket concerns one datagram.
 async fn receive(socket: &UdpSocket, senders: &Senders, shared: &Shared) {
-    let mut buffer = vec![0; LONGEST];
+    let mut buffer = vec![0; LONGEST + 1];
     loop {
         let mut together: BTreeMap<IpAddr, Vec<Sample>> = BTreeMap::new();
         let mut received = socket.recv_from(&mut buffer).await;
@@ -151,7 +152,11 @@ fn read(datagram: &[u8], from: IpAddr, senders: &Senders, shared: &Shared) -> Op
         shared.intake.refuse(Source::Syslog, "sender");
         return None;
     };
-    match parse::log(parse::syslog(datagram)) {
+    let told = match datagram.len() {
+        0..=LONGEST => parse::log(parse::syslog(datagram)),
+        _ => Err(parse::BadLine::TooLong),
+    };
+    match told {
         Ok(told) => Some(shared.sample(&told, pop)),
         Err(bad) => {
             let bad = NotTaken::from(bad);

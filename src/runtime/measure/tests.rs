@@ -289,7 +289,14 @@ async fn row_17_datagrams_count_by_who_sends_them() {
     }
     one.send_to(&[0xff; 2000], to).unwrap();
     one.send_to(b"", to).unwrap();
-    one.send_to(&[b'9'; 60_000], to).unwrap();
+    // Cut where we stop reading, what the client wrote would stand last.
+    let wrote = "<190>nginx: 198.51.100.1 - - [x] \"GET / HTTP/1.1\" 200 0 \"-\" \"";
+    let forged = " client=198.51.100.200 rtt_us=1000";
+    let fill = "a".repeat(8192 - wrote.len() - forged.len());
+    let cut = format!("{wrote}{fill}{forged}\" client=198.51.100.1 rtt_us=25000");
+    assert_eq!(cut.find("=1000").map(|at| at + 5), Some(8192));
+    one.send_to(cut.as_bytes(), to).unwrap();
+    one.send_to(&[b'9'; 8192], to).unwrap();
     // Reporters are told apart by a few bits: now and then one is taken for another.
     let counted = || bed.counted(Source::Syslog, "taken") + bed.counted(Source::Syslog, "repeated");
     let all = async {
@@ -302,6 +309,7 @@ async fn row_17_datagrams_count_by_who_sends_them() {
     bed.until(Source::Syslog, "not_text", 1.0).await;
     bed.until(Source::Syslog, "empty", 1.0).await;
     bed.until(Source::Syslog, "rtt", 1.0).await;
+    bed.until(Source::Syslog, "too_long", 1.0).await;
     let near = bed.published("198.51.100.7", "fra").await.p25_ms;
     let far = bed.published("198.51.100.7", "iad").await.p25_ms;
     assert!((near - 25.0).abs() < 3.0 && (far - 95.0).abs() < 8.0);
@@ -378,6 +386,8 @@ async fn browsers_load_the_script_and_tell() {
         );
         let allowed = got.contains("access-control-allow-origin");
         assert_eq!(allowed, head.contains(ours), "{head}");
+        let (_, said) = got.split_once("\r\n\r\n").unwrap();
+        assert_eq!(said.is_empty(), status == 204, "{got}");
     }
     let large = " ".repeat(3000);
     let got = http(to, &post(ours, "198.51.100.9"), &large).await;

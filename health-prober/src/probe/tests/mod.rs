@@ -562,7 +562,12 @@ async fn certificates_are_verified_and_their_fault_is_named() {
         params.not_after = date_time_ymd(2020, 2, 1);
     };
     let early = |params: &mut CertificateParams| params.not_before = date_time_ymd(2090, 1, 1);
-    use CertificateFault::{Expired, NotYetValid, UnknownIssuer, WrongName};
+    let of_ca = |params: &mut CertificateParams| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    };
+    use CertificateFault::{
+        Authority as OfAuthority, Expired, NotYetValid, UnknownIssuer, WrongName,
+    };
     for (certificate, fault) in [
         (authority.issue("www.example.com", |_| {}), None),
         (authority.issue("www.example.com", expired), Some(Expired)),
@@ -573,6 +578,7 @@ async fn certificates_are_verified_and_their_fault_is_named() {
             Some(UnknownIssuer),
         ),
         (self_signed, Some(UnknownIssuer)),
+        (authority.issue("www.example.com", of_ca), Some(OfAuthority)),
     ] {
         let address = https(certificate).await;
         let outcome = probe_https(address, &trusting(&ca), AMPLE).await;

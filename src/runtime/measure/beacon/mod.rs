@@ -209,12 +209,18 @@ impl Site {
         let mut reply = match (request.method(), request.uri().path()) {
             (&Method::GET | &Method::HEAD, "/beacon.js") => javascript(&settings),
             (&Method::OPTIONS, "/beacon") => status(StatusCode::NO_CONTENT),
-            (&Method::POST, "/beacon") => {
-                let code = self.take(request, peer, &settings).await;
-                status(code)
-            }
-            (_, "/beacon.js" | "/beacon") => status(StatusCode::METHOD_NOT_ALLOWED),
-            _ => status(StatusCode::NOT_FOUND),
+            (&Method::POST, "/beacon") => match self.take(request, peer, &settings).await {
+                Ok(()) => status(StatusCode::NO_CONTENT),
+                Err((code, why)) => refusal(code, why),
+            },
+            (_, "/beacon.js" | "/beacon") => refusal(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "GET /beacon.js, POST /beacon",
+            ),
+            _ => refusal(
+                StatusCode::NOT_FOUND,
+                "nothing is here: GET /beacon.js, POST /beacon",
+            ),
         };
         allow(reply.headers_mut(), origin, &settings);
         reply
@@ -225,11 +231,12 @@ impl Site {
         request: Request<Incoming>,
         peer: IpAddr,
         settings: &Settings,
-    ) -> StatusCode {
+    ) -> Result<(), (StatusCode, &'static str)> {
         let headers = request.headers();
         if !is_ours(headers.get(header::ORIGIN), settings) {
             self.refuse("origin");
-            return StatusCode::FORBIDDEN;
+            let why = "the Origin of the page is not among latency.beacon.origins";
+            return Err((StatusCode::FORBIDDEN, why));
         }
         let forwarded = headers.get_all("x-forwarded-for").into_iter();
         let forwarded = forwarded.map(|line| line.to_str().unwrap_or("?"));
@@ -237,7 +244,8 @@ impl Site {
         let lines = forwarded.iter().map(String::as_str);
         let Some(client) = report::client(peer, lines, &settings.proxies) else {
             self.refuse("client");
-            return StatusCode::BAD_REQUEST;
+            let why = "X-Forwarded-For names no client: every address in it is one of latency.beacon.proxies, or none";
+            return Err((StatusCode::BAD_REQUEST, why));
         };
         let body = Limited::new(request.into_body(), report::LONGEST).collect();
         let told = match timeout(PATIENCE, body).await {
@@ -246,13 +254,14 @@ impl Site {
         };
         let Some(told) = told else {
             self.refuse("json");
-            return StatusCode::BAD_REQUEST;
+            let why = "the body is no object of milliseconds by PoP, such as {\"fra\":12.3}, or over 2 KiB";
+            return Err((StatusCode::BAD_REQUEST, why));
         };
         if self.count(client, told, settings) {
-            StatusCode::NO_CONTENT
-        } else {
-            StatusCode::TOO_MANY_REQUESTS
+            return Ok(());
         }
+        let why = "this client has told latency.beacon.per_client round trips in the last minute";
+        Err((StatusCode::TOO_MANY_REQUESTS, why))
     }
 
     /// Whether something of it may count.
@@ -296,6 +305,15 @@ fn script(beacon: &LatencyBeacon, config: &Config) -> String {
     SCRIPT
         .replace("__SHARE__", &share)
         .replace("__URLS__", &urls)
+}
+
+/// What browsers never show, for those who try it by hand.
+fn refusal(code: StatusCode, why: &'static str) -> Reply {
+    let mut reply = status(code);
+    *reply.body_mut() = Full::new(Bytes::from(format!("{why}\n")));
+    let text = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(header::CONTENT_TYPE, text);
+    reply
 }
 
 fn status(code: StatusCode) -> Reply {
