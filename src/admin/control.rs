@@ -47,10 +47,10 @@ pub(crate) trait Control: Send + Sync + 'static {
         reason: String,
         duration: Option<Duration>,
         who: &str,
-    ) -> Result<Option<Timestamp>, ControlError>;
+    ) -> Boxed<'_, Result<Option<Timestamp>, ControlError>>;
 
     /// Gives a PoP back.
-    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError>;
+    fn undrain(&self, pop: &str, who: &str) -> Boxed<'_, Result<(), ControlError>>;
 
     /// Takes a load that was pushed for a PoP; gives what counts now.
     fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, ControlError>;

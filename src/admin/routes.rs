@@ -217,6 +217,7 @@ async fn drain(
     let until = shared
         .control
         .drain(&name, reason.clone(), duration, &who.0)
+        .await
         .map_err(|error| refused(&shared, error))?;
     let answer = json!({ "pop": name, "drained": true, "reason": reason, "until": until });
     Ok(Json(answer).into_response())
@@ -262,6 +263,7 @@ async fn undrain(
     shared
         .control
         .undrain(&name, &who.0)
+        .await
         .map_err(|error| refused(&shared, error))?;
     Ok(Json(json!({ "pop": name, "drained": false })).into_response())
 }

@@ -110,16 +110,19 @@ impl Control for Fake {
         reason: String,
         duration: Option<Duration>,
         who: &str,
-    ) -> Result<Option<Timestamp>, ControlError> {
-        if pop == "zzz" {
-            return Err(ControlError::NotKept("disk full".into()));
-        }
-        if pop != "fra" && pop != "iad" {
-            return Err(ControlError::UnknownPop(pop.to_owned()));
-        }
+    ) -> Boxed<'_, Result<Option<Timestamp>, ControlError>> {
+        let pop = pop.to_owned();
         let line = format!("drain {pop} {reason:?} {duration:?} {who}");
-        self.drains.lock().unwrap().push(line);
-        Ok(duration.map(|d| Timestamp::UNIX_EPOCH + d))
+        Box::pin(async move {
+            match pop.as_str() {
+                "zzz" => Err(ControlError::NotKept("disk full".into())),
+                "fra" | "iad" => {
+                    self.drains.lock().unwrap().push(line);
+                    Ok(duration.map(|d| Timestamp::UNIX_EPOCH + d))
+                }
+                _ => Err(ControlError::UnknownPop(pop)),
+            }
+        })
     }
 
     fn push_load(&self, pop: &str, level: Level, who: &str) -> Result<LoadStatus, ControlError> {
@@ -145,13 +148,15 @@ impl Control for Fake {
         })
     }
 
-    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
-        if pop == "iad" {
-            return Err(ControlError::NotDrained(pop.to_owned()));
-        }
-        let line = format!("undrain {pop} {who}");
-        self.drains.lock().unwrap().push(line);
-        Ok(())
+    fn undrain(&self, pop: &str, who: &str) -> Boxed<'_, Result<(), ControlError>> {
+        let (pop, line) = (pop.to_owned(), format!("undrain {pop} {who}"));
+        Box::pin(async move {
+            if pop == "iad" {
+                return Err(ControlError::NotDrained(pop));
+            }
+            self.drains.lock().unwrap().push(line);
+            Ok(())
+        })
     }
 
     fn announcements(&self) -> Arc<Announcements> {

@@ -116,7 +116,8 @@ async fn renew(runtime: Runtime, refresh: Refresh, stop: CancellationToken) {
             listen: before.listen,
             ..admin
         };
-        match refresh.refresh(&admin) {
+        let (refresh, wanted) = (refresh.clone(), admin.clone());
+        match blocking(move || refresh.refresh(&wanted)).await {
             Ok(()) => {
                 before = admin;
                 runtime.admin_trouble(None);
@@ -164,18 +165,24 @@ impl Control for Handle {
         reason: String,
         duration: Option<Duration>,
         who: &str,
-    ) -> Result<Option<Timestamp>, ControlError> {
-        let set = self.0.drain(pop, reason, duration, who)?;
-        Ok(set.until.and_then(describe::timestamp))
+    ) -> Boxed<'_, Result<Option<Timestamp>, ControlError>> {
+        let (runtime, pop, who) = (self.0.clone(), pop.to_owned(), who.to_owned());
+        blocking(move || {
+            let set = runtime.drain(&pop, reason, duration, &who)?;
+            Ok(set.until.and_then(describe::timestamp))
+        })
     }
 
-    fn undrain(&self, pop: &str, who: &str) -> Result<(), ControlError> {
-        self.0.undrain(pop, who).map_err(|error| {
-            let known = self.0.config().pop_by_name(pop).is_some();
-            match error {
-                OverrideError::NotDrained(name) if !known => ControlError::UnknownPop(name),
-                other => other.into(),
-            }
+    fn undrain(&self, pop: &str, who: &str) -> Boxed<'_, Result<(), ControlError>> {
+        let (runtime, pop, who) = (self.0.clone(), pop.to_owned(), who.to_owned());
+        blocking(move || {
+            runtime.undrain(&pop, &who).map_err(|error| {
+                let known = runtime.config().pop_by_name(&pop).is_some();
+                match error {
+                    OverrideError::NotDrained(name) if !known => ControlError::UnknownPop(name),
+                    other => other.into(),
+                }
+            })
         })
     }
 
@@ -237,6 +244,16 @@ impl Control for Handle {
             Ok(serde_json::to_value(reloaded).unwrap_or_default())
         })
     }
+}
+
+/// Work that waits for the disk, away from the threads that probe and publish. It goes on to its end,
+/// even if whoever asked goes away.
+fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Boxed<'static, T> {
+    let task = tokio::task::spawn_blocking(work);
+    Box::pin(async move {
+        let done = task.await;
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    })
 }
 
 /// Lays the readings of this moment beside the prices that loads have led to.

@@ -64,18 +64,21 @@ impl Store {
             .clone()
     }
 
-    /// Changes the map: on disk first, then in memory.
-    fn change<T>(
+    /// Changes the map: on disk first, then in memory, then where `apply` puts it. All of that is one
+    /// turn, so that of two changes at the same time the later map, which has both, is applied last.
+    fn change(
         &self,
         now: SystemTime,
-        change: impl FnOnce(&mut BTreeMap<String, Override>) -> Result<T, OverrideError>,
-    ) -> Result<(T, BTreeMap<String, Override>), OverrideError> {
+        change: impl FnOnce(&mut BTreeMap<String, Override>) -> Result<(), OverrideError>,
+        apply: impl FnOnce(BTreeMap<String, Override>),
+    ) -> Result<(), OverrideError> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let mut next = in_force(current.clone(), now);
-        let result = change(&mut next)?;
+        change(&mut next)?;
         file::store(&self.directory, &next).map_err(OverrideError::NotKept)?;
         current.clone_from(&next);
-        Ok((result, next))
+        apply(next);
+        Ok(())
     }
 }
 
@@ -100,7 +103,7 @@ fn in_force(
 }
 
 impl Runtime {
-    /// Empties a PoP until `undrain`, or for `duration`.
+    /// Empties a PoP until `undrain`, or for `duration`. Waits for the disk.
     ///
     /// # Errors
     /// When there is no such PoP or the override cannot be kept; nothing has changed then.
@@ -120,11 +123,11 @@ impl Runtime {
             since: now,
             until,
         };
-        let ((), all) = self.0.overrides.change(now, |map| {
+        let insert = |map: &mut BTreeMap<_, _>| {
             map.insert(pop.to_owned(), new.clone());
             Ok(())
-        })?;
-        self.0.prober.set_overrides(all);
+        };
+        self.change_overrides(now, insert)?;
         // Whoever drains anew has seen what was lost.
         self.condition(|condition| condition.overrides_lost = None);
         let end = until.and_then(timestamp).map_or(String::new(), |t| {
@@ -145,18 +148,17 @@ impl Runtime {
         Ok(new)
     }
 
-    /// Ends a drain.
+    /// Ends a drain. Waits for the disk.
     ///
     /// # Errors
     /// When the PoP is not drained or the change cannot be kept; nothing has changed then.
     pub fn undrain(&self, pop: &str, who: &str) -> Result<(), OverrideError> {
         // A drain of a PoP that left the configuration can still be removed.
-        let ((), all) = self.0.overrides.change(wall_clock(), |map| {
+        self.change_overrides(wall_clock(), |map| {
             map.remove(pop)
                 .map(drop)
                 .ok_or_else(|| OverrideError::NotDrained(pop.to_owned()))
         })?;
-        self.0.prober.set_overrides(all);
         let message = format!("{who} ended the drain of {pop}");
         self.record(NewEvent::new(EventKind::Override, message).pop(pop));
         Ok(())
@@ -165,11 +167,20 @@ impl Runtime {
     /// Forgets a drain whose time is over; the prober has dropped it already.
     pub(super) fn override_ended(&self, pop: &str) {
         // Kept or not, it is no longer in force: the next start drops it by its time as well.
-        if let Err(error) = self.0.overrides.change(wall_clock(), |_| Ok(())) {
+        if let Err(error) = self.0.overrides.change(wall_clock(), |_| Ok(()), drop) {
             tracing::warn!(%error, "an ended drain is still in the file");
         }
         let message = format!("the drain of {pop} ended by its time limit");
         self.record(NewEvent::new(EventKind::Override, message).pop(pop));
+    }
+
+    fn change_overrides(
+        &self,
+        now: SystemTime,
+        change: impl FnOnce(&mut BTreeMap<String, Override>) -> Result<(), OverrideError>,
+    ) -> Result<(), OverrideError> {
+        let apply = |all| self.0.prober.set_overrides(all);
+        self.0.overrides.change(now, change, apply)
     }
 
     fn known(&self, pop: &str) -> Result<(), OverrideError> {
@@ -185,4 +196,56 @@ impl Runtime {
 #[allow(clippy::disallowed_methods)] // An operator's deadline is wall-clock time.
 pub(super) fn wall_clock() -> SystemTime {
     SystemTime::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain(now: SystemTime) -> Override {
+        Override {
+            kind: OverrideKind::Drain,
+            reason: String::new(),
+            since: now,
+            until: None,
+        }
+    }
+
+    /// Two drains at the same time: what is applied last has both.
+    #[test]
+    fn changes_at_the_same_time_are_applied_in_their_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, lost) = Store::load(folder.path().to_owned(), SystemTime::UNIX_EPOCH);
+        assert!(lost.is_none());
+        let applied = Mutex::new(Vec::new());
+        let one = |pop: String| {
+            let insert = |map: &mut BTreeMap<_, _>| {
+                map.insert(pop, drain(SystemTime::UNIX_EPOCH));
+                Ok(())
+            };
+            let apply = |all: BTreeMap<_, _>| {
+                // Nobody else's turn begins before this map is where it belongs.
+                assert!(store.current.try_lock().is_err());
+                applied.lock().unwrap().push(all.len());
+            };
+            store.change(SystemTime::UNIX_EPOCH, insert, apply).unwrap();
+        };
+        std::thread::scope(|scope| {
+            for number in 0..16 {
+                scope.spawn(move || one(format!("p{number}")));
+            }
+        });
+        assert_eq!(*applied.lock().unwrap(), (1..=16).collect::<Vec<_>>());
+        assert_eq!(store.current().len(), 16);
+        assert_eq!(file::load(folder.path()).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_not_applied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::load(folder.path().to_owned(), SystemTime::UNIX_EPOCH);
+        let gone = |_: &mut BTreeMap<_, _>| Err(OverrideError::NotDrained("fra".to_owned()));
+        let refused = store.change(SystemTime::UNIX_EPOCH, gone, |_| unreachable!());
+        assert!(matches!(refused, Err(OverrideError::NotDrained(_))));
+    }
 }
