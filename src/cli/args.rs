@@ -242,7 +242,7 @@ Examples:
 Without --traffic and --from-server every /24 of the geo data counts alike (with --type AAAA every
 /48). A traffic file has a line for each client prefix: the prefix, blanks, an amount (1200, 3.5k,
 12Mbit). Loads need a capacity and the whole demand in its unit: --total, else the sum of a traffic
-file; else half of all capacity is assumed.
+file, or what the PoPs of the server carry; else half of all capacity is assumed.
 
 Exit code 0: done. 1: --max-moved is exceeded, or a file or server cannot be used. 2: wrong usage.";
 
@@ -281,7 +281,7 @@ pub(crate) struct Plan {
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
     /// The whole demand in the unit of `capacity`
-    #[arg(long, value_name = "N", value_parser = positive)]
+    #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) total: Option<f64>,
     /// Only this service, such as www.example.com; otherwise all, each with the same demand
     #[arg(long, value_name = "NAME")]

@@ -75,6 +75,14 @@ pub(crate) enum Failure {
     /// Any other reason, one sentence.
     #[error("{0}")]
     Message(String),
+    /// Several reasons, each a line.
+    #[error("{what}: {}", .lines.join("; "))]
+    List {
+        /// What failed.
+        what: String,
+        /// Why, in the order in which it was found.
+        lines: Vec<String>,
+    },
     /// The command line asks for something that makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -89,6 +97,14 @@ impl Failure {
         match self {
             Self::Mistakes(mistakes) => mistakes.render(style.color()),
             Self::Said => String::new(),
+            Self::List { what, lines } => {
+                let error = style.paint(render::Paint::Bad, "error:");
+                let lines = lines
+                    .iter()
+                    .map(|line| format!("  {}\n", render::clean(line)));
+                let lines: String = lines.collect();
+                format!("{error} {}:\n{lines}", render::clean(what))
+            }
             other => {
                 let error = style.paint(render::Paint::Bad, "error:");
                 format!("{error} {}\n", render::clean(&other.to_string()))

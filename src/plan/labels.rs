@@ -5,8 +5,17 @@ use std::fmt::Write as _;
 use super::{
     map::{Dot, HEAD, MARGIN, WIDTH},
     projection::Projection,
-    svg::{escape, tenth, tenths},
+    svg::{cut, escape, tenth, tenths},
 };
+
+/// Distances of names from their PoPs; from the second on a line leads there.
+const FAR: [f64; 4] = [2.0, 9.0, 18.0, 30.0];
+
+/// Longest name that is shown, characters.
+const LONGEST: usize = 18;
+
+/// A name this close to another PoP would be taken for that one's, pixels.
+const BESIDE: f64 = 6.0;
 
 /// A box on the map: left, top, right, bottom.
 type Area = [f64; 4];
@@ -30,16 +39,19 @@ pub(super) fn draw(out: &mut String, dots: &[Dot<'_>], map: &Projection) {
     for dot in dots {
         let best = spots(dot)
             .into_iter()
-            .map(|(far, area)| (cost(&area, &taken, map) + far * 3.0, far, area))
+            .map(|(far, area)| {
+                let beside = beside_others(&area, dot, dots);
+                (cost(&area, &taken, map) + beside + far * 3.0, far, area)
+            })
             .min_by(|a, b| a.0.total_cmp(&b.0));
         let Some((_, far, area)) = best else {
             continue;
         };
         taken.push(area);
         let (x, y) = (tenth(tenths(area[0] + 1.0)), tenth(tenths(area[3] - 3.0)));
-        let name = escape(&dot.row.pop);
+        let name = escape(&cut(&dot.row.pop, LONGEST));
         let _ = writeln!(text, "<text x=\"{x}\" y=\"{y}\">{name}</text>");
-        if far > 10.0 {
+        if far > FAR[0] {
             let (x, y) = (dot.x.clamp(area[0], area[2]), dot.y.clamp(area[1], area[3]));
             let points = [dot.x, dot.y, x, y].map(|pixels| tenth(tenths(pixels)));
             let _ = write!(
@@ -66,9 +78,10 @@ pub(super) fn draw(out: &mut String, dots: &[Dot<'_>], map: &Projection) {
 // Lengths of names.
 #[allow(clippy::cast_precision_loss)]
 fn spots(dot: &Dot<'_>) -> Vec<(f64, Area)> {
-    let (width, height) = (dot.row.pop.chars().count() as f64 * 8.4 + 2.0, 13.0);
+    let shown = cut(&dot.row.pop, LONGEST).chars().count();
+    let (width, height) = (shown as f64 * 8.4 + 2.0, 13.0);
     let mut all = Vec::new();
-    for far in [2.0, 9.0, 18.0, 30.0] {
+    for far in FAR {
         let r = dot.reach() + far;
         let d = r * std::f64::consts::FRAC_1_SQRT_2;
         for (x, y) in [
@@ -86,6 +99,19 @@ fn spots(dot: &Dot<'_>) -> Vec<(f64, Area)> {
         }
     }
     all
+}
+
+/// What it costs that the name of a PoP would stand beside others.
+fn beside_others(area: &Area, own: &Dot<'_>, dots: &[Dot<'_>]) -> f64 {
+    let gap = |dot: &Dot<'_>| {
+        let x = dot.x - dot.x.clamp(area[0], area[2]);
+        let y = dot.y - dot.y.clamp(area[1], area[3]);
+        x.hypot(y) - dot.reach()
+    };
+    let others = dots.iter().filter(|dot| !std::ptr::eq(*dot, own));
+    others
+        .map(|dot| (BESIDE - gap(dot)).clamp(0.0, BESIDE) * 8.0)
+        .sum()
 }
 
 /// What it costs to put a label there: what it covers, and how far it stands off the map. Of equal

@@ -3,13 +3,17 @@
 use std::fmt::Write as _;
 
 use super::{
-    map::{Dot, MARGIN, WIDTH},
+    map::{Dot, Look, MARGIN, WIDTH},
     report::{Plan, PopRow, Strain},
     svg::{cut, escape, hex, percent, tenth, tenths},
 };
 
 /// Height of a line of the legend.
 pub(super) const LINE: f64 = 20.0;
+/// Characters that a column of the legend has room for.
+const COLUMN: usize = 31;
+/// So many characters of a name are shown in any case.
+const SHORTEST: usize = 6;
 
 pub(super) fn pops(out: &mut String, dots: &[Dot<'_>]) {
     // Small ones on top of large ones.
@@ -19,23 +23,26 @@ pub(super) fn pops(out: &mut String, dots: &[Dot<'_>]) {
             let r = tenth(tenths(r + 3.5));
             let _ = writeln!(
                 out,
-                "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" fill=\"none\" stroke=\"{alarm}\" stroke-width=\"3\"/>"
+                "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" fill=\"#fff\" stroke=\"{alarm}\" stroke-width=\"3\"/>"
             );
         }
         let r = tenth(tenths(r));
-        let out_of_service = matches!(dot.row.state, "drained" | "down");
-        let fill = if out_of_service {
-            "#fff".to_owned()
-        } else {
-            hex(dot.color)
-        };
-        let edge = if out_of_service { "#222" } else { "#fff" };
+        let (fill, edge) = paint(dot);
         let _ = writeln!(
             out,
             "<circle cx=\"{x}\" cy=\"{y}\" r=\"{r}\" fill=\"{fill}\" stroke=\"{edge}\" stroke-width=\"1.6\">\
              <title>{}</title></circle>",
-            escape(&told(dot.row))
+            escape(&told(dot.row, usize::MAX))
         );
+    }
+}
+
+/// Fill and edge of a PoP, here as below the map.
+fn paint(dot: &Dot<'_>) -> (String, &'static str) {
+    match dot.look() {
+        Look::Serving => (hex(dot.color), "#fff"),
+        Look::Idle => ("#8a8a8a".to_owned(), "#fff"),
+        Look::Out => ("#fff".to_owned(), "#222"),
     }
 }
 
@@ -60,8 +67,13 @@ pub(super) fn draw(out: &mut String, plan: &Plan, dots: &[Dot<'_>], (top, column
     for (number, dot) in dots.iter().enumerate() {
         let x = MARGIN + (number / lines) as f64 * width;
         let y = top + (number % lines) as f64 * LINE;
-        let color = hex(dot.color);
-        let mark = alarm(dot.row.strain).unwrap_or("none");
+        let (color, edge) = paint(dot);
+        let edge = if dot.look() == Look::Out {
+            edge
+        } else {
+            "none"
+        };
+        let mark = alarm(dot.row.strain).unwrap_or(edge);
         let _ = writeln!(
             out,
             "<circle cx=\"{}\" cy=\"{}\" r=\"6\" fill=\"{color}\" stroke=\"{mark}\" stroke-width=\"2.5\"/>\
@@ -70,7 +82,7 @@ pub(super) fn draw(out: &mut String, plan: &Plan, dots: &[Dot<'_>], (top, column
             tenth(tenths(y + 6.0)),
             tenth(tenths(x + 21.0)),
             tenth(tenths(y + 10.5)),
-            escape(&cut(&told(dot.row), 34)),
+            escape(&told(dot.row, COLUMN)),
         );
     }
     let y = top + lines as f64 * LINE + 12.0;
@@ -85,6 +97,12 @@ pub(super) fn draw(out: &mut String, plan: &Plan, dots: &[Dot<'_>], (top, column
     if dots.iter().any(|dot| dot.row.strain != Strain::None) {
         notes.push("Rings: above target (amber), above capacity (red).".to_owned());
     }
+    if dots.iter().any(|dot| dot.look() == Look::Out) {
+        notes.push("Hollow: out of service.".to_owned());
+    }
+    if dots.iter().any(|dot| dot.look() == Look::Idle) {
+        notes.push("Grey: serves nobody.".to_owned());
+    }
     notes.push("Coastlines: Natural Earth.".to_owned());
     let _ = writeln!(
         out,
@@ -93,14 +111,22 @@ pub(super) fn draw(out: &mut String, plan: &Plan, dots: &[Dot<'_>], (top, column
     );
 }
 
-/// A PoP in a line.
-fn told(row: &PopRow) -> String {
-    let load = row
-        .load_after
-        .map_or_else(String::new, |load| format!(", load {load:.2}"));
+/// A PoP in a line of about `room` characters: its name gives way, never what is said of it.
+fn told(row: &PopRow, room: usize) -> String {
+    let load = match row.load_after {
+        None => String::new(),
+        Some(load) if load >= 100.0 => format!(", load {load:.0}"),
+        Some(load) => format!(", load {load:.2}"),
+    };
     let state = match row.state {
         "" => String::new(),
         state => format!(", {state}"),
     };
-    format!("{} {}{load}{state}", row.pop, percent(row.share_after))
+    let share = match row.share_after {
+        share if share > 0.0 && share < 0.0005 => "< 0.1 %".to_owned(),
+        share => percent(share),
+    };
+    let said = format!("{share}{load}{state}");
+    let name = cut(&row.pop, room.saturating_sub(said.len() + 2).max(SHORTEST));
+    format!("{name} {said}")
 }

@@ -42,7 +42,26 @@ pub(super) struct Dot<'a> {
     pub(super) color: Color,
 }
 
+/// What the fill of a PoP says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// It serves clients: its colour.
+    Serving,
+    /// It is in service, and nobody's.
+    Idle,
+    /// Drained or down.
+    Out,
+}
+
 impl Dot<'_> {
+    pub(super) fn look(&self) -> Look {
+        match self.row.state {
+            "drained" | "down" => Look::Out,
+            _ if self.row.share_after > 0.0 => Look::Serving,
+            _ => Look::Idle,
+        }
+    }
+
     /// Radius with the ring around it.
     pub(super) fn reach(&self) -> f64 {
         self.radius
@@ -151,26 +170,31 @@ fn dots<'a>(plan: &'a Plan, world: &World, map: &Projection) -> Vec<Dot<'a>> {
         .iter()
         .filter_map(|row| Some((row, place(row)?)))
         .collect();
-    rows.sort_by(|a, b| {
-        let by_name = || a.0.pop.cmp(&b.0.pop);
-        b.0.share_after
-            .total_cmp(&a.0.share_after)
-            .then_with(by_name)
-    });
+    // By name, not by share: a PoP keeps its colour from plan to plan, so that two maps can be laid
+    // side by side.
+    rows.sort_by(|a, b| a.0.pop.cmp(&b.0.pop));
     let places: Vec<Coordinates> = rows.iter().map(|(_, place)| *place).collect();
     let colors = palette::colors(&places);
-    rows.into_iter()
+    let mut dots: Vec<Dot<'_>> = rows
+        .into_iter()
         .zip(colors)
         .map(|((row, place), color)| {
             let (x, y) = map.place(place);
-            let radius = 4.0 + 26.0 * row.share_after.max(0.0).sqrt();
-            Dot {
+            let mut dot = Dot {
                 row,
                 x,
                 y,
-                radius,
+                radius: 0.0,
                 color,
-            }
+            };
+            dot.radius = match dot.look() {
+                Look::Serving => 4.0 + 26.0 * row.share_after.sqrt(),
+                Look::Idle => 3.0,
+                Look::Out => 4.5,
+            };
+            dot
         })
-        .collect()
+        .collect();
+    dots.sort_by(|a, b| b.row.share_after.total_cmp(&a.row.share_after));
+    dots
 }

@@ -342,3 +342,41 @@ fn well_formed(text: &str) -> Vec<String> {
     assert!(open.is_empty() && rest.is_empty(), "{open:?} {rest}");
     all
 }
+
+/// Fill of a PoP on the map.
+fn fill<'a>(drawn: &'a str, pop: &str) -> &'a str {
+    let told = format!("<title>{pop} ");
+    let circle = drawn.lines().find(|line| line.contains(&told)).unwrap();
+    circle
+        .split("fill=\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next())
+        .unwrap()
+}
+
+#[test]
+fn a_pop_keeps_its_colour_and_one_that_serves_nobody_has_none() {
+    let configured = config(&[THREE[0], THREE[1], THREE[2], ("wdc", 38.95, -77.45)]);
+    let drawn = |change: &Change| {
+        let bed = Bed::new(&configured, change);
+        let (planned, picture) = bed.plan(None);
+        draw(&planned, &picture, &bed.after, &bed.clients)
+    };
+    let weight = |pop: &str, weight: u32| Change {
+        weight: vec![(pop.to_owned(), weight)],
+        ..Change::default()
+    };
+    let (all, light, drained) = (
+        drawn(&Change::default()),
+        drawn(&weight("wdc", 0)),
+        drawn(&without(&["fra"], &[])),
+    );
+    for pop in ["iad", "nrt", "wdc"] {
+        assert_eq!(fill(&all, pop), fill(&drained, pop), "{pop}");
+    }
+    assert_ne!(fill(&all, "wdc"), "#8a8a8a");
+    assert_eq!(fill(&light, "wdc"), "#8a8a8a");
+    assert!(light.contains("Grey: serves nobody.") && !light.contains("Hollow:"));
+    assert_eq!(fill(&drained, "fra"), "#fff");
+    assert!(drained.contains("Hollow: out of service.") && !drained.contains("Grey:"));
+}

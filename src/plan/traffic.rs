@@ -19,6 +19,8 @@ use std::{
 use ipnet::IpNet;
 use serde::Serialize;
 
+use super::svg::cut;
+
 /// Most lines that are read.
 pub(crate) const MAX_LINES: usize = 2_000_000;
 
@@ -27,6 +29,12 @@ const MAX_LINE: u64 = 512;
 
 /// Mistakes that are told at most.
 const MAX_MISTAKES: usize = 20;
+
+/// Characters of a mistaken word that are told.
+const SHOWN: usize = 60;
+
+/// Units of amounts that are bits.
+const BITS: [&str; 4] = ["bit/s", "bits", "bps", "bit"];
 
 /// What amounts are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +53,7 @@ pub(crate) enum TrafficError {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// Lines that say nothing usable, with their numbers.
-    #[error("{}", .0.join("\n"))]
+    #[error("{}", .0.join("; "))]
     Lines(Vec<String>),
     /// No line with an amount.
     #[error("it holds no line with a client prefix and an amount above 0")]
@@ -141,14 +149,19 @@ fn parse(line: &str, unit: &mut Option<TrafficUnit>) -> Result<Option<(IpNet, f6
         Ok(address) => IpNet::from(address),
         Err(_) => client
             .parse::<IpNet>()
-            .map_err(|_| format!("{client:?} is neither a client prefix nor an address"))?
+            .map_err(|_| no_client(client))?
             .trunc(),
     };
     let amount = words
         .next()
         .ok_or_else(|| format!("an amount is missing behind {client}"))?;
-    let (number, found) = quantity(amount)
-        .ok_or_else(|| format!("{amount:?} is no amount, such as 1200, 3.5k or 12Mbit"))?;
+    // `12 Mbit` is not twelve queries.
+    let spaced = words.next().filter(|word| is_unit(word));
+    let whole = spaced.map_or_else(|| amount.to_owned(), |unit| format!("{amount}{unit}"));
+    let (number, found) = quantity(&whole).ok_or_else(|| {
+        let amount = cut(&whole, SHOWN);
+        format!("{amount:?} is no amount, such as 1200, 3.5k or 12Mbit")
+    })?;
     if unit.is_some_and(|known| known != found) {
         return Err("queries and bits in one file".to_owned());
     }
@@ -156,10 +169,24 @@ fn parse(line: &str, unit: &mut Option<TrafficUnit>) -> Result<Option<(IpNet, f6
     Ok(Some((prefix, number)))
 }
 
+fn no_client(word: &str) -> String {
+    let hint = match word.contains([',', ';']) {
+        true => "; blanks stand between it and the amount",
+        false => "",
+    };
+    let word = cut(word, SHOWN);
+    format!("{word:?} is neither a client prefix nor an address{hint}")
+}
+
+/// Whether a word is the unit of the amount before it.
+fn is_unit(word: &str) -> bool {
+    let powers = ["k", "M", "G", "T"];
+    powers.contains(&word) || matches!(quantity(&format!("1{word}")), Some((_, TrafficUnit::Bits)))
+}
+
 /// A number with a power of 1,000 and a unit.
 fn quantity(text: &str) -> Option<(f64, TrafficUnit)> {
-    let bits = ["bit/s", "bits", "bps", "bit"];
-    let (text, unit) = match bits.iter().find_map(|name| text.strip_suffix(name)) {
+    let (text, unit) = match BITS.iter().find_map(|name| text.strip_suffix(name)) {
         Some(rest) => (rest, TrafficUnit::Bits),
         None => (text, TrafficUnit::Queries),
     };
@@ -190,7 +217,7 @@ mod tests {
     #[test]
     fn lines_are_prefixes_with_amounts() {
         let file = "# who how much\n\n203.0.113.0/24 1200\n 2001:db8::1/48\t3.5k more words\n\
-                    198.51.100.7 0\n192.0.2.1 2e2";
+                    198.51.100.7 0\n192.0.2.1 2e2\n192.0.2.2 3 k # k\n192.0.2.3 4 bitter";
         let traffic = text(file).unwrap();
         let said: Vec<String> = traffic
             .prefixes
@@ -201,19 +228,26 @@ mod tests {
             "203.0.113.0/24 1200",
             "2001:db8::/48 3500",
             "192.0.2.1/32 200",
+            "192.0.2.2/32 3000",
+            "192.0.2.3/32 4",
         ];
         assert_eq!(said, right);
         assert_eq!(traffic.unit, TrafficUnit::Queries);
-        assert_eq!(
-            text("10.0.0.0/8 12Mbit\r\n").unwrap().unit,
-            TrafficUnit::Bits
-        );
+        for bits in ["10.0.0.0/8 12Mbit\r\n", "10.0.0.0/8 12 Mbit/s\n"] {
+            let traffic = text(bits).unwrap();
+            assert_eq!(traffic.unit, TrafficUnit::Bits);
+            assert_eq!(traffic.prefixes[0].1, 12e6);
+        }
     }
 
     #[test]
     fn mistakes_name_their_line() {
         for (file, right) in [
             ("\n10.0.0.0/33 1", "line 2: \"10.0.0.0/33\" is neither"),
+            (
+                "10.0.0.0/8,1",
+                "line 1: \"10.0.0.0/8,1\" is neither a client prefix nor an address; blanks",
+            ),
             (
                 "10.0.0.0/8",
                 "line 1: an amount is missing behind 10.0.0.0/8",
@@ -247,7 +281,7 @@ mod tests {
         let endless = io::repeat(b'7').take(50 << 20);
         let file = b"10.0.0.0/8 1\n".chain(endless).chain(&b"\nnonsense 1"[..]);
         let error = read(io::BufReader::new(file)).unwrap_err().to_string();
-        assert_eq!(error.lines().count(), 2, "{error}");
+        assert_eq!(error.matches("line ").count(), 3, "{error}");
         assert!(error.starts_with("line 2: the line is longer than 512 octets"));
     }
 

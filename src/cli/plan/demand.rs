@@ -28,14 +28,22 @@ pub(super) fn demand(
 ) -> Result<(Demand, Told), Failure> {
     let mut load = None;
     let (demand, source, unit) = if let Some(file) = &args.traffic {
-        let refused = |error: &TrafficError| {
+        let failed = |error: TrafficError| {
             let file = file.display();
             match error {
-                TrafficError::Io(error) => format!("cannot read the traffic file {file}: {error}"),
-                error => format!("the traffic file {file} cannot be used: {error}"),
+                TrafficError::Io(error) => {
+                    Failure::Message(format!("cannot read the traffic file {file}: {error}"))
+                }
+                TrafficError::Lines(lines) => Failure::List {
+                    what: format!("the traffic file {file} cannot be used"),
+                    lines,
+                },
+                error => {
+                    let text = format!("the traffic file {file} cannot be used: {error}");
+                    Failure::Message(text)
+                }
             }
         };
-        let failed = |error: TrafficError| Failure::Message(refused(&error));
         let opened = File::open(file).map_err(|error| failed(error.into()))?;
         let traffic = plan::read_traffic(BufReader::new(opened)).map_err(failed)?;
         let unit = match traffic.unit {
@@ -152,7 +160,10 @@ pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
             now,
             "what the server's PoPs carry now; --total says otherwise",
         ),
-        (None, None) if args.traffic.is_some() => (told.total, "the sum of the traffic file"),
+        (None, None) if args.traffic.is_some() => (
+            told.total,
+            "the sum of the traffic file; --total says otherwise",
+        ),
         (None, None) => (
             capacity * ASSUMED,
             "assumed: half of all capacity; --total says otherwise",
