@@ -1,5 +1,5 @@
 //! How wide a prefix gets the same answer: neighbouring ranges joined by whatever the caller makes
-//! of their places, lazily, a word of 64 ranges at a time.
+//! of their places, lazily, eight ranges at a time.
 //!
 //! One bit a range says whether a new run starts there: its key differs from the key of the range
 //! before, or one of the two has none. A prefix *qualifies* when it touches at most [`REACH`]
@@ -7,12 +7,13 @@
 //! property of prefix and keys alone: it neither depends on what was asked before nor on the
 //! address within the prefix, so two answers never overlap but where they are equal.
 //!
-//! A word takes 64 keys to fill; an answer looks at a word or two, skips those known to hold no
-//! start, and never looks further than [`REACH`] ranges to either side.
+//! Bits are kept in words of 64, and filled in by [`PART`]s of eight, from the address on to either
+//! side until a start is found: nine keys, most often. An answer looks at a word or two, skips those
+//! known to hold no start, and never looks further than [`REACH`] ranges to either side.
 
 use std::sync::{
     OnceLock,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use crate::blocks::{Blocks, Span, Spans};
@@ -22,6 +23,10 @@ use crate::blocks::{Blocks, Span, Spans};
 pub(crate) const REACH: usize = if cfg!(test) { 150 } else { 4096 };
 /// Words in one chunk.
 const CHUNK: usize = if cfg!(test) { 2 } else { 64 };
+/// Bits of a word that are filled in together.
+const PART: usize = 8;
+/// Parts of a word.
+const PARTS: usize = 64 / PART;
 
 /// Which ranges of one address family start a run. Filled from any thread without locks: whoever
 /// fills a word fills in the same.
@@ -31,10 +36,23 @@ pub(crate) struct Starts(Box<[OnceLock<Box<Chunk>>]>);
 #[derive(Debug)]
 struct Chunk {
     words: [AtomicU64; CHUNK],
-    /// One bit for each word that is filled.
+    /// For each word one bit for each part that is filled.
+    parts: [AtomicU8; CHUNK],
+    /// One bit for each word that is filled in whole.
     filled: AtomicU64,
-    /// One bit for each word that is filled and not 0.
+    /// One bit for each word that is filled in whole and not 0.
     any: AtomicU64,
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self {
+            words: [const { AtomicU64::new(0) }; CHUNK],
+            parts: [const { AtomicU8::new(0) }; CHUNK],
+            filled: AtomicU64::new(0),
+            any: AtomicU64::new(0),
+        }
+    }
 }
 
 /// Octets of a chunk.
@@ -52,43 +70,48 @@ impl Starts {
         size_of_val(&*self.0)
     }
 
-    /// The 64 bits from `64 * word` on, made by `make` when they are not known. `room` is asked
-    /// before memory is taken; without it nothing is kept.
-    fn word(&self, word: usize, room: impl Fn(usize) -> bool, make: impl Fn() -> u64) -> u64 {
+    /// The 64 bits from `64 * word` on, if all of them are known.
+    fn whole(&self, word: usize) -> Option<u64> {
+        let chunk = self.0.get(word / CHUNK)?.get()?;
         let at = word % CHUNK;
-        let kept = self.0.get(word / CHUNK).and_then(OnceLock::get);
         // Acquire and Release: who sees the mark sees the word.
-        match kept.filter(|chunk| chunk.filled.load(Ordering::Acquire) >> at & 1 == 1) {
-            Some(chunk) => chunk
-                .words
-                .get(at)
-                .map_or(0, |word| word.load(Ordering::Relaxed)),
-            None => self.add(word, room, make),
-        }
+        let is_filled = chunk.filled.load(Ordering::Acquire) >> at & 1 == 1;
+        let kept = chunk.words.get(at).filter(|_| is_filled)?;
+        Some(kept.load(Ordering::Relaxed))
     }
 
-    #[cold]
-    fn add(&self, word: usize, room: impl Fn(usize) -> bool, make: impl Fn() -> u64) -> u64 {
+    /// The bits of one part of a word, at their places in it; made by `make` when they are not known.
+    /// `room` is asked before memory is taken; without it nothing is kept.
+    fn part(
+        &self,
+        (word, part): (usize, usize),
+        room: impl Fn(usize) -> bool,
+        make: impl Fn() -> u64,
+    ) -> u64 {
         let Some(slot) = self.0.get(word / CHUNK) else {
             return make();
         };
         if slot.get().is_none() && room(CHUNK_OCTETS) {
             // Where another thread was faster its chunk stays.
-            let _ = slot.set(Box::new(Chunk {
-                words: [const { AtomicU64::new(0) }; CHUNK],
-                filled: AtomicU64::new(0),
-                any: AtomicU64::new(0),
-            }));
+            let _ = slot.set(Box::default());
         }
         let at = word % CHUNK;
+        let chunk = slot.get().map(|chunk| &**chunk);
+        let places =
+            chunk.and_then(|chunk| Some((chunk, chunk.words.get(at)?, chunk.parts.get(at)?)));
+        let Some((chunk, kept, parts)) = places else {
+            return make();
+        };
+        if parts.load(Ordering::Acquire) >> part & 1 == 1 {
+            return kept.load(Ordering::Relaxed) & of_part(part);
+        }
         let made = make();
-        if let Some(chunk) = slot.get()
-            && let Some(kept) = chunk.words.get(at)
-        {
-            kept.store(made, Ordering::Relaxed);
-            chunk
-                .any
-                .fetch_or(u64::from(made != 0) << at, Ordering::Relaxed);
+        kept.fetch_or(made, Ordering::Relaxed);
+        let mark = 1 << part;
+        // Whoever puts in the last part sees what all others have put in.
+        if parts.fetch_or(mark, Ordering::AcqRel) | mark == u8::MAX {
+            let any = kept.load(Ordering::Relaxed) != 0;
+            chunk.any.fetch_or(u64::from(any) << at, Ordering::Relaxed);
             chunk.filled.fetch_or(1 << at, Ordering::Release);
         }
         made
@@ -146,9 +169,9 @@ where
     R: Fn(usize) -> bool,
 {
     // Both ways begin in the same word, mostly.
-    let bits = joining.word(span.at / 64);
-    let first = joining.start_before(span.at, bits);
-    let end = joining.start_after(span.at, bits);
+    let own = joining.starts.whole(span.at / 64);
+    let first = joining.start_before(span.at, own);
+    let end = joining.start_after(span.at, own);
     let mut len = joining.spans.within(address, first, end);
     // Fewer ranges than that cannot be too many.
     if end - first > REACH {
@@ -166,53 +189,75 @@ where
     R: Fn(usize) -> bool,
 {
     /// The last range at or before `at` that starts a run, or the last one out of reach but one;
-    /// `own` is the word of `at`.
-    fn start_before(&self, at: usize, own: u64) -> usize {
+    /// `own` is the word of `at`, if it is known.
+    fn start_before(&self, at: usize, own: Option<u64>) -> usize {
         let limit = (at + 1).saturating_sub(REACH);
         let mut word = at / 64;
-        let mut bits = own & (u64::MAX >> (63 - at % 64));
+        let mut bits = self.up_to(at, own);
         while bits == 0 {
             match self.starts.before(word, limit / 64) {
                 Some(before) => word = before,
                 None => return limit,
             }
-            bits = self.word(word);
+            bits = self.up_to(word * 64 + 63, self.starts.whole(word));
         }
         limit.max(word * 64 + bits.ilog2() as usize)
     }
 
     /// The first range after `at` that starts a run, or the first one out of reach.
-    fn start_after(&self, at: usize, own: u64) -> usize {
+    fn start_after(&self, at: usize, own: Option<u64>) -> usize {
         let (next, limit) = (at + 1, (at + REACH).min(self.spans.len()));
         let mut word = next / 64;
-        let first = if word == at / 64 {
-            own
-        } else {
-            self.word(word)
+        let first = match word == at / 64 {
+            true => own,
+            false => self.starts.whole(word),
         };
-        let mut bits = first & (u64::MAX << (next % 64));
+        let mut bits = self.from(next, first);
         while bits == 0 {
             match self.starts.after(word, limit / 64) {
                 Some(after) => word = after,
                 None => return limit,
             }
-            bits = self.word(word);
+            bits = self.from(word * 64, self.starts.whole(word));
         }
         limit.min(word * 64 + bits.trailing_zeros() as usize)
     }
 
-    fn word(&self, word: usize) -> u64 {
-        self.starts.word(word, &self.room, || self.fill(word))
+    /// The bits of the word of `at` up to there, at least the highest that is set.
+    fn up_to(&self, at: usize, whole: Option<u64>) -> u64 {
+        let wanted = u64::MAX >> (63 - at % 64);
+        match whole {
+            Some(bits) => bits & wanted,
+            None => self.search((0..=at % 64 / PART).rev(), at / 64, wanted),
+        }
     }
 
-    /// Which of 64 ranges start a run. Beyond the last range none does.
+    /// The bits of the word of `at` from there on, at least the lowest that is set.
+    fn from(&self, at: usize, whole: Option<u64>) -> u64 {
+        let wanted = u64::MAX << (at % 64);
+        match whole {
+            Some(bits) => bits & wanted,
+            None => self.search(at % 64 / PART..PARTS, at / 64, wanted),
+        }
+    }
+
+    /// Those of the wanted bits that the first part has that has any.
     #[cold]
-    fn fill(&self, word: usize) -> u64 {
-        let first = word * 64;
+    fn search(&self, parts: impl Iterator<Item = usize>, word: usize, wanted: u64) -> u64 {
+        let bits = |part| {
+            let make = || self.fill(word * 64 + part * PART) << (part * PART);
+            wanted & self.starts.part((word, part), &self.room, make)
+        };
+        parts.map(bits).find(|bits| *bits != 0).unwrap_or(0)
+    }
+
+    /// Which of the ranges of a part start a run. Beyond the last range none does.
+    fn fill(&self, first: usize) -> u64 {
         let key = |at: usize| (self.key)(self.spans.at(at));
-        let mut before = first.checked_sub(1).and_then(key);
+        let end = self.spans.len().min(first + PART);
+        let mut before = first.checked_sub(1).filter(|_| first < end).and_then(key);
         let mut bits = 0;
-        for at in first..self.spans.len().min(first + 64) {
+        for at in first..end {
             let own = key(at);
             if own.is_none() || own != before {
                 bits |= 1 << (at - first);
@@ -221,6 +266,11 @@ where
         }
         bits
     }
+}
+
+/// The bits of a part of a word.
+fn of_part(part: usize) -> u64 {
+    u64::from(u8::MAX) << (part * PART)
 }
 
 #[cfg(test)]
