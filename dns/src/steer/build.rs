@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc};
 use meridian_config::{Config, Family, Name, Policy, PoolCheck, PoolId, PopId, Ratio};
 
 use super::{
-    ranking::{Class, Ranked, Ranking, Share, Slots},
+    ranking::{Class, Ranked, Share, Slots},
     steering::{Lot, Pool, Pop, Profile, Roster, Service, Stand, StandKey, Tested, is_inside},
     types::TermWeights,
 };
@@ -94,7 +94,7 @@ fn pool(config: &Config, pool: &meridian_config::Pool) -> Pool {
 }
 
 /// The operator's order for a client of unknown country.
-fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Ranking {
+fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Box<[Ranked]> {
     let mut order: Vec<Ranked> = (0_u16..)
         .zip(&pool.pops)
         .map(|(member, pop)| {
@@ -108,7 +108,7 @@ fn configured_order(config: &Config, pool: &meridian_config::Pool) -> Ranking {
         })
         .collect();
     order.sort_by_key(|one| one.class);
-    Ranking::new(order.into_iter(), true)
+    order.into()
 }
 
 /// Order in which the prober's groups are sorted, so that the two can be walked side by side.

@@ -28,7 +28,7 @@ use meridian_config::{Policy, Weight};
 use super::{
     case::{Case, Need},
     choice::{Choice, Kind, MEMBERS, Parts},
-    ranking::{Class, Ranking, group_end},
+    ranking::{Class, Ranked, Ranking, group_end},
     types::{Level, MAX_ANSWERS, Reason},
 };
 
@@ -176,19 +176,16 @@ impl Case<'_> {
         else {
             return false;
         };
-        let shares = |member: &u16| self.parts().iter().any(|part| part.member == *member);
-        let last = order.members.iter().rposition(shares);
+        let shares = |one: &Ranked| self.parts().iter().any(|part| part.member == one.member);
+        let last = order.iter().rposition(shares);
         let mut end = 0;
-        while last.is_some_and(|last| end <= last) && end < order.ranks.len() {
-            end = group_end(&order.ranks, end, self.service.grouping_in(self.cell));
+        while last.is_some_and(|last| end <= last) && end < order.len() {
+            end = group_end(&order, end, self.service.grouping_in(self.cell));
         }
-        let before = if last.is_some() {
-            end
-        } else {
-            order.members.len()
-        };
-        let rises = |member: &u16| self.state(*member).rise.is_some() && self.has_family(*member);
-        order.members.iter().take(before).any(rises)
+        let before = if last.is_some() { end } else { order.len() };
+        let rises =
+            |one: &Ranked| self.state(one.member).rise.is_some() && self.has_family(one.member);
+        order.iter().take(before).any(rises)
     }
 
     /// Draws lots in the group that the choice names, without climbing, and says why. `None`: that
@@ -213,14 +210,11 @@ impl Case<'_> {
             return climbed;
         }
         let kept = self.steering.order(self.service, self.cell);
-        let climbed = match kept.as_deref().map(|order: &Ranking| self.climb_by(order)) {
+        let climbed = match kept.map(|order| self.climb_by(&order)) {
             Some(Ok(climbed)) => Some(climbed),
             Some(Err(RanOut)) => {
-                let whole = self
-                    .steering
-                    .whole_order(self.service, self.cell)
-                    .unwrap_or_default();
-                self.climb_by(&whole).ok()
+                let whole = self.steering.whole_order(self.service, self.cell);
+                whole.and_then(|whole| self.climb_by(&whole).ok())
             }
             None => None,
         };
@@ -267,7 +261,7 @@ impl Case<'_> {
     }
 
     /// Climbs until a rung yields an address.
-    fn climb_by(&self, order: &Ranking) -> Result<Climbed, RanOut> {
+    fn climb_by(&self, order: &Ranking<'_>) -> Result<Climbed, RanOut> {
         let mut picked = Picked::default();
         let any_usable = self.view.any(self.service.roster, self.family);
         for step in LADDER {
@@ -306,7 +300,7 @@ impl Case<'_> {
     /// The pinned PoP, then every group of `class` in turn, until the answer is full.
     fn step(
         &self,
-        order: &Ranking,
+        order: &Ranking<'_>,
         class: Class,
         need: Need,
         picked: &mut Picked,
@@ -323,21 +317,20 @@ impl Case<'_> {
             self.shares(picked);
             self.note(before, (SHARES, SHARES), picked);
         }
-        let (members, ranks) = (&order.members, &order.ranks);
-        let mut at = ranks.partition_point(|one| one.class < class);
+        let mut at = order.partition_point(|one| one.class < class);
         while !self.is_full(picked) {
-            let Some(first) = ranks.get(at) else {
+            let Some(first) = order.get(at) else {
                 return if order.complete { Ok(()) } else { Err(RanOut) };
             };
             if first.class != class {
                 return Ok(());
             }
-            let end = group_end(ranks, at, self.service.grouping_in(self.cell));
-            if end >= ranks.len() && !order.complete {
+            let end = group_end(order, at, self.service.grouping_in(self.cell));
+            if end >= order.len() && !order.complete {
                 return Err(RanOut);
             }
             let before = (picked.members.is_empty(), picked.passed_over);
-            self.members(members.get(at..end).unwrap_or(&[]), need, picked);
+            self.members(order.get(at..end).unwrap_or(&[]), need, picked);
             self.note(before, (at, end), picked);
             at = end;
         }
@@ -372,14 +365,14 @@ impl Case<'_> {
     }
 
     /// Those of one group of an order. Who has a share of the place has had its turn.
-    fn members(&self, group: &[u16], need: Need, picked: &mut Picked) {
+    fn members(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
         let shares = self.parts();
         let had_turn =
             |member: u16| need == Need::Usable && shares.iter().any(|part| part.member == member);
         let lots = group
             .iter()
-            .filter(|member| !had_turn(**member))
-            .map(|member| (*member, None));
+            .filter(|one| !had_turn(one.member))
+            .map(|one| (one.member, None));
         self.group(lots, need, picked);
     }
 

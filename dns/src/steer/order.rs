@@ -10,7 +10,7 @@
     clippy::panic
 )]
 
-use std::{borrow::Cow, cmp::Ordering};
+use std::cmp::Ordering;
 
 use meridian_config::{Coordinates, Policy};
 use meridian_geo_data::{Cell, CellId, distance::EARTH_RADIUS_KM, latency::Line};
@@ -28,7 +28,7 @@ const NEAR: usize = if cfg!(test) { 6 } else { 64 };
 const MARGIN_MS: f64 = 0.001;
 
 impl Steering {
-    /// The best PoPs of a service's pool for clients in `cell`, by place in the pool's list.
+    /// The best PoPs of a service's pool for clients in `cell`.
     pub(super) fn best(&self, service: &Service, cell: Option<CellId>) -> Option<Best<'_>> {
         let profile = self.profiles.get(service.profile)?;
         let pool = self.pools.get(profile.pool.index())?;
@@ -37,65 +37,56 @@ impl Steering {
                 let make = || self.cut(profile, pool, cell);
                 Some(profile.slots.get(cell, &self.used, make))
             }
-            _ => Some(Best::Kept(&pool.configured.members)),
+            _ => Some(Best::Kept(&pool.configured)),
         }
     }
 
     /// The beginning of the order of a service's pool for clients in `cell`, as far as it is kept.
-    pub(super) fn order(
-        &self,
-        service: &Service,
-        cell: Option<CellId>,
-    ) -> Option<Cow<'_, Ranking>> {
-        let profile = self.profiles.get(service.profile)?;
-        let pool = self.pools.get(profile.pool.index())?;
-        match cell {
-            Some(id) if !is_of_everyone(profile, pool) => {
-                let best = self.best(service, cell)?;
-                let cell = self.cell(id);
-                let ranked = best
-                    .iter()
-                    .filter_map(|at| self.rank(profile, pool, cell, *at));
-                let complete = best.len() == pool.members.len();
-                Some(Cow::Owned(Ranking::new(ranked, complete)))
-            }
-            _ => Some(Cow::Borrowed(&pool.configured)),
-        }
+    pub(super) fn order(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking<'_>> {
+        let pool = self.pools.get(service.pool.index())?;
+        let best = self.best(service, cell)?;
+        let complete = best.len() == pool.members.len();
+        Some(Ranking::new(best, complete))
     }
 
     /// The whole order of a service's pool for clients in `cell`.
-    pub(super) fn whole_order(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking> {
+    pub(super) fn whole_order(
+        &self,
+        service: &Service,
+        cell: Option<CellId>,
+    ) -> Option<Ranking<'_>> {
         let profile = self.profiles.get(service.profile)?;
         let pool = self.pools.get(profile.pool.index())?;
-        Some(match cell {
-            Some(cell) => Ranking::new(self.all(profile, pool, cell).into_iter(), true),
-            None => pool.configured.clone(),
-        })
+        let whole = match cell {
+            Some(cell) => Best::Made(self.all(profile, pool, cell).into()),
+            None => Best::Kept(&pool.configured),
+        };
+        Some(Ranking::new(whole, true))
     }
 
     /// The part of the order that is worth keeping.
-    fn cut(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Box<[u16]> {
+    fn cut(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Box<[Ranked]> {
         let share = profile.slots.share;
         if let Some(near) = self.near(profile, pool, cell) {
-            let near = Ranking::new(near.into_iter(), false);
-            let keep = share.of(&near.ranks);
+            let keep = share.of(&near);
             // With the last of them in it, it might go on behind.
-            if keep < near.members.len() {
-                return near.members.get(..keep).unwrap_or(&[]).into();
+            if keep < near.len() {
+                return near.get(..keep).unwrap_or(&[]).into();
             }
         }
-        let all = Ranking::new(self.all(profile, pool, cell).into_iter(), true);
-        let keep = share.of(&all.ranks);
-        all.members.get(..keep).unwrap_or(&[]).into()
+        let all = self.all(profile, pool, cell);
+        let keep = share.of(&all);
+        all.get(..keep).unwrap_or(&[]).into()
     }
 
     /// Orders all PoPs of a pool for a cell; scores tie by name, so that the order of the
     /// configuration has no say in policy `score`.
     fn all(&self, profile: &Profile, pool: &Pool, cell: CellId) -> Vec<Ranked> {
         let cell = self.cell(cell);
+        let from = Vector::to(cell.center);
         let members = (0_u16..).take(pool.members.len());
         let mut all: Vec<Ranked> = members
-            .filter_map(|member| self.rank(profile, pool, cell, member))
+            .filter_map(|member| self.rank(profile, pool, (cell, from), member))
             .collect();
         match profile.policy {
             Policy::Failover => all.sort_by_key(|one| one.class),
@@ -139,19 +130,23 @@ impl Steering {
         };
         let near = open.iter().take(NEAR);
         let mut near: Vec<Ranked> = near
-            .filter_map(|(_, member)| self.rank(profile, pool, cell, *member))
+            .filter_map(|(_, member)| self.rank(profile, pool, (cell, from), *member))
             .filter(|one| f64::from(one.score) < edge - slope.margin())
             .collect();
         near.sort_by(|a, b| self.compare(pool, a, b));
         Some(near)
     }
 
-    fn rank(&self, profile: &Profile, pool: &Pool, cell: &Cell, member: u16) -> Option<Ranked> {
+    fn rank(
+        &self,
+        profile: &Profile,
+        pool: &Pool,
+        (cell, from): (&Cell, Vector),
+        member: u16,
+    ) -> Option<Ranked> {
         let pop = self.member(pool, member)?;
         Some(Ranked {
-            score: pop
-                .terms(cell.center, &Line::default())
-                .score(&profile.weights),
+            score: pop.terms(from, &Line::default()).score(&profile.weights),
             member,
             class: class(pop, cell),
         })

@@ -2,7 +2,7 @@
 //! shared by every service with the same pool and the same way of scoring.
 //!
 //! # Memory
-//! A kept order holds the places in the pool's list of the first [`KEPT`] PoPs, two octets each,
+//! A kept order holds the first [`KEPT`] PoPs, eight octets each,
 //! and further ones only as far as the best group and the answers of a service reach; the rest is
 //! computed again in the rare case that it is needed (all of the kept ones are down). All kept
 //! orders of one [`Steering`](super::Steering) together stay below [`BUDGET`]; past it an order is
@@ -66,57 +66,37 @@ pub(super) struct Ranked {
     pub(super) class: Class,
 }
 
-/// What a PoP has in an order besides its place in the pool's list.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Rank {
-    pub(super) score: f32,
-    pub(super) class: Class,
-}
-
 /// An order, best first: by class, then by score (or the operator's order), then by name.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Ranking {
-    pub(super) members: Box<[u16]>,
-    /// One for each member.
-    pub(super) ranks: Box<[Rank]>,
+#[derive(Debug)]
+pub(super) struct Ranking<'a> {
+    best: Best<'a>,
     /// Whether no PoP of the pool is left out at the end.
     pub(super) complete: bool,
 }
 
-impl Ranking {
-    pub(super) fn new(order: impl Iterator<Item = Ranked>, complete: bool) -> Self {
-        let rank = |one: Ranked| {
-            let (score, class) = (one.score, one.class);
-            (one.member, Rank { score, class })
-        };
-        let (members, ranks): (Vec<u16>, Vec<Rank>) = order.map(rank).unzip();
-        Self {
-            members: members.into(),
-            ranks: ranks.into(),
-            complete,
-        }
+impl<'a> Ranking<'a> {
+    pub(super) fn new(best: Best<'a>, complete: bool) -> Self {
+        Self { best, complete }
     }
+}
 
-    /// One after the other.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Ranked> {
-        let both = self.members.iter().zip(&self.ranks);
-        both.map(|(member, rank)| Ranked {
-            score: rank.score,
-            member: *member,
-            class: rank.class,
-        })
+impl Deref for Ranking<'_> {
+    type Target = [Ranked];
+
+    fn deref(&self) -> &[Ranked] {
+        &self.best
     }
 }
 
 /// End of the group that starts at `start`: those of its class whose score is within `tolerance`
 /// (ms) of its first. Without a tolerance each PoP is a group of its own.
-pub(super) fn group_end(ranks: &[Rank], start: usize, tolerance: Option<f32>) -> usize {
+pub(super) fn group_end(ranks: &[Ranked], start: usize, tolerance: Option<f32>) -> usize {
     let (Some(first), Some(tolerance)) = (ranks.get(start), tolerance) else {
         return start + 1;
     };
     let limit = first.score + tolerance;
     let rest = ranks.get(start + 1..).unwrap_or(&[]);
-    let same = |other: &Rank| other.class == first.class && other.score <= limit;
+    let same = |other: &Ranked| other.class == first.class && other.score <= limit;
     start + 1 + rest.iter().take_while(|other| same(other)).count()
 }
 
@@ -138,7 +118,7 @@ impl Share {
     }
 
     /// How many of the first PoPs are kept. One past the best group, to show that it ends there.
-    pub(super) fn of(self, ranks: &[Rank]) -> usize {
+    pub(super) fn of(self, ranks: &[Ranked]) -> usize {
         let group = group_end(ranks, 0, self.tolerance);
         KEPT.max(self.answers + 1).max(group + 1).min(ranks.len())
     }
@@ -151,22 +131,22 @@ pub(super) struct Slots {
     pub(super) share: Share,
 }
 
-type Chunk = Box<[OnceLock<Box<[u16]>>]>;
+type Chunk = Box<[OnceLock<Box<[Ranked]>>]>;
 
-/// The best members of an order, kept or made for this query only.
+/// The best of an order, kept or made for this query only.
 #[derive(Debug)]
 pub(super) enum Best<'a> {
-    Kept(&'a [u16]),
-    Made(Box<[u16]>),
+    Kept(&'a [Ranked]),
+    Made(Box<[Ranked]>),
 }
 
 impl Deref for Best<'_> {
-    type Target = [u16];
+    type Target = [Ranked];
 
-    fn deref(&self) -> &[u16] {
+    fn deref(&self) -> &[Ranked] {
         match self {
-            Self::Kept(members) => members,
-            Self::Made(members) => members,
+            Self::Kept(best) => best,
+            Self::Made(best) => best,
         }
     }
 }
@@ -190,7 +170,7 @@ impl Slots {
         &self,
         cell: CellId,
         used: &AtomicUsize,
-        make: impl FnOnce() -> Box<[u16]>,
+        make: impl FnOnce() -> Box<[Ranked]>,
     ) -> Best<'_> {
         let Some(slot) = self.slot(cell.0 as usize, used) else {
             return Best::Made(make());
@@ -213,10 +193,10 @@ impl Slots {
             .map_or(Best::Made(Box::default()), |kept| Best::Kept(kept))
     }
 
-    fn slot(&self, index: usize, used: &AtomicUsize) -> Option<&OnceLock<Box<[u16]>>> {
+    fn slot(&self, index: usize, used: &AtomicUsize) -> Option<&OnceLock<Box<[Ranked]>>> {
         let chunk = self.chunks.get(index / CHUNK)?;
         if chunk.get().is_none() {
-            let octets = CHUNK * size_of::<OnceLock<Box<[u16]>>>();
+            let octets = CHUNK * size_of::<OnceLock<Box<[Ranked]>>>();
             if !reserve(used, octets) {
                 return None;
             }

@@ -19,14 +19,14 @@ use std::{
 use meridian_config::{
     Config, Coordinates, Family, Fence, Name, Policy, PoolId, PopId, Ratio, ScopeMax, Weight,
 };
-use meridian_geo_data::{CellId, ClientMap, distance::haversine_km, latency::Line};
+use meridian_geo_data::{CellId, ClientMap, latency::Line};
 
 use super::{
     build,
     choice::Choices,
     hash,
-    order::Vector,
-    ranking::{Ranking, Slots},
+    order::{Vector, chord_ms},
+    ranking::{Ranked, Slots},
     types::{LatencySource, TermWeights, Terms},
 };
 use crate::{metrics::Labels, types::ServiceId};
@@ -150,12 +150,12 @@ impl Pop {
     /// The distance term of its score for clients at `from`.
     // Milliseconds as f32 are exact enough; see TermWeights::free_of_load.
     #[allow(clippy::cast_possible_truncation)]
-    pub(super) fn distance_ms(&self, from: Coordinates) -> f32 {
-        (haversine_km(from, self.location) / KM_PER_MS) as f32
+    pub(super) fn distance_ms(&self, from: Vector) -> f32 {
+        chord_ms(from.chord_squared(self.vector)) as f32
     }
 
     /// The terms of its score for clients at `from` while nothing is measured.
-    pub(super) fn terms(&self, from: Coordinates, line: &Line) -> Terms {
+    pub(super) fn terms(&self, from: Vector, line: &Line) -> Terms {
         let distance_ms = self.distance_ms(from);
         Terms {
             distance_ms,
@@ -204,7 +204,7 @@ pub(super) struct Pool {
     /// Bias of its PoPs where they do not.
     pub(super) bias_ms: f32,
     /// The operator's order, for clients of whom nothing is known.
-    pub(super) configured: Ranking,
+    pub(super) configured: Box<[Ranked]>,
 }
 
 /// A PoP of a pool, as far as a decision looks at every one of a group.

@@ -78,17 +78,14 @@ pub(super) fn placed_by_share(case: &Case<'_>, field: &Field<'_>) -> Vec<Placed>
 /// Every PoP of the pool in the client's order: the pinned one, then group by group by bids.
 pub(super) fn placed(case: &Case<'_>) -> Vec<Placed> {
     let cell = case.cell;
-    let order = case
-        .steering
-        .whole_order(case.service, cell)
-        .unwrap_or_default();
+    let order = case.steering.whole_order(case.service, cell);
+    let order: &[Ranked] = order.as_deref().unwrap_or(&[]);
     let bid = |one: &Ranked| case.bid(one.member, None).value();
     let mut all = Vec::new();
     let (mut start, mut number) = (0, 0);
-    let entries: Vec<Ranked> = order.iter().collect();
-    while start < entries.len() {
-        let end = group_end(&order.ranks, start, case.service.grouping_in(cell));
-        let mut group = entries[start..end].to_vec();
+    while start < order.len() {
+        let end = group_end(order, start, case.service.grouping_in(cell));
+        let mut group = order[start..end].to_vec();
         if group.len() > 1 {
             // Stable: equal bids keep the order of the group, as in the decision.
             group.sort_by(|a, b| bid(b).total_cmp(&bid(a)));

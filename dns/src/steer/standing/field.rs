@@ -19,6 +19,7 @@ use crate::steer::{
     Steering,
     balance::Rules,
     demand::Demand,
+    order::Vector,
     steering::{Pool, Profile},
     types::{LatencySource, TermWeights, Terms},
 };
@@ -301,7 +302,7 @@ impl<'a> Field<'a> {
         let cell: &Cell = self.steering.cell(id);
         let pop = self.steering.member(self.pool, member)?;
         let load = self.loads.get(usize::from(member))?;
-        let distance_ms = pop.distance_ms(cell.center);
+        let distance_ms = pop.distance_ms(Vector::to(cell.center));
         let measured = self.measured(member, told);
         let terms = Terms {
             distance_ms,

@@ -51,13 +51,14 @@ impl Near {
         let mut open = Vec::new();
         for cell in cells {
             starts.push(u32::try_from(members.len()).unwrap_or(u32::MAX));
-            rest.push(pick(steering, &pool, cell, rise, &mut open));
+            let from = Vector::to(cell.center);
+            rest.push(pick(steering, &pool, (cell, from), rise, &mut open));
             let mut kept: Vec<(f32, u16)> = open
                 .iter()
                 .take(KEPT)
                 .filter_map(|(_, member)| {
                     let pop = steering.member(&pool, *member)?;
-                    Some((pop.distance_ms(cell.center), *member))
+                    Some((pop.distance_ms(from), *member))
                 })
                 .collect();
             kept.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -179,11 +180,10 @@ fn rise(profile: &Profile, line: &Line) -> f64 {
 fn pick(
     steering: &Steering,
     pool: &Pool,
-    cell: &Cell,
+    (cell, from): (&Cell, Vector),
     rise: f64,
     open: &mut Vec<(f64, u16)>,
 ) -> f32 {
-    let from = Vector::to(cell.center);
     open.clear();
     open.extend((0_u16..).zip(&pool.members).filter_map(|(member, pop)| {
         let pop = steering.pops.get(pop.index())?;

@@ -7,7 +7,7 @@ use super::Exceptions;
 use crate::steer::{
     Steering,
     balance::{Offer, Parts, Rules, share},
-    ranking::{Class, Ranking, group_end},
+    ranking::{Class, Ranked, Ranking, group_end},
     steering::Service,
 };
 
@@ -40,15 +40,14 @@ impl Plain<'_> {
     }
 
     /// `None`: the order is not kept as far as that.
-    fn first_group(&self, order: &Ranking) -> Option<Parts> {
-        let (members, ranks) = (&order.members, &order.ranks);
-        let mut at = ranks.partition_point(|one| one.class < Class::Open);
-        while ranks.get(at).is_some_and(|one| one.class == Class::Open) {
-            let end = group_end(ranks, at, self.service.grouping());
-            if end >= ranks.len() && !order.complete {
+    fn first_group(&self, order: &Ranking<'_>) -> Option<Parts> {
+        let mut at = order.partition_point(|one| one.class < Class::Open);
+        while order.get(at).is_some_and(|one| one.class == Class::Open) {
+            let end = group_end(order, at, self.service.grouping());
+            if end >= order.len() && !order.complete {
                 return None;
             }
-            let parts = self.shared(members.get(at..end)?);
+            let parts = self.shared(order.get(at..end)?);
             if !parts.is_empty() {
                 return Some(parts);
             }
@@ -60,13 +59,13 @@ impl Plain<'_> {
     /// By weight alone.
     // Weights are small numbers.
     #[allow(clippy::cast_precision_loss)]
-    fn shared(&self, group: &[u16]) -> Parts {
-        let offer = |member: &u16| {
+    fn shared(&self, group: &[Ranked]) -> Parts {
+        let offer = |one: &Ranked| {
             let pool = self.steering.pools.get(self.service.pool.index())?;
-            let pop = self.steering.member(pool, *member)?;
-            let usable = self.usable.get(usize::from(*member))?;
+            let pop = self.steering.member(pool, one.member)?;
+            let usable = self.usable.get(usize::from(one.member))?;
             Some(Offer {
-                member: *member,
+                member: one.member,
                 score_ms: 0.0,
                 weight: pop.weight.0 as f32,
                 ramp: 1.0,

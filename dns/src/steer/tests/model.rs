@@ -8,7 +8,7 @@ use meridian_config::{Family, Policy, PopId, Weight};
 use meridian_geo_data::latency::Line;
 
 use super::{
-    super::{block::Block, hash, standing::Exceptions, steering::is_inside},
+    super::{block::Block, hash, order::Vector, standing::Exceptions, steering::is_inside},
     world::World,
 };
 use crate::{client::Client, types::ServiceId};
@@ -194,7 +194,7 @@ fn groups(
     };
     let score = |pop: PopId| -> f32 {
         let id = &world.steering.pops[pop.index()];
-        let terms = id.terms(cell.unwrap().center, &Line::default());
+        let terms = id.terms(Vector::to(cell.unwrap().center), &Line::default());
         let weights = &of.steering;
         let loaded = pool.pops.iter().any(|pop| config.pop(*pop).load.is_some());
         let load = if loaded { weights.load } else { 0.0 };

@@ -1,11 +1,13 @@
 //! Row by row: which PoPs are looked at, and the shares that they come to.
 
+use std::cell::OnceCell;
+
 use meridian_geo_data::{CellId, latency::Measured};
 
 use super::{Field, NONE};
 use crate::steer::{
     balance::{Offer, Part, Parts, WHOLE, share},
-    order::{class, shortest_ms},
+    order::{Vector, class, shortest_ms},
     ranking::Class,
 };
 
@@ -19,6 +21,21 @@ impl Scratch {
     /// The members that had a say in the row that came last.
     pub(in crate::steer::standing) fn members(&self) -> impl Iterator<Item = u16> {
         self.offers.iter().map(|offer| offer.member)
+    }
+}
+
+/// What a row is judged by: its cell, and what was measured there.
+pub(super) struct Seen<'a> {
+    cell: CellId,
+    told: &'a [Measured],
+    /// Where the cell is, once somebody is looked at whose distance is not known yet.
+    from: OnceCell<Vector>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn new(cell: CellId, told: &'a [Measured]) -> Self {
+        let from = OnceCell::new();
+        Self { cell, told, from }
     }
 }
 
@@ -46,7 +63,7 @@ impl Field<'_> {
         let mut measured = false;
         if let Some((cell, told, _)) = self.of_row(row) {
             measured = self.is_told(told);
-            self.offer_few(cell, told, previous, offers);
+            self.offer_few(&Seen::new(cell, told), previous, offers);
         }
         self.judged(offers, previous, measured)
     }
@@ -62,8 +79,9 @@ impl Field<'_> {
         let offers = &mut scratch.offers;
         offers.clear();
         if let Some((cell, told, _)) = self.of_row(row) {
+            let seen = Seen::new(cell, told);
             for part in previous.iter().chain(&parts) {
-                self.offer_once(cell, told, part.member, offers);
+                self.offer_once(&seen, part.member, offers);
             }
         }
         let kept = self.kept(previous);
@@ -76,24 +94,18 @@ impl Field<'_> {
     }
 
     /// All that can have a share of a row after `previous`, and some others.
-    fn offer_few(
-        &self,
-        cell: CellId,
-        told: &[Measured],
-        previous: &[Part],
-        offers: &mut Vec<Offer>,
-    ) {
-        self.offer_near(cell, told, offers);
-        self.offer_measured(cell, told, offers);
+    fn offer_few(&self, seen: &Seen<'_>, previous: &[Part], offers: &mut Vec<Offer>) {
+        self.offer_near(seen, offers);
+        self.offer_measured(seen, offers);
         for part in previous {
-            self.offer_once(cell, told, part.member, offers);
+            self.offer_once(seen, part.member, offers);
         }
         let needed = self.needed(offers, previous);
         let bound = self.near.map_or(f32::NEG_INFINITY, |near| {
-            near.bound(cell, self.profile, &self.line)
+            near.bound(seen.cell, self.profile, &self.line)
         });
         if bound < needed {
-            self.offer_rest(cell, told, previous, offers);
+            self.offer_rest(seen, previous, offers);
         }
     }
 
@@ -157,9 +169,9 @@ impl Field<'_> {
         best.map_or(f32::INFINITY, |best| best + reach(best))
     }
 
-    fn offer_near(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
+    fn offer_near(&self, seen: &Seen<'_>, offers: &mut Vec<Offer>) {
         let Some(near) = self.near else { return };
-        for (member, distance_ms) in near.of(cell) {
+        for (member, distance_ms) in near.of(seen.cell) {
             let own = match &self.of_near {
                 Some(own) => own.get(usize::from(member)).copied(),
                 None => Some(member),
@@ -167,64 +179,53 @@ impl Field<'_> {
             let Some(member) = own.filter(|own| *own != NONE) else {
                 continue;
             };
-            let latency = self.latency_ms(member, distance_ms, told);
+            let latency = self.latency_ms(member, distance_ms, seen.told);
             offers.extend(self.offer(member, distance_ms, latency));
         }
     }
 
     /// PoPs with a measurement of their own, near or not.
-    fn offer_measured(&self, cell: CellId, told: &[Measured], offers: &mut Vec<Offer>) {
-        for one in told {
+    fn offer_measured(&self, seen: &Seen<'_>, offers: &mut Vec<Offer>) {
+        for one in seen.told {
             let member = self.member(one);
             if member != NONE {
-                self.offer_once(cell, told, member, offers);
+                self.offer_once(seen, member, offers);
             }
         }
     }
 
-    pub(super) fn offer_once(
-        &self,
-        id: CellId,
-        told: &[Measured],
-        member: u16,
-        offers: &mut Vec<Offer>,
-    ) {
+    pub(super) fn offer_once(&self, seen: &Seen<'_>, member: u16, offers: &mut Vec<Offer>) {
         if offers.iter().any(|offer| offer.member == member) {
             return;
         }
-        let cell = self.steering.cell(id);
+        let cell = self.steering.cell(seen.cell);
         let Some(pop) = self.steering.member(self.pool, member) else {
             return;
         };
         if class(pop, cell) == Class::Open {
-            let distance_ms = pop.distance_ms(cell.center);
-            let latency = self.latency_ms(member, distance_ms, told);
+            let from = seen.from.get_or_init(|| Vector::to(cell.center));
+            let distance_ms = pop.distance_ms(*from);
+            let latency = self.latency_ms(member, distance_ms, seen.told);
             offers.extend(self.offer(member, distance_ms, latency));
         }
     }
 
     /// All others that can score below what is needed.
-    fn offer_rest(
-        &self,
-        id: CellId,
-        told: &[Measured],
-        previous: &[Part],
-        offers: &mut Vec<Offer>,
-    ) {
-        let cell = self.steering.cell(id);
-        let from = crate::steer::order::Vector::to(cell.center);
+    fn offer_rest(&self, seen: &Seen<'_>, previous: &[Part], offers: &mut Vec<Offer>) {
+        let center = self.steering.cell(seen.cell).center;
+        let from = seen.from.get_or_init(|| Vector::to(center));
         let mut needed = self.needed(offers, previous);
         for (member, pop) in (0_u16..).zip(&self.pool.members) {
             let Some(pop) = self.steering.pops.get(pop.index()) else {
                 continue;
             };
-            let least = shortest_ms(from, pop.vector);
+            let least = shortest_ms(*from, pop.vector);
             let least = self.offer(member, least, self.line.at(least));
             if least.is_none_or(|least| least.score_ms > needed) {
                 continue;
             }
             let before = offers.len();
-            self.offer_once(id, told, member, offers);
+            self.offer_once(seen, member, offers);
             if offers.len() > before {
                 needed = needed.min(self.needed(offers, previous));
             }

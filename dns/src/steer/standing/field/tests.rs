@@ -3,7 +3,7 @@
 use meridian_health_prober::HealthSnapshot;
 use proptest::prelude::*;
 
-use super::{super::before::Ground, *};
+use super::{super::before::Ground, rows::Seen, *};
 use crate::steer::{
     Standing,
     balance::{MAX_PARTS, Offer},
@@ -19,9 +19,9 @@ use crate::steer::{
 /// Every PoP of the pool that a cell may get.
 fn offers(field: &Field<'_>, row: usize) -> Vec<Offer> {
     let (cell, told, _) = field.of_row(row).unwrap();
-    let mut offers = Vec::new();
+    let (seen, mut offers) = (Seen::new(cell, told), Vec::new());
     for member in (0_u16..).take(field.pool.members.len()) {
-        field.offer_once(cell, told, member, &mut offers);
+        field.offer_once(&seen, member, &mut offers);
     }
     offers
 }
