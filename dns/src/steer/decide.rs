@@ -40,20 +40,20 @@ pub fn decide(
     client: &Client,
     family: Family,
 ) -> Decision {
-    match Setting::new(steering, view, service, family) {
-        Some(setting) => {
-            let block = setting.block(client);
-            setting.decide(&block, client.origin)
-        }
-        None => Decision {
-            addresses: ArrayVec::new(),
-            pop: None,
-            reason: Reason::NoAddressOfFamily,
-            level: Level::LastResort,
-            ttl: 0,
-            scope: 0,
-        },
+    // Filled in where it stands: moving that many addresses costs as much as finding them.
+    let mut decision = Decision {
+        addresses: ArrayVec::new(),
+        pop: None,
+        reason: Reason::NoAddressOfFamily,
+        level: Level::LastResort,
+        ttl: 0,
+        scope: 0,
+    };
+    if let Some(setting) = Setting::new(steering, view, service, family) {
+        let block = setting.block(client);
+        setting.decide(&block, client.origin, &mut decision);
     }
+    decision
 }
 
 impl Setting<'_> {
@@ -67,28 +67,21 @@ impl Setting<'_> {
         )
     }
 
-    /// Decides for everyone in `block`.
-    pub(super) fn decide(&self, block: &Block, origin: Origin) -> Decision {
+    /// Decides for everyone in `block`; `decision` must be without addresses.
+    pub(super) fn decide(&self, block: &Block, origin: Origin, decision: &mut Decision) {
         let choices = self.choices();
         // Bids have no say in what is kept of a climb, so any block will do.
         let choice = choices.get(block.place, || self.at(block.place, 0).choice());
-        // Filled in where it stands: moving that many addresses costs as much as finding them.
-        let mut decision = Decision {
-            addresses: ArrayVec::new(),
-            pop: None,
-            reason: choice.reason(),
-            level: choice.level(),
-            ttl: 0,
-            scope: self.scope(block, (choices, choice), origin),
-        };
+        decision.reason = choice.reason();
+        decision.level = choice.level();
+        decision.scope = self.scope(block, (choices, choice), origin);
         let falls = if choice.kind() == Some(Kind::Fixed) {
             decision.pop = choice.members().next().and_then(|pop| self.pop_id(pop));
             self.give(choice, &mut decision.addresses)
         } else {
-            self.draw(block, choice, &mut decision)
+            self.draw(block, choice, decision)
         };
         decision.ttl = self.ttl(falls, choice);
-        decision
     }
 
     /// What is up to bids: the addresses, whose they are, and why. How soon one of them could leave

@@ -10,7 +10,7 @@ use meridian_config::Weight;
 
 use super::{
     case::{Case, Need},
-    hash::Bid,
+    hash::{Bid, Highest},
     ladder::Picked,
 };
 
@@ -22,7 +22,7 @@ impl Case<'_> {
         need: Need,
         picked: &mut Picked,
     ) {
-        let field = self.field(group.clone(), need);
+        let field = self.field(&group, need);
         let Some(mut next) = field.first else {
             picked.passed_over |= field.wanted.is_some() && picked.members.is_empty();
             return;
@@ -45,22 +45,26 @@ impl Case<'_> {
         }
     }
 
-    /// Who bids in a group: one pass over it.
-    fn field(&self, group: impl Iterator<Item = Lot>, need: Need) -> Field {
-        let mut field = Field::default();
-        for bidder in self.bidders(group) {
-            field.candidates += 1;
-            if field.wanted.is_none_or(|best| bidder.beats(&best)) {
-                field.wanted = Some(bidder);
-            }
-            if self.admits(bidder.member, need) {
-                field.admitted += 1;
-                if field.first.is_none_or(|best| bidder.beats(&best)) {
-                    field.first = Some(bidder);
-                }
-            }
+    /// Who bids in a group: one pass over it, and another one where who bids most is not let in.
+    fn field(&self, group: &(impl Iterator<Item = Lot> + Clone), need: Need) -> Field {
+        let (mut candidates, mut admitted) = (0, 0);
+        let counted = self.bidders(group.clone()).inspect(|bidder| {
+            candidates += 1;
+            admitted += usize::from(self.admits(bidder.member, need));
+        });
+        let wanted = highest(counted);
+        let is_let_in = |bidder: &Bidder| self.admits(bidder.member, need);
+        let others = || highest(self.bidders(group.clone()).filter(is_let_in));
+        let first = match admitted {
+            0 => None,
+            _ => wanted.filter(is_let_in).or_else(others),
+        };
+        Field {
+            candidates,
+            admitted,
+            first,
+            wanted,
         }
-        field
     }
 
     /// Who comes after `after`: the highest bid that it beats.
@@ -81,8 +85,20 @@ impl Case<'_> {
 /// A PoP's place in the pool's list, and another weight than its own to draw by.
 pub(super) type Lot = (u16, Option<Weight>);
 
+/// Who bids most, the first of several.
+fn highest(mut bidders: impl Iterator<Item = Bidder>) -> Option<Bidder> {
+    let mut best = bidders.next()?;
+    let mut highest = Highest::new(best.bid);
+    for bidder in bidders {
+        if highest.is_beaten_by(bidder.bid) {
+            best = bidder;
+        }
+    }
+    Some(best)
+}
+
 /// Who bids in a group.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Field {
     /// PoPs that have the family.
     candidates: usize,

@@ -62,11 +62,59 @@ impl Bid {
         -f64::from(self.weight) / self.u().ln()
     }
 
-    // 53 bits are exact in an f64.
-    #[allow(clippy::cast_precision_loss)]
+    // The half keeps u off 0 (and below 1: the largest is rounded to 1 − 2^-53).
     fn u(self) -> f64 {
-        // The half keeps u off 0 (and below 1: the largest is rounded to 1 − 2^-53).
-        (self.drawn as f64 + 0.5).min(LARGEST) / STEPS
+        (number(self.drawn) + 0.5).min(LARGEST) / STEPS
+    }
+
+    /// At most 1 − u.
+    fn rest(self) -> f64 {
+        number(DRAWN_MOST.saturating_sub(self.drawn)) / STEPS
+    }
+}
+
+/// 53 bits are exact in an f64, and positive as a signed number, which is converted faster.
+#[allow(clippy::cast_precision_loss, clippy::cast_possible_wrap)]
+fn number(drawn: u64) -> f64 {
+    drawn as i64 as f64
+}
+
+/// The highest of several bids, which are offered one by one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Highest {
+    bid: Bid,
+    /// The bid as a number; 0 as long as nobody had to know.
+    value: f64,
+}
+
+impl Highest {
+    pub(super) fn new(bid: Bid) -> Self {
+        Self { bid, value: 0.0 }
+    }
+
+    /// Whether `other` is above all before it, and so the highest from now on. One logarithm is
+    /// taken where weights differ, and one more for each bid that could be higher.
+    pub(super) fn is_beaten_by(&mut self, other: Bid) -> bool {
+        if self.bid.weight == other.weight {
+            let beaten = other.drawn > self.bid.drawn;
+            if beaten {
+                *self = Self::new(other);
+            }
+            return beaten;
+        }
+        if self.value == 0.0 {
+            self.value = self.bid.value();
+        }
+        // From 1 − u ≤ −ln u: at most w / (1 − u). The margin is far above what rounding does.
+        if f64::from(other.weight) < other.rest() * self.value * (1.0 - 1e-9) {
+            return false;
+        }
+        let value = other.value();
+        let beaten = value > self.value;
+        if beaten {
+            *self = Self { bid: other, value };
+        }
+        beaten
     }
 }
 
@@ -81,6 +129,8 @@ fn mix(bits: u64) -> u64 {
 const STEPS: f64 = 9_007_199_254_740_992.0;
 /// 2^53 − 1
 const LARGEST: f64 = 9_007_199_254_740_991.0;
+/// The same.
+const DRAWN_MOST: u64 = (1 << 53) - 1;
 
 #[cfg(test)]
 mod tests {
@@ -157,6 +207,26 @@ mod tests {
             let two = Bid::new(blocks, seeds.1, Weight(weights.1));
             prop_assert_eq!(one.is_above(two), one.value() > two.value());
             prop_assert_eq!(two.is_above(one), two.value() > one.value());
+        }
+
+        #[test]
+        fn the_highest_is_above_all_others(
+            block: u64, bids in prop::collection::vec((any::<u64>(), 1..6_u32, 1..40_000_u32), 1..20),
+        ) {
+            let bid = |(seed, few, many): (u64, u32, u32)| {
+                // Equal weights among others.
+                Bid::new(block, seed, Weight(if many < 20_000 { few } else { many }))
+            };
+            let bids: Vec<Bid> = bids.into_iter().map(bid).collect();
+            let mut highest = Highest::new(bids[0]);
+            let mut found = 0;
+            for (at, bid) in bids.iter().enumerate().skip(1) {
+                if highest.is_beaten_by(*bid) {
+                    found = at;
+                }
+            }
+            let most = bids.iter().map(|bid| bid.value()).fold(0.0, f64::max);
+            prop_assert_eq!(bids[found].value(), most);
         }
     }
 }

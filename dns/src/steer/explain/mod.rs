@@ -40,7 +40,7 @@ pub fn explain(
 ) -> Option<Explanation> {
     let setting = Setting::new(steering, view, service, family)?;
     let judged = setting.block(client);
-    let decision = setting.decide(&judged, client.origin);
+    let decision = super::decide(steering, view, service, client, family);
     let case = setting.at(judged.place, judged.hash());
     let nothing = Inputs::default();
     let standing = view.standing();
