@@ -20,7 +20,8 @@ use super::{
 /// headroom, before prices move.
 ///
 /// A PoP that goes moves its own clients and nobody else's (steering's law); where clients of a cell
-/// are shared by headroom, those of the same cell may change too. So only they are decided anew.
+/// are shared by headroom, those of the same cell may change too, and those with an anycast address
+/// when no PoP is left. So only they are decided anew.
 pub(super) fn each(
     question: &Question<'_>,
     sites: &Sites,
@@ -73,13 +74,14 @@ impl Groups {
         Self { by_site, by_cell }
     }
 
-    fn of(&self, question: &Question<'_>, gone: Site) -> Vec<u32> {
-        let own = self
-            .by_site
-            .get(usize::from(gone))
-            .map_or(&[][..], |own| own);
+    /// Those of the site that goes, and those with an anycast address: it is given as long as any PoP
+    /// of the pool can be.
+    fn of(&self, question: &Question<'_>, gone: Site, anycast: Site) -> Vec<u32> {
+        let at = |site: Site| self.by_site.get(usize::from(site)).into_iter().flatten();
+        let mut own: Vec<u32> = at(gone).copied().collect();
         if self.by_cell.is_empty() {
-            return own.to_vec();
+            own.extend(at(anycast));
+            return own;
         }
         let asker = |at: &u32| question.demand.askers.get(*at as usize);
         let cells: BTreeSet<Option<CellId>> = own
@@ -88,7 +90,8 @@ impl Groups {
             .map(|asker| asker.cell)
             .collect();
         let lists = cells.iter().filter_map(|cell| self.by_cell.get(cell));
-        lists.flatten().copied().collect()
+        let anew: BTreeSet<u32> = lists.flatten().chain(at(anycast)).copied().collect();
+        anew.into_iter().collect()
     }
 }
 
@@ -106,11 +109,13 @@ fn one(
     for ((pair, own), assignment) in question.services.iter().zip(own).zip(assigned) {
         let which = (pair.after, question.family);
         let decider = Decider::new(question.after, sites, which, view.clone());
-        for at in own.of(question, gone) {
+        for at in own.of(question, gone, sites.anycast()) {
             let at = at as usize;
-            let (Some(asker), Some(was)) =
-                (question.demand.askers.get(at), assignment.sites.get(at))
-            else {
+            let (Some(asker), Some(was), Some(was_last)) = (
+                question.demand.askers.get(at),
+                assignment.sites.get(at),
+                assignment.last.get(at),
+            ) else {
                 continue;
             };
             let (site, last) = decider.decide(asker);
@@ -120,9 +125,11 @@ fn one(
                 tally.put(site, trips.between(asker.cell, site), amount);
                 moved += amount;
             }
-            if last && *was == gone {
-                tally.last_resort += amount;
-            }
+            tally.last_resort += match (was_last, last) {
+                (false, true) => amount,
+                (true, false) => -amount,
+                _ => 0.0,
+            };
         }
     }
     sum_up(question, sites, &tally, gone, moved)
@@ -163,6 +170,6 @@ fn sum_up(
         over_target: over_target + over_capacity,
         over_capacity,
         rtt: Quantiles::of(tally),
-        last_resort: tally.last_resort / total,
+        last_resort: (tally.last_resort / total).max(0.0),
     }
 }

@@ -47,6 +47,7 @@ pub(crate) use demand::Demand;
 pub(crate) use map::draw;
 pub(crate) use pairs::{Pair, pairs};
 pub(crate) use report::{Failure, Plan, Quantiles, Question, Strain, plan};
+pub(crate) use rows::members;
 pub(crate) use settle::{Range, Settling};
 pub(crate) use traffic::{TrafficError, TrafficUnit, read as read_traffic};
 pub(crate) use world::World;

@@ -71,6 +71,7 @@ impl Moves {
             p90: quantile(0.9),
             p99: quantile(0.99),
             within_100_ms: None,
+            unknown: 0.0,
         }
     }
 

@@ -117,6 +117,9 @@ pub(crate) struct Quantiles {
     pub(crate) p99: Option<f64>,
     /// Share of clients within 100 ms.
     pub(crate) within_100_ms: Option<f64>,
+    /// Share of all clients that is left out of the above: their round trip is not known, since they
+    /// get an anycast address, a fallback or nothing, or nobody knows where they are.
+    pub(crate) unknown: f64,
 }
 
 /// Clients that move.
@@ -243,6 +246,7 @@ impl Quantiles {
             p90: tally.rtt.quantile(0.9),
             p99: tally.rtt.quantile(0.99),
             within_100_ms: tally.rtt.share_within(NEAR_MS),
+            unknown: tally.unknown(),
         }
     }
 }

@@ -37,8 +37,8 @@ const LEAST_TICKS: usize = 60;
 /// Cells times ticks, about.
 const MOST_CELLS: usize = 3_000_000;
 
-/// Ticks without change that count as settled.
-const STILL_TICKS: u32 = 12;
+/// Ticks over which no change counts as settled: two minutes.
+const STILL_TICKS: usize = 12;
 
 /// A share of the whole demand that counts as no change.
 const STILL: f64 = 0.000_5;
@@ -57,6 +57,17 @@ pub(crate) struct Course {
     /// Names of the PoPs that the balance numbers.
     names: Vec<String>,
     now_s: f64,
+}
+
+/// Where it begins.
+pub(crate) struct Beginning {
+    /// Share of the demand by PoP.
+    pub(crate) shares: Vec<f64>,
+    /// The part of it that stays whatever is measured: services in the configured order, clients of
+    /// whom nobody knows where they are.
+    pub(crate) fixed: Vec<f64>,
+    /// Part of the demand by number of the service.
+    pub(crate) services: Vec<f32>,
 }
 
 /// How it went.
@@ -104,12 +115,24 @@ impl Watched {
 
     /// By PoP: the least and the most.
     fn ranges(&self, pops: usize) -> impl Iterator<Item = (f64, f64)> {
-        (0..pops).map(|pop| {
-            let all = self.0.iter().filter_map(move |one| one.get(pop).copied());
+        self.latest(pops, WATCHED)
+    }
+
+    /// The same over the last so many.
+    fn latest(&self, pops: usize, ticks: usize) -> impl Iterator<Item = (f64, f64)> {
+        (0..pops).map(move |pop| {
+            let of = |one: &Vec<f64>| one.get(pop).copied();
+            let all = self.0.iter().take(ticks).filter_map(of);
             all.fold((f64::MAX, 0.0_f64), |(low, high), one| {
                 (low.min(one), high.max(one))
             })
         })
+    }
+
+    /// Whether everyone stays where it is, since two minutes.
+    fn is_still(&self, pops: usize) -> bool {
+        let still = |(low, high): (f64, f64)| high - low <= STILL;
+        self.0.len() > STILL_TICKS && self.latest(pops, STILL_TICKS + 1).all(still)
     }
 
     /// Whether everyone stays about where it is, over the whole time.
@@ -139,22 +162,22 @@ fn is_narrow((low, high): (f64, f64)) -> bool {
 }
 
 /// Runs the controller on `world` until it settles, from where `course` left it (an earlier
-/// configuration, perhaps), and gives what it remembers then. `initial`: share of the demand by PoP
-/// at the beginning; `load`: the whole demand in the unit of the capacities, where loads have a say.
+/// configuration, perhaps), and gives what it remembers then. `begin`: who asks for what, and where
+/// that leads at the beginning; `load`: the whole demand in the unit of the capacities, where loads have a say.
 pub(crate) fn settle(
     world: &World,
     demand: &Demand,
     load: Option<f64>,
     course: Option<Course>,
-    initial: Vec<f64>,
+    begin: Beginning,
 ) -> (Course, Settling) {
     let steering = &world.steering;
     let health = out_of_service(world, None);
-    let by_cell = Arc::new(by_cell(world, demand));
+    let by_cell = Arc::new(by_cell(world, demand, begin.services));
     let mut course = course.map_or_else(|| Course::new(world), |course| course.moved_to(world));
-    let mut shares = initial;
-    let mut still = 0;
+    let mut shares = begin.shares;
     let mut watched = Watched::default();
+    watched.push(&shares);
     let pops = world.config.pops.len();
     let targets = standing::targets(&world.config);
     let cells = steering.clients().cells().len().max(1);
@@ -163,20 +186,14 @@ pub(crate) fn settle(
     for tick in 1..=most {
         let readings = readings(world, &targets, &shares, load);
         course.tick(world, &health, &by_cell, &readings);
-        let next = course.modelled(steering, &health);
+        let next = course.modelled(steering, &health, demand.total);
         if next.iter().sum::<f64>() <= 0.0 {
             // Nothing follows what is measured.
             return (course, Settling::after(tick));
         }
-        let change = next
-            .iter()
-            .zip(&shares)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f64::max);
-        still = if change < STILL { still + 1 } else { 0 };
-        shares = next;
+        shares = next.iter().zip(&begin.fixed).map(|(a, b)| a + b).collect();
         watched.push(&shares);
-        if still >= STILL_TICKS || watched.is_calm(pops) {
+        if watched.is_still(pops) || watched.is_calm(pops) {
             return (course, Settling::after(tick));
         }
     }
@@ -256,19 +273,14 @@ impl Course {
         self.standing = Arc::new(self.standing.next(&world.steering, health, &inputs));
     }
 
-    /// Share of the demand by PoP.
-    fn modelled(&self, steering: &Steering, health: &HealthSnapshot) -> Vec<f64> {
+    /// Share of the demand, of which `total` is the whole, by PoP: of those who follow what is measured.
+    fn modelled(&self, steering: &Steering, health: &HealthSnapshot, total: f64) -> Vec<f64> {
         let inputs: &Inputs = self.standing.inputs();
         let demand = self.standing.model(steering, health, inputs).now();
-        let sum: f64 = demand.iter().copied().map(f64::from).sum();
-        let share = |part: f32| {
-            if sum > 0.0 {
-                f64::from(part) / sum
-            } else {
-                0.0
-            }
-        };
-        demand.into_iter().map(share).collect()
+        demand
+            .into_iter()
+            .map(|part| f64::from(part) / total)
+            .collect()
     }
 }
 
@@ -310,9 +322,9 @@ fn readings(world: &World, targets: &[f64], shares: &[f64], load: Option<f64>) -
     .collect()
 }
 
-/// Amounts by cell of this world's geo data.
+/// Amounts by cell of this world's geo data, and of its services.
 #[allow(clippy::cast_possible_truncation)]
-fn by_cell(world: &World, demand: &Demand) -> steer::Demand {
+fn by_cell(world: &World, demand: &Demand, services: Vec<f32>) -> steer::Demand {
     let clients = world.steering.clients();
     let mut sums = vec![0.0_f64; clients.cells().len()];
     for asker in &demand.askers {
@@ -323,7 +335,7 @@ fn by_cell(world: &World, demand: &Demand) -> steer::Demand {
         }
     }
     let cells = sums.into_iter().map(|sum| sum as f32).collect();
-    steer::Demand::new(cells, Vec::new(), Vec::new())
+    steer::Demand::new(cells, Vec::new(), services)
 }
 
 #[cfg(test)]
@@ -336,6 +348,7 @@ mod tests {
         let mut watched = Watched::default();
         for tick in 0..WATCHED {
             assert!(!watched.is_calm(3), "not for the whole time yet");
+            assert!(!watched.is_still(3));
             let up = if tick % 2 == 0 { 0.01 } else { 0.0 };
             watched.push(&[0.39 + up, 0.6 - up, 0.01]);
         }
@@ -350,5 +363,17 @@ mod tests {
         };
         assert_eq!(told, [range("a", 0.1, 0.4), range("c", 0.01, 0.3)]);
         assert_eq!(watched.0.len(), WATCHED);
+    }
+
+    #[test]
+    fn a_slow_drift_is_not_still() {
+        let (mut drift, mut rest) = (Watched::default(), Watched::default());
+        for tick in 0..30 {
+            let gone = f64::from(tick) * 0.9 * STILL;
+            drift.push(&[0.9 - gone, 0.1 + gone]);
+            rest.push(&[0.9, 0.1]);
+            assert!(!drift.is_still(2), "{tick}");
+            assert_eq!(rest.is_still(2), tick >= 12);
+        }
     }
 }

@@ -67,7 +67,7 @@ impl Histogram {
     pub(crate) fn share_within(&self, ms: f32) -> Option<f64> {
         let upto = (ms / BIN_MS).round() as usize;
         let within: f64 = self.bins.iter().take(upto).sum();
-        (self.total > 0.0).then(|| within / self.total)
+        (self.total > 0.0).then(|| (within / self.total).min(1.0))
     }
 }
 
@@ -100,14 +100,23 @@ impl Tally {
         trips: &RoundTrips<'_>,
         share: f64,
     ) {
-        for (asker, site) in demand.askers.iter().zip(&assignment.sites) {
-            self.put(
-                *site,
-                trips.between(asker.cell, *site),
-                asker.amount * share,
-            );
+        let decided = assignment.sites.iter().zip(&assignment.last);
+        for (asker, (site, last)) in demand.askers.iter().zip(decided) {
+            let amount = asker.amount * share;
+            self.put(*site, trips.between(asker.cell, *site), amount);
+            self.last_resort += if *last { amount } else { 0.0 };
         }
-        self.last_resort += assignment.last_resort * share;
+    }
+
+    /// Share of the clients whose round trip is not known.
+    pub(crate) fn unknown(&self) -> f64 {
+        let all: f64 = self.by_site.iter().sum();
+        if all <= 0.0 {
+            return 0.0;
+        }
+        let share = 1.0 - self.rtt.total / all;
+        // Taking away what was added leaves rounding behind.
+        if share > 1e-9 { share } else { 0.0 }
     }
 
     /// Adds some clients of a site; a negative amount takes them away.

@@ -214,6 +214,51 @@ fn loads_have_their_say_where_the_server_knows_them() {
     );
 }
 
+/// What follows no measurement is load all the same: the small PoP is full with the service that gets it
+/// by configured order, so nobody else is sent there.
+#[test]
+fn services_in_the_configured_order_weigh_in_what_settles() {
+    let more = "[[pool]]\nname = \"fixed\"\npops = [\"small\"]\n[[zone]]\nname = \"example.net\"\n\
+                file = \"z\"\n[[zone.service]]\nname = \"a\"\npool = \"fixed\"\npolicy = \"failover\"\n";
+    let mut config = config_with(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)], more);
+    for (pop, capacity) in config.pops.iter_mut().zip([100.0, 1000.0]) {
+        pop.capacity = Some(capacity);
+        pop.load = Some(meridian_config::LoadSource {
+            kind: meridian_config::LoadKind::Push,
+            interval: std::time::Duration::from_secs(30),
+            timeout: std::time::Duration::ZERO,
+        });
+    }
+    let mut bed = Bed::new(&config, &Change::default());
+    let pairs = pairs(&bed.before, &bed.after, None);
+    let services: Vec<_> = pairs
+        .iter()
+        .map(|p| (p.after, Family::V4, p.share))
+        .collect();
+    let (_, settled) = bed.after.settle(&bed.demand, &services, Some(400.0), None);
+    assert!(matches!(settled, Settling::Settled { .. }), "{settled:?}");
+    let (plan, _) = bed.plan(Some(400.0));
+    let row = plan.pops.iter().find(|row| row.pop == "small").unwrap();
+    let load = row.load_after.unwrap();
+    assert!((2.0..2.1).contains(&load), "{load}");
+}
+
+/// The last PoP of a pool takes the anycast address with it, and nobody is counted twice.
+#[test]
+fn the_failure_of_the_last_pop_is_everyones() {
+    let pop = [("fra", 50.03, 8.57)];
+    let mut fenced = config(&pop);
+    fenced.pops[0].serves.countries = vec![*b"JP"];
+    for config in [with_anycast(&pop), fenced] {
+        let (plan, _) = Bed::new(&config, &Change::default()).plan(None);
+        assert!(plan.last_resort_after < 1.0);
+        let [one] = plan.failures.as_slice() else {
+            panic!("one PoP: {:?}", plan.failures);
+        };
+        assert!((one.last_resort - 1.0).abs() < 1e-9, "{one:?}");
+    }
+}
+
 /// Clients with an anycast address are counted as such, before and after; of those who prefer a single PoP
 /// the PoP has its share.
 #[test]
@@ -262,6 +307,7 @@ fn anycast_is_no_fallback() {
     let (before, after) = share(&plan, "nrt");
     assert!(before == 0.0 && after > 0.01, "{after}");
     assert!((share(&plan, "(anycast)").1 + after - 1.0).abs() < 1e-9);
+    assert!((plan.rtt_before.unknown - 1.0).abs() < 1e-9);
     assert!(
         (plan.rtt_after.p50.unwrap() - 7.1).abs() < 0.2,
         "only these are measured"

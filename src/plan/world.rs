@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
-use meridian_config::{Config, Coordinates, Family, Name, Pop, PopId};
+use meridian_config::{Config, Coordinates, Family, Name, Policy, Pop, PopId};
 use meridian_dns::{
     client::Client,
     steer::{Decision, Reason, Standing, Steering, View, decide},
@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{
     change::{self, Change, ChangeError},
     demand::{Asker, Demand},
-    settle::{Course, Settling, after_failure, settle},
+    settle::{Beginning, Course, Settling, after_failure, settle},
 };
 use crate::runtime::standing;
 
@@ -172,27 +172,47 @@ impl World {
         if load.is_none() && self.latency.is_empty() {
             return (course, Settling::Idle);
         }
-        let initial = self.shares(demand, services);
-        let (course, settled) = settle(self, demand, load, course, initial);
+        let begin = self.beginning(demand, services);
+        let (course, settled) = settle(self, demand, load, course, begin);
         self.standing = course.standing().clone();
         (Some(course), settled)
     }
 
-    /// Share of the demand by PoP as things stand.
-    fn shares(&self, demand: &Demand, services: &[(ServiceId, Family, f64)]) -> Vec<f64> {
+    /// Share of the demand by PoP as things stand, and what of it nothing measured moves.
+    #[allow(clippy::cast_possible_truncation)] // shares
+    fn beginning(&self, demand: &Demand, services: &[(ServiceId, Family, f64)]) -> Beginning {
         let sites = Sites::of(&self.config, &self.config);
-        let mut shares = vec![0.0; sites.all()];
+        let mut begin = Beginning {
+            shares: vec![0.0; self.config.pops.len()],
+            fixed: vec![0.0; self.config.pops.len()],
+            services: vec![0.0; self.steering.services().len()],
+        };
         let view = Arc::new(self.view(None));
         for (service, family, share) in services {
             let decider = Decider::new(self, &sites, (*service, *family), view.clone());
+            let by_score = self.steering.service(*service);
+            let by_score = by_score.is_some_and(|one| one.policy == Policy::Score);
             for asker in &demand.askers {
-                let (site, _) = decider.decide(asker);
-                if let Some(sum) = shares.get_mut(usize::from(site)) {
-                    *sum += asker.amount * share / demand.total;
+                let at = usize::from(decider.decide(asker).0);
+                let part = asker.amount * share / demand.total;
+                let is_fixed = !by_score || asker.cell.is_none();
+                let sums = [
+                    Some(&mut begin.shares),
+                    is_fixed.then_some(&mut begin.fixed),
+                ];
+                for sum in sums
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|sums| sums.get_mut(at))
+                {
+                    *sum += part;
                 }
             }
+            if let Some(weight) = begin.services.get_mut(service.index()) {
+                *weight += *share as f32;
+            }
         }
-        shares
+        begin
     }
 
     /// Health in which an operator has drained these PoPs.
@@ -274,9 +294,10 @@ impl World {
         all
     }
 
-    /// Sum of all capacities known.
-    pub(crate) fn capacity(&self) -> f64 {
-        self.config.pops.iter().filter_map(|pop| pop.capacity).sum()
+    /// Sum of what these PoPs can carry, as far as it is known.
+    pub(crate) fn capacity(&self, pops: &[PopId]) -> f64 {
+        let known = pops.iter().filter_map(|pop| self.config.pop(*pop).capacity);
+        known.sum::<f64>() + 0.0
     }
 
     /// By site: load ÷ capacity that it should not be above, the least of its services' limits.
@@ -311,8 +332,8 @@ impl World {
 pub(crate) struct Assignment {
     /// By asker.
     pub(crate) sites: Vec<Site>,
-    /// Amount of clients that get a last resort.
-    pub(crate) last_resort: f64,
+    /// By asker: whether that is a last resort.
+    pub(crate) last: Vec<bool>,
 }
 
 /// Decides for clients of one service under one view, as the server does.
@@ -369,16 +390,9 @@ impl<'a> Decider<'a> {
 
     /// The same for everyone.
     pub(crate) fn assign(&self, demand: &Demand) -> Assignment {
-        let mut last_resort = 0.0;
-        let sites = demand.askers.iter().map(|asker| {
-            let (site, last) = self.decide(asker);
-            if last {
-                last_resort += asker.amount;
-            }
-            site
-        });
-        let sites = sites.collect();
-        Assignment { sites, last_resort }
+        let decided = demand.askers.iter().map(|asker| self.decide(asker));
+        let (sites, last) = decided.unzip();
+        Assignment { sites, last }
     }
 }
 

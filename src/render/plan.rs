@@ -207,6 +207,14 @@ fn round_trips(plan: &Plan, style: Style) -> String {
                 .map_or_else(String::new, |c| format!("{c:+.2}")),
         ),
     ]);
+    if before.unknown.max(after.unknown) > 0.0 {
+        table.row(vec![
+            Cell::new("not known of"),
+            Cell::new(percent(before.unknown)),
+            Cell::new(percent(after.unknown)),
+            Cell::new(""),
+        ]);
+    }
     table.render(style, 0)
 }
 

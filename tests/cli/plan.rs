@@ -239,6 +239,28 @@ fn what_cannot_be_planned_for_is_told_in_a_line() {
 }
 
 #[test]
+fn loads_rest_on_the_pops_that_are_planned_for() {
+    let bed = Bed::new();
+    let load = |arguments: &[&str]| {
+        let plan = json(&bed.run(&[arguments, &["--json"]].concat()));
+        plan["demand"]["load"].as_f64().expect("a load")
+    };
+    assert_eq!(load(&[]), 1000.0);
+    // What is added carries more, and nobody asks for more because of it.
+    assert_eq!(
+        load(&["--add", "name=ber,lat=52.5,lon=13.4,capacity=8000"]),
+        1000.0
+    );
+    let more = "[[pop]]\nname = \"lab\"\nlatitude = 1\nlongitude = 1\ncapacity = 9000\nendpoints = [\"192.0.2.77\"]\n\
+                [[pool]]\nname = \"lab\"\npops = [\"lab\"]\n[[zone]]\nname = \"example.net\"\nfile = \"example.com.zone\"\n\
+                [[zone.service]]\nname = \"www\"\npool = \"lab\"\n";
+    bed.file("m.toml", &format!("{CONFIG}{more}"));
+    assert_eq!(load(&["--service", "www.example.com"]), 1000.0);
+    assert_eq!(load(&["--service", "www.example.net"]), 4500.0);
+    assert_eq!(load(&[]), 5500.0);
+}
+
+#[test]
 fn when_all_pops_fail_the_plan_says_so() {
     let bed = Bed::new();
     let output = bed.run(&[

@@ -110,7 +110,7 @@ async fn tcp(
         framed.extend(&question.octets);
         stream.write_all(&framed).await.map_err(trouble)?;
         let length = usize::from(stream.read_u16().await.map_err(trouble)?);
-        let mut octets = vec![0; length.min(ANSWER)];
+        let mut octets = vec![0; length];
         stream.read_exact(&mut octets).await.map_err(trouble)?;
         match Message::from_vec(&octets) {
             Ok(message) if question.is_answered_by(&message) => judge(&message, check),

@@ -10,11 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{
     Clock, NetworkProbe, Trouble, connect,
     http::{AGENT, default_host, hyper_trouble},
+    http2::drive,
 };
 use crate::{LocalReason, Phase, ProtocolFault, Reason, Target, engine::Job};
 
 /// A response is one short message.
 const BODY: usize = 1024;
+/// What the target may send without being asked for more: the least that a connection may have
+/// (RFC 9113 §6.9.2).
+const WINDOW: u32 = 65_535;
 const SERVING: u64 = 1;
 
 impl NetworkProbe {
@@ -47,6 +51,8 @@ async fn call(
     let exchange = async {
         let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(16 << 10)
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(trouble)?;
@@ -54,11 +60,7 @@ async fn call(
             let response = sender.send_request(request).await.map_err(trouble)?;
             judge(response).await
         };
-        tokio::select! {
-            biased;
-            judged = answer => judged,
-            ended = connection => Err(ended.err().map_or(Reason::Closed.into(), trouble)),
-        }
+        drive(answer, connection, trouble).await
     };
     clock.limit(Phase::Answer, exchange).await
 }

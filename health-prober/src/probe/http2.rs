@@ -78,10 +78,25 @@ async fn exchange(
             false => Err(Reason::BodyMismatch.into()),
         }
     };
+    drive(judged, connection, trouble).await
+}
+
+/// Drives a connection until the answer is judged. A target may close as soon as it has answered
+/// (RFC 9113 §6.8: a server may finish what it has begun and go away); the answer then still counts.
+pub(super) async fn drive(
+    judged: impl Future<Output = Result<(), Trouble>>,
+    connection: impl Future<Output = Result<(), hyper::Error>>,
+    trouble: impl Fn(hyper::Error) -> Trouble,
+) -> Result<(), Trouble> {
+    tokio::pin!(judged);
     tokio::select! {
         biased;
-        judged = judged => judged,
-        ended = connection => Err(ended.err().map_or(Reason::Closed.into(), trouble)),
+        judged = &mut judged => judged,
+        // What the answer lacks then will not come any more: this does not wait.
+        ended = connection => match ended {
+            Ok(()) => judged.await,
+            Err(error) => Err(trouble(error)),
+        },
     }
 }
 

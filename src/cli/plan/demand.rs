@@ -3,7 +3,6 @@
 use std::{fs::File, io::BufReader, net::IpAddr};
 
 use meridian_config::Family;
-use meridian_geo_data::ClientMap;
 use serde::Deserialize;
 
 use super::{Told, worlds::Prepared};
@@ -21,11 +20,8 @@ use crate::{
 const ASSUMED: f64 = 0.5;
 
 /// Who asks, as the arguments want it.
-pub(super) fn demand(
-    args: &Arguments,
-    clients: &ClientMap,
-    family: Family,
-) -> Result<(Demand, Told), Failure> {
+pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, Told), Failure> {
+    let (clients, family) = (&prepared.clients, prepared.family);
     let mut load = None;
     let (demand, source, unit) = if let Some(file) = &args.traffic {
         let failed = |error: TrafficError| {
@@ -61,7 +57,7 @@ pub(super) fn demand(
             unit,
         )
     } else if let Some(url) = &args.from_server {
-        let (counted, carried) = block_on(ask(args, url))?;
+        let (counted, carried) = block_on(ask(args, url, prepared))?;
         load = carried;
         let demand = Demand::by_cells(clients, family, &counted);
         (
@@ -110,6 +106,7 @@ struct CountedCell {
 /// A PoP of `GET /api/v1/pops`.
 #[derive(Debug, Deserialize)]
 struct Carrier {
+    name: String,
     load: Option<Carried>,
 }
 
@@ -130,8 +127,12 @@ impl Carried {
     }
 }
 
-/// The demand by client, and what all PoPs carry together, where any says so.
-async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpAddr, f64)>, Option<f64>), Failure> {
+/// The demand by client, and what the PoPs of the planned services carry together, where any says so.
+async fn ask(
+    args: &Arguments,
+    url: &str,
+    prepared: &Prepared,
+) -> Result<(Vec<(IpAddr, f64)>, Option<f64>), Failure> {
     let target = Target {
         admin: url.to_owned(),
         token_file: args.token_file.clone(),
@@ -140,7 +141,14 @@ async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpAddr, f64)>, Option<
     let client = Client::new(&target)?;
     let counted: Counted = client.get("/api/v1/demand").await?;
     let pops: Vec<Carrier> = client.get("/api/v1/pops").await?;
-    let carried = pops.iter().filter_map(|pop| pop.load.as_ref()?.amount());
+    let config = &prepared.before.config;
+    let members = prepared.members();
+    let is_planned = |pop: &&Carrier| {
+        let id = config.pop_by_name(&pop.name);
+        id.is_some_and(|id| members.contains(&id))
+    };
+    let planned = pops.iter().filter(is_planned);
+    let carried = planned.filter_map(|pop| pop.load.as_ref()?.amount());
     let carried: f64 = carried.sum();
     let asked = |cell: &CountedCell| cell.queries.is_finite() && cell.queries > 0.0;
     let cells = counted.cells.into_iter().filter(asked);
@@ -150,7 +158,7 @@ async fn ask(args: &Arguments, url: &str) -> Result<(Vec<(IpAddr, f64)>, Option<
 
 /// The whole demand in the unit of the capacities, as far as any is known.
 pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
-    let capacity = prepared.before.capacity().max(prepared.after().capacity());
+    let capacity = prepared.capacity();
     if capacity <= 0.0 {
         return;
     }
@@ -166,7 +174,7 @@ pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
         ),
         (None, None) => (
             capacity * ASSUMED,
-            "assumed: half of all capacity; --total says otherwise",
+            "assumed: half of all capacity of these PoPs; --total says otherwise",
         ),
     };
     told.load = Some(load);

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::{Failure, args::Plan as Arguments};
 use crate::{
-    plan::{self, Plan, Question},
+    plan::{self, Plan, Question, Settling},
     render::{self, Style, print, print_json},
 };
 
@@ -44,7 +44,7 @@ pub(crate) struct Told {
 /// Runs the command.
 pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     let mut prepared = worlds::prepare(args)?;
-    let (demand, mut told) = demand::demand(args, &prepared.clients, prepared.family)?;
+    let (demand, mut told) = demand::demand(args, &prepared)?;
     if demand.unlocated >= demand.total {
         return Err(Failure::Message(format!(
             "none of the clients is known to the geo data ({}): nothing can be said of them",
@@ -71,6 +71,12 @@ pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
             .map_err(|e| Failure::Message(format!("cannot write {}: {e}", out.display())))?;
     }
     let moved = plan.moved;
+    // What drifts anyway is counted with what the change moves.
+    let drifts = matches!(plan.settled_before, Settling::Unsettled { .. });
+    let unsure = match drifts {
+        true => "; not all of that is the change's doing, since shares do not settle without it",
+        false => "",
+    };
     let planned = Planned {
         demand: told,
         measured: prepared.measured,
@@ -79,7 +85,7 @@ pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     show(args, &planned);
     match args.max_moved {
         Some(most) if moved > most => Err(Failure::Message(format!(
-            "{:.2} % of clients move, more than {} %",
+            "{:.2} % of clients move, more than {} %{unsure}",
             moved * 100.0,
             most * 100.0
         ))),

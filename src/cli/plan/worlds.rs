@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use jiff::Timestamp;
-use meridian_config::{Config, Family, Name, Pool};
+use meridian_config::{Config, Family, Name, Pool, PopId};
 use meridian_dns::types::ServiceId;
 use meridian_geo_data::{ClientMap, latency::Latency};
 
@@ -35,6 +35,23 @@ impl Prepared {
     /// As it would be.
     pub(super) fn after(&self) -> &World {
         self.changed.as_ref().unwrap_or(&self.before)
+    }
+
+    /// PoPs of the planned services before the change.
+    pub(super) fn members(&self) -> Vec<PopId> {
+        let services = self.services.iter().map(|pair| pair.before);
+        plan::members(&self.before, services)
+    }
+
+    /// What those PoPs can carry; where that is not known, what they could after the change.
+    pub(super) fn capacity(&self) -> f64 {
+        let before = self.before.capacity(&self.members());
+        if before > 0.0 {
+            return before;
+        }
+        let services = self.services.iter().map(|pair| pair.after);
+        self.after()
+            .capacity(&plan::members(self.after(), services))
     }
 
     /// Lets what is measured have its say before the change, then, from there, after it.

@@ -13,7 +13,7 @@
 //! 3. Little traffic says nothing: below `queries` in a second, expected or seen, nothing begins.
 //! 4. What stays becomes normal: the baseline follows, slowly.
 //! 5. How much is off stands in `[anomalies]`.
-//! 6. At most [`TOLD`] that begin in one minute are told one by one; the others in one line.
+//! 6. At most [`TOLD`] that begin in one minute, and as many that end, are told one by one; the others in one line.
 
 pub mod baseline;
 mod metrics;
@@ -31,7 +31,7 @@ pub use metrics::AnomalyMetrics;
 use baseline::{Bounds, Change, Series};
 use meridian_config::Anomalies;
 
-/// Anomalies that begin in one minute and are told one by one.
+/// Anomalies that begin, or end, in one minute and are told one by one.
 pub const TOLD: usize = 10;
 /// Anomalies of each kind that have a series of their own in the metrics.
 pub const SHOWN: usize = 100;
@@ -345,17 +345,17 @@ fn sentence(kind: Kind, subject: &str, value: f64, usual: f64, begins: bool) -> 
     }
 }
 
-/// Splits what begins into what is told one by one and the number of the others.
+/// Splits what begins and ends into what is told one by one and the number of the others.
 pub fn told(news: Vec<News>) -> (Vec<News>, usize) {
-    let mut room = TOLD;
+    // What ends is not lost among what begins.
+    let (mut begins, mut ends) = (TOLD, TOLD);
     let mut rest = 0;
     let kept = news.into_iter().filter(|one| {
-        if room == 0 {
-            rest += 1;
-            return false;
-        }
-        room -= usize::from(one.begins);
-        true
+        let room = if one.begins { &mut begins } else { &mut ends };
+        let told = *room > 0;
+        rest += usize::from(!told);
+        *room = room.saturating_sub(1);
+        told
     });
     let kept = kept.collect();
     (kept, rest)

@@ -232,6 +232,20 @@ fn a_storm_is_told_in_a_few_lines() {
 }
 
 #[test]
+fn an_end_is_not_lost_among_what_begins() {
+    let news = |begins: bool| News {
+        kind: Kind::Queries,
+        subject: "www".into(),
+        begins,
+        message: String::new(),
+    };
+    let all: Vec<News> = (0..30).map(|n| news(n < 25)).collect();
+    let (kept, rest) = told(all);
+    let ends = kept.iter().filter(|one| !one.begins).count();
+    assert_eq!((kept.len(), ends, rest), (TOLD + 5, 5, 15));
+}
+
+#[test]
 fn counters_that_begin_anew_and_names_that_go() {
     let mut world = World::default();
     world.minutes(60, &[("www", 60_000.0)], &[]);

@@ -165,6 +165,21 @@ async fn a_dns_check_wants_its_rcode_and_its_address() {
 }
 
 #[tokio::test]
+async fn a_long_answer_over_tcp_is_read_to_its_end() {
+    let long = |message: &mut Message| {
+        (0..600).try_for_each(|_| with_address(message))?;
+        let name = Name::from_ascii("www.example.com.").unwrap();
+        let data = RData::A(A(Ipv4Addr::new(192, 0, 2, 99)));
+        message.add_answer(Record::from_rdata(name, 60, data));
+        Some(())
+    };
+    let keys =
+        "type = \"dns\"\nquery = \"www.example.com\"\ntransport = \"tcp\"\nanswer = \"192.0.2.99\"";
+    let outcome = probe(dns(long).await, keys, AMPLE).await;
+    assert!(passed(&outcome), "{outcome}");
+}
+
+#[tokio::test]
 async fn a_dns_answer_to_another_question_is_none() {
     let liar = dns(|message| {
         message.metadata.id ^= 1;
@@ -433,4 +448,83 @@ async fn http2_over_tls_is_agreed_on_by_alpn() {
         ),
         "{outcome}"
     );
+}
+
+/// A frame of HTTP/2 (RFC 9113 §4.1).
+fn frame(kind: u8, flags: u8, stream: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).unwrap();
+    let mut frame = vec![0, 0, length, kind, flags, 0, 0, 0, stream];
+    frame.extend(payload);
+    frame
+}
+
+/// Answers one request and closes at once, as a proxy that takes one request a connection, or drains.
+async fn answers_and_goes(mut stream: TcpStream, body: &'static [u8], trailers: &'static [u8]) {
+    let settings = frame(4, 0, 0, &[]);
+    stream.write_all(&settings).await.unwrap();
+    let mut heard = Vec::new();
+    // The preface of 24 octets, then frames: the first with headers is the request.
+    loop {
+        heard.push(stream.read_u8().await.unwrap());
+        let mut at = 24;
+        let whole = loop {
+            let Some(head) = heard.get(at..at + 9) else {
+                break false;
+            };
+            at += 9 + usize::from(head[2]) + (usize::from(head[1]) << 8);
+            if head[3] == 1 {
+                break heard.len() >= at;
+            }
+        };
+        if whole {
+            break;
+        }
+    }
+    let last = u8::from(trailers.is_empty());
+    // `:status: 200` is number 8 of the static table of HPACK.
+    let mut said = frame(1, 4, 1, &[0x88]);
+    said.extend(frame(0, last, 1, body));
+    if last == 0 {
+        said.extend(frame(1, 5, 1, trailers));
+    }
+    // The last stream that was answered, NO_ERROR.
+    said.extend(frame(7, 0, 0, &[0, 0, 0, 1, 0, 0, 0, 0]));
+    stream.write_all(&said).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let _ = stream.read_to_end(&mut heard).await;
+}
+
+#[tokio::test]
+async fn a_target_that_answers_and_goes_away_has_answered() {
+    let page = serve(|stream| answers_and_goes(stream, b"all is well", b"")).await;
+    for _ in 0..20 {
+        let outcome = probe(
+            page,
+            "type = \"http\"\nhttp2 = true\nbody = \"well\"",
+            AMPLE,
+        )
+        .await;
+        assert!(passed(&outcome), "{outcome}");
+    }
+    let health = serve(|stream| {
+        let status: &[u8] = b"\x00\x0bgrpc-status\x010";
+        answers_and_goes(stream, b"\0\0\0\0\x02\x08\x01", status)
+    })
+    .await;
+    for _ in 0..20 {
+        let outcome = probe(health, "type = \"grpc\"\nport = 1", AMPLE).await;
+        assert!(passed(&outcome), "{outcome}");
+    }
+    // What goes away without an answer has given none.
+    let silent = serve(|mut stream| async move {
+        let gone = frame(7, 0, 0, &[0; 8]);
+        let _ = stream
+            .write_all(&[frame(4, 0, 0, &[]), gone].concat())
+            .await;
+        let _ = stream.shutdown().await;
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let outcome = probe(silent, "type = \"http\"\nhttp2 = true", AMPLE).await;
+    assert!(matches!(outcome, Outcome::Fail { .. }), "{outcome}");
 }
