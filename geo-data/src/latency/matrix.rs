@@ -19,6 +19,8 @@ use crate::{Cell, CellId, CellKey, ClientMap, distance::haversine_km};
 
 /// Rows of cells (cell × column) that are kept at most: 150 MB.
 pub(super) const MAX_CELL_ROWS: usize = 500_000;
+/// Time between attempts to make room among them, seconds.
+const SWEEP_S: u32 = 60;
 /// How far off geo data may be before a sample is refused for being faster than light, kilometres.
 const GEO_ERROR_KM: f64 = 1000.0;
 /// Light in a vacuum there and back, kilometres in a millisecond.
@@ -55,6 +57,8 @@ pub struct Matrix {
     pub(super) named: HashSet<u64>,
     pub(super) races: Vec<Entered>,
     pub(super) held: Holdings,
+    /// When room was last sought among the rows of cells.
+    swept_s: u32,
 }
 
 /// A column, in or out of the configuration.
@@ -82,6 +86,7 @@ impl Matrix {
             named: HashSet::new(),
             races: Vec::new(),
             held: Holdings::default(),
+            swept_s: 0,
         };
         new.set_sites(sites);
         new
@@ -194,6 +199,11 @@ impl Matrix {
         self.races = entered.collect();
     }
 
+    #[cfg(test)]
+    pub(super) fn swept_s(&self) -> u32 {
+        self.swept_s
+    }
+
     /// Rows of prefixes, without the wider ones, and of cells.
     pub fn rows(&self) -> (usize, usize) {
         (self.rows.len(), self.cells.len())
@@ -263,19 +273,27 @@ impl Matrix {
         f64::from(rtt_ms) * LIGHT_KM_PER_MS < km
     }
 
+    /// Makes room among the rows of cells, at most once a minute: it looks at all of them.
+    fn sweep(&mut self, now_s: u32) {
+        if now_s.abs_diff(self.swept_s) < SWEEP_S {
+            return;
+        }
+        self.swept_s = now_s;
+        let rules = &self.rules;
+        self.cells.retain(|_, window| !window.is_gone(now_s, rules));
+    }
+
     fn record_in_cell(&mut self, taken: &Taken, column: u16) -> Result<(), Refused> {
         if taken.cell == NO_CELL {
             return Err(Refused::Repeated);
         }
         let key = (taken.cell, column);
         if !self.cells.contains_key(&key) {
-            if self.cells.len() >= MAX_CELL_ROWS {
-                let rules = &self.rules;
-                self.cells
-                    .retain(|_, window| !window.is_gone(taken.now_s, rules));
+            if self.cells.len() >= self.rules.max_cells {
+                self.sweep(taken.now_s);
             }
-            if self.cells.len() >= MAX_CELL_ROWS {
-                return Err(Refused::OutOfRange);
+            if self.cells.len() >= self.rules.max_cells {
+                return Err(Refused::Full);
             }
         }
         let window = self

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! publication ─→ is a single PoP better by the margin now? ─→ one bit a window, for the last 24
-//!                3 windows of them, or one of them a day ago ─→ in force, until a day after the last
+//!                3 windows of them, or one a day ago and one now ─→ in force, until a day after the last
 //! ```
 //!
 //! What is compared is the 25th percentile of the same clients: of a prefix where both columns were
@@ -159,11 +159,13 @@ impl Holdings {
         }
     }
 
-    /// Lets time pass for everything; what is over goes.
+    /// Lets time pass for everything; what is over goes. A day and a window are waited for the same hour
+    /// of the next day, to know then that it was so a day ago.
     pub(super) fn pass(&mut self, now_s: u32, rules: &Rules) {
+        let most = DAY_S.saturating_add(rules.window_s);
         self.0.retain(|_, held| {
             held.pass(now_s, rules);
-            held.in_force || held.windows != 0
+            now_s - held.last_s <= most
         });
     }
 
@@ -283,6 +285,18 @@ mod tests {
         let lost = run((0..40).map(|hour| (hour, Some(1).filter(|_| hour < 3))));
         let until = lost.iter().rposition(|in_force| *in_force);
         assert_eq!(until, Some(2 + 23), "a day after the third hour");
+    }
+
+    #[test]
+    fn once_a_day_is_enough_from_the_second_day_on() {
+        let daily = [(0, Some(1)), (12, None), (24, Some(1)), (30, None)];
+        assert_eq!(run(daily), [false, false, true, true]);
+        let late = [(0, Some(1)), (25, Some(1)), (49, Some(1))];
+        assert_eq!(run(late), [false, true, true], "within the window after it");
+        assert_eq!(run([(0, Some(1)), (23, Some(1))]), [false; 2], "not yet");
+        assert_eq!(run([(0, Some(1)), (26, Some(1))]), [false; 2], "forgotten");
+        let other = [(0, Some(1)), (12, Some(2)), (24, Some(1))];
+        assert_eq!(run(other), [false; 3], "another one was better between");
     }
 
     #[test]

@@ -271,6 +271,39 @@ fn loaded(file: &[u8], now: u64) -> Result<Matrix, LoadError> {
     Matrix::load(Rules::default(), clients(), &sites()[..2], 9, file, now)
 }
 
+#[test]
+fn row_6_cells_beyond_the_bound_cost_no_search_each() {
+    let rules = Rules {
+        max_cells: 1,
+        ..Rules::default()
+    };
+    let mut matrix = Matrix::new(rules, clients(), &sites(), 7);
+    let caller = Reporter::Caller(1);
+    let mut tell = |at: u64, client: &str| {
+        let sample = Sample {
+            prefix: client.parse().unwrap(),
+            pop: "fra".into(),
+            rtt_ms: 90.0,
+            reporter: caller,
+        };
+        (matrix.record(at, &sample), matrix.rows(), matrix.swept_s())
+    };
+    let (paris, new_york) = ("203.0.113.0/24", "198.18.1.0/24");
+    let start = u32::try_from(NOW).unwrap();
+    assert_eq!(tell(NOW, paris), (Ok(()), (1, 1), 0));
+    // It counts for its prefix until the caller has no say there any more.
+    for _ in 0..10 {
+        assert_eq!(tell(NOW + 1, new_york), (Ok(()), (2, 1), start + 1));
+    }
+    assert_eq!(tell(NOW + 60, new_york).0, Err(Refused::Full));
+    assert_eq!(tell(NOW + 60, new_york).2, start + 1, "a minute apart");
+    assert_eq!(tell(NOW + 61, new_york).2, start + 61);
+    // What says nothing any more makes room.
+    let days = NOW + 3 * 86_400;
+    assert_eq!(tell(days, new_york).0, Ok(()));
+    assert_eq!(tell(days, paris).1, (2, 1), "the cell of New York now");
+}
+
 fn filled() -> Matrix {
     let mut matrix = matrix();
     for third in 0..6_u8 {

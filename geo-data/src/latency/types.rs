@@ -61,17 +61,21 @@ pub enum Refused {
     /// This reporter has been heard in this half of the window.
     #[error("this reporter has been counted already")]
     Repeated,
+    /// There are as many rows of cells as may be, and the sample's cell has none.
+    #[error("there is no room for another cell")]
+    Full,
 }
 
 impl Refused {
     /// Every reason, for registering label values before they occur.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::UnknownPop,
         Self::TooWide,
         Self::OutOfRange,
         Self::FasterThanLight,
         Self::Unroutable,
         Self::Repeated,
+        Self::Full,
     ];
 
     /// Stable snake_case name.
@@ -83,6 +87,7 @@ impl Refused {
             Self::FasterThanLight => "faster_than_light",
             Self::Unroutable => "unroutable",
             Self::Repeated => "repeated",
+            Self::Full => "full",
         }
     }
 }
@@ -112,6 +117,9 @@ pub struct Rules {
     pub fade_s: u32,
     /// Most rows of prefixes (prefix × PoP). When full, those longest unused go.
     pub max_rows: usize,
+    /// Most rows of cells (cell × PoP). When full, those that say nothing any more go, and further cells have
+    /// none.
+    pub max_cells: usize,
     /// Most prefixes that may be judged by themselves.
     pub max_exceptions: usize,
     /// A prefix is judged by itself when it is off its cell by this share of it…
@@ -127,6 +135,7 @@ impl Default for Rules {
             min_samples: 20,
             fade_s: 6 * 3600,
             max_rows: 5_000_000,
+            max_cells: super::matrix::MAX_CELL_ROWS,
             max_exceptions: 65_536,
             margin_ratio: 0.1,
             margin_ms: 3.0,

@@ -122,8 +122,11 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
                 }
             }
         }
-        let trust = (fades[0] * f32::from(self.counts[0]) + fades[1] * f32::from(self.counts[1]))
-            / f32::from(rules.min_samples.max(1));
+        // However many there were, no more than are needed speak for how fresh it is.
+        let needed = rules.min_samples.max(1);
+        let newer = self.counts[0].min(needed);
+        let older = self.counts[1].min(needed - newer);
+        let trust = (fades[0] * f32::from(newer) + fades[1] * f32::from(older)) / f32::from(needed);
         if trust < FAINT || whole <= 0.0 {
             return None;
         }
@@ -143,7 +146,7 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
 
     /// Whether it is too old to say anything ever again.
     pub(super) fn is_gone(&self, now_s: u32, rules: &Rules) -> bool {
-        self.fades(now_s, rules)[0] < FAINT / 1000.0
+        self.fades(now_s, rules)[0] < FAINT
     }
 
     /// Opens the half that `now_s` is in, and gives its number.
@@ -293,6 +296,15 @@ mod tests {
             let now = at + 3600 + hours * 3600;
             window.read(now, &Rules::default()).map(|one| one.trust)
         };
+        // A half-life of six hours after the half that the newest came in, however many there are.
+        let many = filled(&vec![(at, 50.0, Reporter::Own); 1000]);
+        let after = |hours: u32| {
+            let now = at + 1800 + hours * 3600;
+            many.read(now, &Rules::default()).map(|one| one.trust)
+        };
+        let near = |hours, trust: f32| (after(hours).unwrap() - trust).abs() < 1e-3;
+        assert!(near(0, 1.0) && near(6, 0.5) && near(12, 0.25) && near(24, 0.0625));
+        assert_eq!(after(26), None);
         assert_eq!(trust(0), Some(1.0));
         assert!(trust(20).unwrap() < 1.0 && trust(20) > trust(24));
         assert_eq!(trust(24 * 7), None);

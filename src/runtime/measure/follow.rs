@@ -1,7 +1,8 @@
 //! Following one log file over its rotations, like `tail -F`.
 //!
 //! ```text
-//! there at the start        from its end on; the rest of a line that is being written is left out
+//! there at the start        from its end on, also where it may be read only later; the rest of a line
+//!                           that is being written is left out
 //! renamed, a new one made   the old one to its end, then the new one from its beginning
 //! truncated in place        from its beginning, even where it has grown beyond the old place since
 //! gone                      the old one for a minute more; what comes back is new
@@ -37,8 +38,8 @@ pub(super) struct Follower {
     path: PathBuf,
     open: Option<Open>,
     lines: Lines,
-    /// Whether it has been looked for before: what was not there then is read from its beginning.
-    looked: bool,
+    /// It was there from the first look on, and could not yet be opened: it is then read from its end on.
+    from_end: bool,
     /// Looks in a row at which the open file did not stand under its name.
     elsewhere: u32,
 }
@@ -91,7 +92,7 @@ impl Follower {
             path,
             open: None,
             lines: Lines::new(longest),
-            looked: false,
+            from_end: true,
             elsewhere: 0,
         }
     }
@@ -101,18 +102,31 @@ impl Follower {
     /// # Errors
     /// Why nothing can be read now; the next look tries again.
     pub(super) fn look(&mut self, mut give: impl FnMut(Line<'_>)) -> io::Result<bool> {
-        let first = !std::mem::replace(&mut self.looked, true);
         let there = std::fs::metadata(&self.path);
         let id = there.as_ref().ok().map(identity);
+        if there
+            .as_ref()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        {
+            self.from_end = false;
+        }
         if self.open.is_none() {
-            self.open = Some(self.open_file(first && there.is_ok())?);
-            self.elsewhere = 0;
+            self.open = Some(self.open_file(self.from_end)?);
+            (self.from_end, self.elsewhere) = (false, 0);
         }
         let Some(open) = &mut self.open else {
             return Ok(false);
         };
-        if read(open, &mut self.lines, &mut give)? {
-            return Ok(true);
+        match read(open, &mut self.lines, &mut give) {
+            Ok(true) => return Ok(true),
+            Ok(false) => {}
+            Err(error) => {
+                // Such as a file that its server has lost: what stands under the name now may be read.
+                if id.is_some_and(|id| id != open.id) {
+                    self.open = None;
+                }
+                return Err(error);
+            }
         }
         if id == Some(open.id) {
             self.elsewhere = 0;
@@ -313,6 +327,20 @@ mod tests {
         assert!(bed.follower.open.is_none());
         bed.write("log", "back\n");
         assert_eq!(bed.lines(), ["back"]);
+    }
+
+    #[test]
+    fn what_may_be_read_only_later_is_read_from_its_end() {
+        let mut bed = Bed::new(Some("old\n"));
+        // Not even root may read a folder; its name is that of the log.
+        fs::rename(bed.path("log"), bed.path("aside")).unwrap();
+        fs::create_dir(bed.path("log")).unwrap();
+        assert!(bed.follower.look(|_| ()).is_err());
+        fs::remove_dir(bed.path("log")).unwrap();
+        fs::rename(bed.path("aside"), bed.path("log")).unwrap();
+        assert!(bed.lines().is_empty());
+        bed.write("log", "new\n");
+        assert_eq!(bed.lines(), ["new"]);
     }
 
     #[test]
