@@ -5,6 +5,7 @@ use std::{pin::Pin, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
+use meridian_dns::answer::NotSteered;
 use meridian_geo_data::latency::{Reporter, Sample};
 use meridian_health_prober::Level;
 use prometheus::proto::MetricFamily;
@@ -34,8 +35,13 @@ pub(crate) trait Control: Send + Sync + 'static {
     /// All metrics.
     fn metrics(&self) -> Vec<MetricFamily>;
 
-    /// Why a client gets the answer it gets; `None`: no such service.
-    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value>;
+    /// Why a client gets the answer it gets, or why no service answers the name.
+    fn explain(
+        &self,
+        name: &Name,
+        family: Family,
+        client: IpNet,
+    ) -> Result<serde_json::Value, NotSteered>;
 
     /// Where clients are, as far as it is known.
     fn demand(&self) -> DemandReport;

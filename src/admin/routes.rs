@@ -316,12 +316,12 @@ async fn explain(State(shared): State<Shared>, params: Params) -> Result<Respons
         .or_else(|_| client.parse::<std::net::IpAddr>().map(IpNet::from))
         .map_err(|_| Refusal::bad(format!("client {client:?}"), "an address or a prefix"))?;
     match shared.control.explain(&owner, family, client.trunc()) {
-        Some(explanation) => Ok(Json(explanation).into_response()),
-        None => {
+        Ok(explanation) => Ok(Json(explanation).into_response()),
+        Err(why) => {
             let services = shared.control.status().services;
             let wanted = owner.to_string();
             let help = nearest(&wanted, services.iter().map(|s| s.name.as_str()));
-            let error = format!("{wanted} is not a service of this server");
+            let error = format!("{wanted} is not a service of this server: {why}");
             Err(Refusal::unknown(error, help))
         }
     }

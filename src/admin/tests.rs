@@ -10,6 +10,7 @@ use std::{
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, AdminTls, Diagnostic, Diagnostics, Family, Name};
+use meridian_dns::answer::{End, NotSteered};
 use meridian_geo_data::latency::{Refused, Reporter, Sample};
 use meridian_health_prober::{Level, LoadState};
 use prometheus::{IntCounterVec, Opts, Registry, proto::MetricFamily};
@@ -93,9 +94,14 @@ impl Control for Fake {
         self.registry.gather()
     }
 
-    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<Value> {
-        (name.to_string() == "www.example.com.")
-            .then(|| json!({"family": family, "client": client}))
+    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Result<Value, NotSteered> {
+        match name.to_string() == "www.example.com." {
+            true => Ok(json!({"family": family, "client": client})),
+            false => Err(NotSteered {
+                aliases: Vec::new(),
+                why: End::NoName,
+            }),
+        }
     }
 
     fn demand(&self) -> DemandReport {

@@ -6,8 +6,10 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
 use meridian_dns::{
+    answer::{Followed, NotSteered, follow},
     client::{Client as Asker, Origin},
     steer::{self, Standing, Steering, View},
+    zone::ZoneSet,
 };
 use meridian_health_prober::HealthSnapshot;
 
@@ -44,22 +46,33 @@ pub(crate) fn run(args: &Explain) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a snapshot answers to a client, as JSON; `None`: no service answers that name.
+/// What a snapshot answers to a client, as JSON: the explanation of the service that the name leads to, with
+/// the name and what it is an alias of.
+///
+/// # Errors
+/// Why no service answers that name.
 pub(crate) fn explain(
+    zones: &ZoneSet,
     steering: &Steering,
     view: &View,
     name: &Name,
     family: Family,
     client: IpNet,
-) -> Option<serde_json::Value> {
-    let service = steering.service_by_name(name)?;
+) -> Result<serde_json::Value, NotSteered> {
+    let Followed { service, aliases } = follow(zones, name, family)?;
     let asker = Asker {
         address: client.addr(),
         source_len: client.prefix_len(),
         origin: Origin::Ecs,
     };
-    let explanation = steer::explain(steering, view, service, &asker, family)?;
-    serde_json::to_value(explanation).ok()
+    let explanation = steer::explain(steering, view, service, &asker, family);
+    let mut told = serde_json::to_value(explanation).unwrap_or_default();
+    if let Some(told) = told.as_object_mut() {
+        let aliases: Vec<String> = aliases.iter().map(Name::to_string).collect();
+        told.insert("asked".to_owned(), name.to_string().into());
+        told.insert("aliases".to_owned(), aliases.into());
+    }
+    Ok(told)
 }
 
 /// Asks the running server.
@@ -86,11 +99,19 @@ fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value
         AddressType::A => Family::V4,
         AddressType::Aaaa => Family::V6,
     };
-    explain(&built.steering, &view, name, family, args.client).ok_or_else(|| {
+    let told = explain(
+        &built.zones,
+        &built.steering,
+        &view,
+        name,
+        family,
+        args.client,
+    );
+    told.map_err(|why| {
         let services = config.zones.iter().flat_map(|zone| &zone.services);
         let known: Vec<String> = services.map(|service| service.name.to_string()).collect();
         Failure::Message(format!(
-            "{name} is not a service of {}; its services are: {}",
+            "{name} is not a service of {}: {why}; its services are: {}",
             path.display(),
             known.join(" ")
         ))

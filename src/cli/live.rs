@@ -5,6 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use meridian_config::{Admin, Config, Diagnostics, Family, Name};
+use meridian_dns::answer::NotSteered;
 use meridian_geo_data::latency::{Reporter, Sample};
 use meridian_health_prober::{Level, Loads};
 use prometheus::proto::MetricFamily;
@@ -149,10 +150,15 @@ impl Control for Handle {
         self.0.metrics()
     }
 
-    fn explain(&self, name: &Name, family: Family, client: IpNet) -> Option<serde_json::Value> {
-        let (steering, view) = self.0.newest_view();
-        let told = super::explain::explain(&steering, &view, name, family, client)?;
-        Some(with_readings(told, &self.0.loads()))
+    fn explain(
+        &self,
+        name: &Name,
+        family: Family,
+        client: IpNet,
+    ) -> Result<serde_json::Value, NotSteered> {
+        let (zones, steering, view) = self.0.newest_view();
+        let told = super::explain::explain(&zones, &steering, &view, name, family, client)?;
+        Ok(with_readings(told, &self.0.loads()))
     }
 
     fn demand(&self) -> DemandReport {

@@ -175,10 +175,21 @@ pub(super) fn loads<'a>(
             Cell::new(of),
             Cell::new(&load.what),
             Cell::new(&load.source),
-            Cell::new(load.problem.as_deref().unwrap_or_default()),
+            Cell::new(problem(load, now)),
         ]);
     }
     any.then_some(table)
+}
+
+/// Since when a source has been silent, and why, as far as that is known.
+fn problem(load: &LoadStatus, now: Timestamp) -> String {
+    let silent = match (load.state, load.at) {
+        (LoadState::Fresh, _) => None,
+        (_, Some(at)) => Some(format!("silent for {}", ago(at, now))),
+        (_, None) => Some("never told".to_owned()),
+    };
+    let known = [silent.as_deref(), load.problem.as_deref()];
+    known.into_iter().flatten().collect::<Vec<_>>().join(": ")
 }
 
 fn services(status: &Status) -> Table {
@@ -294,7 +305,7 @@ Endpoints that are not up, or cannot be probed:
   iad  192.0.2.20  ping   unknown       not probed: no permission
 
 POP  LOAD  STATE  AGE  OF             WHAT    SOURCE                          PROBLEM
-fra  72 %  stale  20s  7160 of 10000  active  http://192.0.2.10:9100/metrics  connection refused
+fra  72 %  stale  20s  7160 of 10000  active  http://192.0.2.10:9100/metrics  silent for 20s: connection refused
 
 SERVICE           POOL  STEERED BY   SHIFTS WITHIN  LAST TIME
 www.example.com.  edge  last resort  39 s           36 s

@@ -17,11 +17,12 @@
 use std::{fmt::Write as _, net::IpAddr};
 
 use ipnet::IpNet;
-use meridian_config::{Family, Name};
+use meridian_config::Family;
 
 use super::{
     Transport,
-    plan::{Ask, Body, Choice, Plan, Steer},
+    follow::targets,
+    plan::{Ask, Choice, Plan, Steer},
 };
 use crate::{
     steer::{Candidate, Explanation, Level},
@@ -120,16 +121,7 @@ pub(super) fn told<S: Steer>(
 
 /// Where the aliases of an answer lead; `None`: there are none in it.
 fn alias(plan: &Plan<'_>) -> Option<String> {
-    let target = plan
-        .answer
-        .iter()
-        .rev()
-        .find_map(|piece| match &piece.body {
-            Body::Static(rrset) if rrset.rtype == rtype::CNAME => rrset.first(),
-            Body::Synthesised { target, .. } => Some(target.as_slice()),
-            _ => None,
-        })?;
-    let target = Name::from_wire(target).ok()?;
+    let target = targets(plan).last()?;
     Some(format!(
         "an alias of {target}, where this answer ends: no service stands there, or another zone has it"
     ))

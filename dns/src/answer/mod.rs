@@ -18,6 +18,7 @@
 mod chaos;
 mod compress;
 mod explain;
+mod follow;
 pub(crate) mod opt;
 mod plan;
 mod reply;
@@ -43,6 +44,7 @@ use crate::{
 };
 pub(crate) use explain::LABEL;
 pub use explain::Listed;
+pub use follow::{End, Followed, NotSteered, follow};
 use plan::Steer;
 
 /// How a query came.

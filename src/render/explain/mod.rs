@@ -12,13 +12,13 @@ use super::{
     status::{self, level},
 };
 pub(crate) use told::Explained;
-use told::{Anycast, Candidate, Held, Latency, Location, Weights};
+use told::{Anycast, Candidate, Held, Latency, Load, Location, Weights};
 
 /// The decision first, then what led to it.
 pub(crate) fn explanation(e: &Explained, now: Timestamp, style: Style) -> String {
     let mut out = format!(
         "{} {} for {}/{}: ",
-        clean(&e.service),
+        clean(e.asked.as_deref().unwrap_or(&e.service)),
         clean(&e.family),
         clean(&e.client.address),
         e.client.source_len
@@ -65,7 +65,8 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
         0 => "none (NODATA)".to_owned(),
         _ => e.addresses.join(" "),
     };
-    vec![
+    let name = name(e).map(|text| ("name", text)).into_iter();
+    let facts = vec![
         ("answer", addresses),
         (
             "ttl",
@@ -84,16 +85,29 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
             format!("{}, judged as {}", location(&e.location), e.block),
         ),
         ("pool", pool),
-    ]
-    .into_iter()
-    .chain(
-        e.weights_in_force
-            .as_ref()
-            .map(|one| ("score", score(e, one))),
-    )
-    .chain(e.standing.as_ref().map(|held| ("home", home(e, held))))
-    .chain(e.anycast.as_ref().map(|one| ("anycast", anycast(one))))
-    .collect()
+    ];
+    name.chain(facts)
+        .chain(
+            e.weights_in_force
+                .as_ref()
+                .map(|one| ("score", score(e, one))),
+        )
+        .chain(e.standing.as_ref().map(|held| ("home", home(e, held))))
+        .chain(e.anycast.as_ref().map(|one| ("anycast", anycast(one))))
+        .collect()
+}
+
+/// How the name leads to the service; `None`: it is the service's own.
+fn name(e: &Explained) -> Option<String> {
+    let asked = e.asked.as_ref().filter(|asked| **asked != e.service)?;
+    let mut text = match e.aliases.is_empty() {
+        true => asked.clone(),
+        false => format!("alias: {asked} -> {}", e.aliases.join(" -> ")),
+    };
+    if e.aliases.last().unwrap_or(asked) != &e.service {
+        let _ = write!(text, ", covered by {}", e.service);
+    }
+    Some(text)
 }
 
 /// What is not measured for any PoP of the pool.
@@ -180,7 +194,7 @@ fn price_of(one: &Candidate) -> String {
         return String::new();
     };
     let price = match (load.price_ms, &one.terms) {
-        (Some(price), _) => format!("{price:.1}, {:.0} % free", load.free * 100.0),
+        (Some(price), _) => format!("{price:.1}, {}", free_of(load)),
         (None, Some(terms)) if terms.load_counted_ms > 0.0 => {
             format!("unknown, {:.1} counts", terms.load_counted_ms)
         }
@@ -189,6 +203,18 @@ fn price_of(one: &Candidate) -> String {
     match load.ramp < 1.0 {
         true => format!("{price}, grown to {:.0} %", load.ramp * 100.0),
         false => price,
+    }
+}
+
+/// The free capacity that counts; it begins at all of it and follows what is read in minutes.
+fn free_of(load: &Load) -> String {
+    let counted = format!("{:.0} % free", load.free * 100.0);
+    let read = load.reading.as_ref().and_then(|one| one.ratio);
+    match read.map(|ratio| (1.0 - ratio).max(0.0)) {
+        Some(read) if (read - load.free).abs() >= 0.1 => {
+            format!("{counted} counts, {:.0} % read", read * 100.0)
+        }
+        _ => counted,
     }
 }
 
@@ -301,10 +327,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn free_capacity_that_lags_is_told_with_what_is_read() {
+        let told = |free: f64, ratio: Option<f64>| {
+            let reading = ratio.map(|ratio| {
+                serde_json::json!({"state": "fresh", "ratio": ratio, "value": null,
+                    "capacity": null, "what": "a", "source": "b", "at": null})
+            });
+            let load = serde_json::json!({"price_ms": 0.0, "free": free, "ramp": 1.0,
+                "reading": reading});
+            free_of(&serde_json::from_value(load).unwrap())
+        };
+        assert_eq!(told(1.0, None), "100 % free");
+        assert_eq!(told(1.0, Some(0.5)), "100 % free counts, 50 % read");
+        assert_eq!(told(0.52, Some(0.5)), "52 % free");
+        assert_eq!(told(0.3, Some(7.0)), "30 % free counts, 0 % read");
+    }
+
+    #[test]
     fn golden() {
         let candidate = |pop: &str, km: f64, why: &str| {
             let reading = serde_json::json!({"state": "stale", "ratio": 0.5, "value": 50.0,
-                "capacity": 100.0, "what": "load", "source": "push", "at": "2026-11-20T21:00:00Z"});
+                "capacity": 100.0, "what": "load", "source": "push", "at": "2026-11-20T21:00:00Z", "problem": "no answer"});
             let latency = serde_json::json!({"p25_ms": 5.0, "samples": 20, "age_s": 65});
             let is_near = pop == "nrt";
             serde_json::json!({
@@ -320,7 +363,8 @@ mod tests {
             })
         };
         let json = serde_json::json!({
-            "service": "www.example.com.", "pool": "edge", "check": "edge", "family": "A",
+            "service": "*.example.com.", "asked": "shop.example.com.",
+            "aliases": ["a.example.com.", "b.example.com."], "pool": "edge", "check": "edge", "family": "A",
             "policy": "score", "tolerance_ms": 5.0, "not_measured": [],
             "weights_in_force": {"distance": 0.3, "latency": 0.4, "load": 0.3},
             "line": {"intercept_ms": 5.0, "ms_per_100km": 1.5, "pairs": 0},
@@ -335,9 +379,10 @@ mod tests {
         });
         let explained: Explained = serde_json::from_value(json).unwrap();
         let expected = "\
-www.example.com. A for 133.11.0.0/24: nrt
+shop.example.com. A for 133.11.0.0/24: nrt
 nrt is nearest
 
+name     alias: shop.example.com. -> a.example.com. -> b.example.com., covered by *.example.com.
 answer   192.0.2.30
 ttl      30 s
 scope    /8: as wide as the geo data says
@@ -352,7 +397,7 @@ home     nrt, until another is better by 3.0 ms
     fra  9320         93.2  186.4 estimate                   unknown, 1.5 counts      0.0      93.2   50 %     100  drained  drained
 
 POP  LOAD  STATE  AGE     OF         WHAT  SOURCE  PROBLEM
-nrt  50 %  stale  1m 30s  50 of 100  load  push
+nrt  50 %  stale  1m 30s  50 of 100  load  push    silent for 1m 30s: no answer
 ";
         let now = "2026-11-20T21:01:30Z".parse().unwrap();
         assert_eq!(explanation(&explained, now, Style::PLAIN), expected);

@@ -8,6 +8,12 @@ use crate::runtime::status::LoadStatus;
 #[derive(Debug, Deserialize)]
 pub(crate) struct Explained {
     pub(super) service: String,
+    /// The name that was asked for.
+    #[serde(default)]
+    pub(super) asked: Option<String>,
+    /// What it is an alias of, step by step.
+    #[serde(default)]
+    pub(super) aliases: Vec<String>,
     pub(super) pool: String,
     pub(super) check: Option<String>,
     pub(super) family: String,

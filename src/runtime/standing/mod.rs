@@ -27,7 +27,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use meridian_dns::steer::{Standing, Steering, View, balance::Prices};
+use meridian_dns::{
+    steer::{Standing, Steering, View, balance::Prices},
+    zone::ZoneSet,
+};
 use meridian_geo_data::{ClientMap, latency::Latency};
 use meridian_health_prober::HealthSnapshot;
 use serde::{Deserialize, Serialize};
@@ -271,16 +274,16 @@ impl Runtime {
     }
 
     /// The state in force with the newest standing: what explanations are made of.
-    pub fn newest_view(&self) -> (Arc<Steering>, View) {
+    pub fn newest_view(&self) -> (Arc<ZoneSet>, Arc<Steering>, View) {
         let (loaded, health) = self.0.publisher.steered_by();
-        let steering = loaded.built.steering.clone();
+        let (zones, steering) = (loaded.built.zones.clone(), loaded.built.steering.clone());
         let made = health.made;
         let view = View::new(&steering, self.0.moving.newest(), health);
         if let Some(made) = made {
             #[allow(clippy::disallowed_methods)] // the server's clock
             view.grow_older(Instant::now().saturating_duration_since(made));
         }
-        (steering, view)
+        (zones, steering, view)
     }
 
     /// The standing with which a new state begins: worked out on a thread of its own.

@@ -8,7 +8,7 @@ use hickory_proto::{
     op::{Message, ResponseCode},
     rr::{RData, RecordType},
 };
-use meridian_config::Name;
+use meridian_config::{Family, Name};
 use meridian_geo_data::ClientMap;
 use meridian_health_prober::HealthSnapshot;
 
@@ -341,5 +341,63 @@ fn rfc_8914_reasons_beside_the_answer_when_asked_for() {
             reply(&small, LISTED, Transport::Udp, options),
             (vec![], true)
         );
+    }
+}
+
+#[test]
+fn an_explanation_follows_what_an_answer_follows() {
+    use super::super::{End, follow};
+
+    let snapshot = snapshot(2);
+    let of = |name: &str| follow(&snapshot.zones, &name.parse().unwrap(), Family::V4);
+    for (name, service, aliases) in [
+        ("www.example.com", "www.example.com.", ""),
+        ("WWW.Example.com", "www.example.com.", ""),
+        ("alias.example.com", "www.example.com.", "www.example.com."),
+        (
+            "again.example.com",
+            "www.example.com.",
+            "alias.example.com. www.example.com.",
+        ),
+        ("x.wild.example.com", "*.wild.example.com.", ""),
+        (
+            "x.old.example.com",
+            "*.wild.example.com.",
+            "x.wild.example.com.",
+        ),
+    ] {
+        let found = of(name).unwrap();
+        let answered = snapshot.steering.service(found.service).unwrap();
+        let told: Vec<String> = found.aliases.iter().map(Name::to_string).collect();
+        assert_eq!(
+            (&*answered.name.to_string(), &*told.join(" ")),
+            (service, aliases),
+            "{name}"
+        );
+    }
+    for (name, end, text) in [
+        ("ns.example.com", End::Static, "its addresses stand"),
+        (
+            "plain.example.com",
+            End::Static,
+            "an alias of ns.example.com.; of that one: its addresses",
+        ),
+        (
+            "away.example.com",
+            End::Elsewhere,
+            "an alias of www.example.net.; of that one: the answer ends",
+        ),
+        (
+            "loop.example.com",
+            End::Elsewhere,
+            "an alias of loop.example.com.;",
+        ),
+        ("none.example.com", End::NoName, "no such name"),
+        ("example.com", End::NoData, "no service and no addresses"),
+        ("www.example.net", End::NoZone, "no zone"),
+    ] {
+        let refused = of(name).unwrap_err();
+        assert_eq!(refused.why, end, "{name}");
+        assert!(refused.to_string().contains(text), "{refused}");
     }
 }

@@ -158,11 +158,18 @@ fn held(case: &Case<'_>, field: &Field<'_>) -> Option<Held> {
         .filter_map(|member| Some((score(member)?, member)))
         .min_by(|a, b| a.0.total_cmp(&b.0));
     let own = score(home)?;
+    // What clients of the place have now, in the mean: a tenth of that is the margin.
+    let shared = case.parts().iter().filter(|part| open(&part.member));
+    let shared = shared.filter_map(|part| Some((f32::from(part.parts), score(part.member)?)));
+    let (sum, parts) = shared.fold((0.0, 0.0), |(sum, all), (parts, score)| {
+        (sum + parts * score, all + parts)
+    });
+    let present = (parts > 0.0).then(|| sum / parts);
     let better = best.filter(|(score, member)| *member != home && *score < own);
     let name = |member: u16| Some(case.pop(member)?.name.to_string());
     Some(Held {
         home: name(home)?,
-        margin_ms: field.rules().margin(best.map_or(own, |(score, _)| score)),
+        margin_ms: field.rules().margin(present.unwrap_or(own)),
         better: better.and_then(|(_, member)| name(member)),
         better_by_ms: better.map(|(score, _)| own - score),
     })
