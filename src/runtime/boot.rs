@@ -101,6 +101,7 @@ pub(super) async fn start(options: Options) -> Result<(Runtime, TcpListener), St
         successor.fail(&error.to_string());
     }
     let (runtime, bound, admin) = started?;
+    runtime.recall().await;
     match successor {
         Some(successor) => {
             let taken = successor.take_over(&runtime, bound).await;

@@ -1,14 +1,14 @@
 //! Hybrid anycast with the whole server: what was proven before a restart decides who gets a single
 //! PoP, and what is reported shows in explanations.
 
-use std::{fs::File, io::BufWriter, path::Path, sync::Arc};
+use std::{fs::File, io::BufWriter, net::IpAddr, path::Path, sync::Arc};
 
 use meridian_config::{Coordinates, Geo, GeoNetwork};
 use meridian_geo_data::{
     ClientMap,
     latency::{Matrix, Race, Reporter, Rules, Sample, Site, anycast_column},
 };
-use meridian_tests::{PATIENCE, Server, ServerOptions, eventually, http};
+use meridian_tests::{PATIENCE, Server, ServerOptions, dns, eventually, http};
 use serde_json::Value;
 
 const ZONE: &str = "$TTL 60\n@ SOA ns.example.com. admin.example.com. 1 3600 600 86400 60\n\
@@ -114,11 +114,19 @@ fn what_was_proven_outlives_a_restart() {
         arrange: Some(remember),
         ..ServerOptions::new(CONFIG).file("example.com.zone", ZONE)
     };
-    let server = Server::start(options);
-    let paris = eventually("Paris gets fra", PATIENCE, || {
-        let told = explained(&server, "198.51.100.0/24");
-        (told["reason"] == "unicast").then_some(told)
-    });
+    let mut server = Server::start(options);
+    // From the first answer on: nobody gets the anycast address until what was measured has been read.
+    let first = |server: &Server| {
+        let question = dns::question("www.example.com", "A").ecs("198.51.100.0/24");
+        dns::addresses(&question.udp(server.dns).expect("a reply"))
+    };
+    let fra: IpAddr = [192, 0, 2, 10].into();
+    assert_eq!(first(&server), [fra]);
+    server.process.kill();
+    server.start_again();
+    assert_eq!(first(&server), [fra]);
+    let paris = explained(&server, "198.51.100.0/24");
+    assert_eq!(paris["reason"], "unicast");
     assert_eq!(paris["addresses"][0], "192.0.2.10");
     assert_eq!(paris["anycast"]["better"]["pop"], "fra");
     assert_eq!(paris["anycast"]["better"]["in_force"], true);

@@ -34,7 +34,10 @@ use meridian_dns::{
 use meridian_geo_data::{ClientMap, latency::Latency};
 use meridian_health_prober::HealthSnapshot;
 use serde::{Deserialize, Serialize};
-use tokio::{sync::Notify, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, watch},
+    time::MissedTickBehavior,
+};
 
 use super::{
     Runtime,
@@ -57,6 +60,9 @@ const SAVE: Duration = Duration::from_secs(60);
 /// Longest that the first tick waits for what was measured before the start.
 const LAID_OUT: Duration = Duration::from_secs(30);
 
+/// Longest that the first answer waits for it, where it decides between an anycast address and single PoPs.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
 /// What ticks remember, and what they last came to.
 #[derive(Default)]
 pub struct Moving {
@@ -67,6 +73,8 @@ pub struct Moving {
     saved: Mutex<Duration>,
     newest: ArcSwap<Standing>,
     asked: ArcSwap<Vec<Asking>>,
+    /// Whether there has been a tick.
+    ticked: watch::Sender<bool>,
 }
 
 /// A cell that asks.
@@ -182,6 +190,19 @@ impl Runtime {
         }
     }
 
+    /// Waits for the first tick where it can make a difference that lasts: who was proven to be better served by
+    /// a single PoP would get the anycast address until then, and keep it for a TTL.
+    pub(super) async fn recall(&self) {
+        let config = self.config();
+        let hybrid = config.pools.iter().any(|pool| pool.anycast.is_some());
+        let kept = self.0.booted.server.state_directory.join("latency.bin");
+        if hybrid && kept.exists() {
+            let mut ticked = self.0.moving.ticked.subscribe();
+            let first = ticked.wait_for(|ticked| *ticked);
+            let _ = tokio::time::timeout(FIRST_ANSWER, first).await;
+        }
+    }
+
     fn tick(&self) {
         let inner = &self.0;
         let (loaded, health) = inner.publisher.steered_by();
@@ -204,6 +225,7 @@ impl Runtime {
         // Between the tick and here another configuration may have come into force; it has a standing
         // of its own.
         inner.publisher.standing(&loaded, standing, &self.teller());
+        inner.moving.ticked.send_replace(true);
         if inner.moving.is_to_save(started) {
             self.save_standing();
         }

@@ -14,7 +14,7 @@ use super::{
     super::{
         Inputs, Standing, Steering, View,
         balance::{Part, Price, WHOLE},
-        decide,
+        decide, explain,
         standing::is_crowded,
     },
     laws::{moved, rotated},
@@ -24,7 +24,7 @@ use super::{
         some_inputs,
     },
 };
-use crate::client::Client;
+use crate::{client::Client, types::ServiceId};
 
 /// Rows of a service, one after the other.
 fn rows(steering: &Steering, standing: &Standing, service: usize) -> Vec<Vec<Part>> {
@@ -411,6 +411,24 @@ fn hysteresis_by_table() {
             parts: WHOLE
         }]
     );
+}
+
+/// The margin that is shown is that of the shares: a tenth of what clients have now, not of the best.
+#[test]
+fn an_explanation_shows_the_margin_that_holds() {
+    let world = duel(0);
+    let mut standing = Standing::none(&world.steering);
+    for (a, b) in [(100.0, 130.0), (100.0, 95.0)] {
+        let inputs = measured(&world, &[a, b], &[]);
+        standing = standing.next(&world.steering, &world.health, &inputs);
+    }
+    let view = View::new(&world.steering, Arc::new(standing), world.health.clone());
+    let client = Client::from_source([10, 0, 0, 1].into());
+    let told = explain(&world.steering, &view, ServiceId(0), &client, FAMILIES[0]).unwrap();
+    let held = told.standing.unwrap();
+    assert_eq!((&*held.home, held.better.as_deref()), ("a", Some("b")));
+    assert!((held.margin_ms - 10.0).abs() < 0.01, "{}", held.margin_ms);
+    assert!((held.better_by_ms.unwrap() - 5.0).abs() < 0.01);
 }
 
 /// A PoP that is down has no share of a place, but it may be back soon, and then it has one again.
