@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use toml::de::DeTable;
 
 use crate::{
-    Config, Diagnostic, Service, Steering, Zone,
+    Check, Config, Diagnostic, Pool, Pop, Service, Steering, Zone,
     names::Names,
     section::{
         World, default_steering, judge_scopes, judge_zones, read_admin, read_anomalies, read_bgp,
@@ -206,17 +206,8 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
     let steering = parts.steering.map_or_else(default_steering, whole_steering);
     let mut geo = read_geo(parts.geo);
     let networks = read_networks(parts.networks, &pops);
-    let checks_read = parts.checks.into_iter();
-    let read = checks_read.filter_map(|(name, _, table)| Some(read_check(name, table?)));
-    let checks_read: Vec<_> = read.collect();
-    let mut taken = HashMap::new();
-    let pops_read: Vec<_> = parts
-        .pops
-        .into_iter()
-        .map(|t| read_pop(t, &mut taken))
-        .collect();
-    let read = |t| read_pool(t, &pops, &checks, (&checks_read, &pops_read));
-    let pools_read: Vec<_> = parts.pools.into_iter().map(read).collect();
+    let places = (parts.checks, parts.pops, parts.pools);
+    let (checks, pops_read, pools_read) = read_places(places, &pops, &checks);
     let zone_folders = parts.zone_folders.as_ref().map(read_zone_folders);
     let zoneless = parts.zones.is_empty() && zone_folders.is_none();
     if zoneless && !sink.incomplete.get() {
@@ -257,7 +248,7 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         geo,
         latency,
         steering,
-        checks: checks_read,
+        checks,
         pops: pops_read,
         pools: pools_read,
         zones,
@@ -265,6 +256,23 @@ fn assemble<'a>(mut parts: Parts<'a>, sink: &'a Sink) -> Config {
         tests,
         bgp,
     }
+}
+
+/// Checks, PoPs and pools, in the order in which the later ones refer to the earlier.
+fn read_places<'a>(
+    (checks, pops, pools): (Vec<NamedTable<'a>>, Vec<Table<'a>>, Vec<Table<'a>>),
+    pop_names: &Names<'a>,
+    check_names: &Names<'a>,
+) -> (Vec<Check>, Vec<Pop>, Vec<Pool>) {
+    let checks = checks.into_iter();
+    let checks = checks.filter_map(|(name, _, table)| Some(read_check(name, table?)));
+    let checks: Vec<_> = checks.collect();
+    let mut taken = HashMap::new();
+    let pops = pops.into_iter();
+    let pops: Vec<_> = pops.map(|table| read_pop(table, &mut taken)).collect();
+    let read = |table| read_pool(table, pop_names, check_names, (&checks, &pops));
+    let pools = pools.into_iter().map(read).collect();
+    (checks, pops, pools)
 }
 
 /// A name that could not be read is the root.
