@@ -5,8 +5,7 @@
 
 use std::{
     collections::HashSet,
-    fs::File,
-    io::{self, Read as _},
+    io,
     path::{Component, Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +13,8 @@ use std::{
 use toml::de::DeTable;
 
 use crate::{
-    Diagnostic, Diagnostics,
+    Diagnostic, Diagnostics, ReadError,
+    bounded::read_file,
     text::quote,
     walk::{At, Sink, SourceFile, Table, Value},
 };
@@ -163,19 +163,11 @@ impl Unreadable {
 }
 
 fn read_text(path: &Path) -> Result<Arc<str>, Unreadable> {
-    // A FIFO would block and a device would never end.
-    let metadata = std::fs::metadata(path).map_err(Unreadable::Os)?;
-    if !metadata.is_file() {
-        return Err(Unreadable::NoFile);
-    }
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(Unreadable::Os)?;
-    file.take(FILE_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(Unreadable::Os)?;
-    if bytes.len() as u64 > FILE_LIMIT {
-        return Err(Unreadable::TooLarge);
-    }
+    let bytes = read_file(path, FILE_LIMIT).map_err(|error| match error {
+        ReadError::Os(error) => Unreadable::Os(error),
+        ReadError::NoFile => Unreadable::NoFile,
+        ReadError::TooLarge(_) => Unreadable::TooLarge,
+    })?;
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Arc::from(text.strip_prefix('\u{feff}').unwrap_or(&text))),
         Err(error) => {

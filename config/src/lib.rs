@@ -12,6 +12,7 @@
 //! The tree is walked by hand, because a derived reader stops at the first mistake. Nothing past
 //! this crate sees a raw string, a bare number of seconds or a dangling name.
 
+mod bounded;
 mod build;
 mod diagnostic;
 mod duration;
@@ -26,6 +27,7 @@ mod syntax;
 mod text;
 mod walk;
 
+pub use bounded::{CERTIFICATES_LIMIT, ReadError, open_file, read_file};
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use duration::{DurationError, parse_duration};
 pub use model::*;

@@ -1,7 +1,6 @@
 //! `[cookies]` and `[rate_limit]`
 
 use std::{
-    fs::{self, File},
     io::{self, Read as _},
     os::unix::fs::PermissionsExt as _,
     path::Path,
@@ -9,7 +8,8 @@ use std::{
 };
 
 use crate::{
-    CookieSecret, CookieSecretFile, Cookies, RateLimit, RateLimitMode, RateLimitPrefix,
+    CookieSecret, CookieSecretFile, Cookies, RateLimit, RateLimitMode, RateLimitPrefix, ReadError,
+    bounded::open_file,
     text::quote,
     walk::{Secrets, Table, Value},
 };
@@ -132,12 +132,11 @@ impl Problem {
 }
 
 fn open_secrets(path: &Path) -> Result<Vec<CookieSecret>, Problem> {
-    // A FIFO would block and a device would never end.
-    if !fs::metadata(path).map_err(Problem::Unreadable)?.is_file() {
-        return Err(Problem::NoFile);
-    }
+    let file = open_file(path).map_err(|error| match error {
+        ReadError::Os(error) => Problem::Unreadable(error),
+        ReadError::NoFile | ReadError::TooLarge(_) => Problem::NoFile,
+    })?;
     let mut text = Vec::new();
-    let file = File::open(path).map_err(Problem::Unreadable)?;
     let mode = file.metadata().map_err(Problem::Unreadable)?.permissions();
     let mode = mode.mode() & 0o7777;
     file.take(FILE_LIMIT + 1)

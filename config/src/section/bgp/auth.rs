@@ -2,13 +2,13 @@
 //! session never opens without them by accident.
 
 use std::{
-    fs::File,
     io::{self, Read as _},
     path::Path,
 };
 
 use crate::{
-    BgpAuth, Secret, SecretFile,
+    BgpAuth, ReadError, Secret, SecretFile,
+    bounded::open_file,
     text::quote,
     walk::{Secrets, Table, Value},
 };
@@ -97,13 +97,11 @@ impl Problem {
 }
 
 fn open_secret(path: &Path) -> Result<Secret, Problem> {
-    // A FIFO would block and a device would never end.
-    let metadata = std::fs::metadata(path).map_err(Problem::Unreadable)?;
-    if !metadata.is_file() {
-        return Err(Problem::NoFile);
-    }
+    let file = open_file(path).map_err(|error| match error {
+        ReadError::Os(error) => Problem::Unreadable(error),
+        ReadError::NoFile | ReadError::TooLarge(_) => Problem::NoFile,
+    })?;
     let mut octets = Vec::new();
-    let file = File::open(path).map_err(Problem::Unreadable)?;
     file.take(SECRET_LIMIT as u64 + 3)
         .read_to_end(&mut octets)
         .map_err(Problem::Unreadable)?;
