@@ -8,6 +8,8 @@
 //! A listener of its own, away from the admin API: everybody reaches it. Everything that a peer can
 //! make it hold is bounded: connections, request heads, bodies, time, and what one client may tell.
 
+mod share;
+
 use std::{
     convert::Infallible,
     io,
@@ -35,6 +37,7 @@ use tokio::{
     time::timeout,
 };
 
+use self::share::Shares;
 use super::{
     Shared,
     intake::{Source, host},
@@ -45,6 +48,8 @@ use crate::runtime::monotonic;
 const SCRIPT: &str = include_str!("script.js");
 /// Connections open at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
+/// Those of one client, unless it is a proxy that is named.
+const PER_CLIENT: usize = 32;
 /// For the head of a request, and for its body.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// For one connection with all of its requests.
@@ -131,10 +136,16 @@ async fn accept(listener: &TcpListener, site: &Arc<Site>) {
         };
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let peer = peer.ip().to_canonical();
+                let share = site.shares.take(host(peer));
+                // Closed at once, if it has its share already.
+                if share.is_none() && !site.is_proxy(peer) {
+                    continue;
+                }
                 let site = site.clone();
                 tokio::spawn(async move {
-                    let _ = timeout(LIFETIME, serve(stream, peer.ip(), &site)).await;
-                    drop(permit);
+                    let _ = timeout(LIFETIME, serve(stream, peer, &site)).await;
+                    drop((permit, share));
                 });
             }
             // Out of file descriptors, for instance: wait, or this loop would spin.
@@ -167,6 +178,7 @@ struct Site {
     settings: ArcSwap<Settings>,
     clients: Mutex<Rates<u64>>,
     room: Arc<Semaphore>,
+    shares: Arc<Shares>,
 }
 
 #[derive(Default)]
@@ -185,7 +197,14 @@ impl Site {
             settings: ArcSwap::default(),
             clients: Mutex::new(Rates::new(0.0, 0.0, CLIENTS)),
             room: Arc::new(Semaphore::new(CONNECTIONS)),
+            shares: Shares::new(PER_CLIENT),
         }
+    }
+
+    /// Whether others speak through it.
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let settings = self.settings.load();
+        settings.proxies.iter().any(|net| net.contains(&peer))
     }
 
     /// Takes another configuration over.
