@@ -67,6 +67,11 @@ impl Who {
     }
 }
 
+/// Whether anybody may ask for it.
+pub(super) fn is_open(uri: &Uri) -> bool {
+    OPEN.contains(&uri.path())
+}
+
 impl Access {
     /// Decides about one request.
     pub(crate) fn judge(
@@ -76,7 +81,7 @@ impl Access {
         headers: &HeaderMap,
     ) -> Result<Who, Refusal> {
         let address = peer.address.ip().to_canonical();
-        if OPEN.contains(&uri.path()) {
+        if is_open(uri) {
             return Ok(Who(address.to_string()));
         }
         let host = host_of(uri, headers)?;

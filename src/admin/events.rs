@@ -6,7 +6,7 @@
 use std::{collections::VecDeque, convert::Infallible, time::Duration};
 
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     http::{HeaderMap, StatusCode},
     response::{
@@ -16,8 +16,10 @@ use axum::{
 };
 use futures_util::{Stream, stream};
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    connection::Line,
     reply::{Params, Refusal},
     routes::Shared,
 };
@@ -31,6 +33,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) async fn events(
     State(shared): State<Shared>,
+    Extension(line): Extension<Line>,
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Refusal> {
@@ -49,7 +52,7 @@ pub(super) async fn events(
         let help = "ask with follow=false";
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error, help));
     };
-    let stream = follow(shared, last, permit);
+    let stream = follow(shared, line.retired(), last, permit);
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     Ok(Sse::new(stream).keep_alive(keep_alive).into_response())
 }
@@ -69,6 +72,8 @@ fn last_seen(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
 /// State of one follower.
 struct Follower {
     shared: Shared,
+    /// Cancelled when it has to show anew who it is.
+    retired: CancellationToken,
     last: u64,
     queue: VecDeque<Event>,
     live: broadcast::Receiver<Event>,
@@ -85,7 +90,7 @@ impl Follower {
         self.live = live;
     }
 
-    /// The next event; `None` when the server stops.
+    /// The next event; `None` when the server stops, or no longer knows the follower.
     async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.queue.pop_front() {
@@ -95,6 +100,7 @@ impl Follower {
             let stop = self.shared.stop.clone();
             let received = tokio::select! {
                 () = stop.cancelled() => return None,
+                () = self.retired.cancelled() => return None,
                 received = self.live.recv() => received,
             };
             match received {
@@ -109,6 +115,7 @@ impl Follower {
 
 fn follow(
     shared: Shared,
+    retired: CancellationToken,
     last: Option<u64>,
     permit: OwnedSemaphorePermit,
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
@@ -122,6 +129,7 @@ fn follow(
     };
     let follower = Follower {
         shared,
+        retired,
         last,
         queue: kept.into_iter().filter(|event| event.id > last).collect(),
         live,

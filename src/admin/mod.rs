@@ -1,13 +1,14 @@
 //! The admin listener: metrics, health of the process, and the API that the command line uses.
 //!
 //! ```text
-//! accept (bounded) → TLS → HTTP/1.1 (bounded head, time) → access → routes → control
+//! accept → room (bounded) → TLS → HTTP/1.1 (bounded head, time) → access → routes → control
 //! ```
 //!
 //! It shares no thread-blocking lock with the DNS path, and everything a peer can make it hold is
 //! bounded: connections, request heads, bodies, time per request, followers of events.
 
 mod access;
+mod connection;
 mod control;
 mod dashboard;
 mod events;
@@ -15,52 +16,37 @@ mod latency;
 mod load;
 mod openapi;
 mod reply;
+mod room;
 mod routes;
+mod secrets;
 mod site;
 mod tls;
 
 #[cfg(test)]
 mod tests;
 
-use std::{
-    io,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use axum::{Extension, Router};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
-use meridian_config::{Admin, Diagnostic};
+use meridian_config::{Diagnostic, ReadError};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use access::{Access, Peer, Token};
+use crate::runtime::monotonic;
+use connection::Accepted;
 pub(crate) use control::{Boxed, Control, ControlError};
+use room::{Full, KNOWN, Room, STRANGERS, Seat};
+use secrets::Current;
+pub(crate) use secrets::{Refresh, Secrets};
 use tls::TlsError;
 
-/// Connections open at once; more wait in the kernel's queue.
-const CONNECTIONS: usize = 128;
-
-/// Time for a TLS handshake, and for the head of a request (also the next one on a kept
-/// connection).
-const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Unacknowledged data for longer than this ends a connection, so that readers who stop reading
-/// cannot hold all of [`CONNECTIONS`].
-const SEND_TIME: Duration = Duration::from_secs(30);
+/// Connections open at once, with some that have been displaced and are about to end; more wait in the
+/// kernel's queue.
+const CONNECTIONS: usize = KNOWN + STRANGERS + 16;
 
 /// Time for open requests to end at shutdown.
 const GRACE: Duration = Duration::from_secs(2);
@@ -77,7 +63,7 @@ pub(crate) enum AdminError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        source: ReadError,
     },
     /// An empty token would let everybody in who sends one.
     #[error("admin.token_file: {} holds fewer than 16 characters", .0.display())]
@@ -116,73 +102,7 @@ impl AdminError {
 pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
-    secrets: Arc<ArcSwap<Secrets>>,
-}
-
-/// What was read from files: replaced whole when they are read again.
-pub(crate) struct Secrets {
-    access: Access,
-    tls: Option<TlsAcceptor>,
-}
-
-/// Reads token and certificates again while the server runs.
-#[derive(Clone)]
-pub(crate) struct Refresh {
-    secrets: Arc<ArcSwap<Secrets>>,
-}
-
-impl Refresh {
-    /// Takes over the files that `admin` names now.
-    ///
-    /// # Errors
-    /// The old token and certificates stay in force.
-    pub(crate) fn refresh(&self, admin: &Admin) -> Result<(), AdminError> {
-        self.secrets.store(Arc::new(Secrets::read(admin)?));
-        Ok(())
-    }
-}
-
-impl Secrets {
-    /// Reads token and certificates. Done before the server gives up its privileges: the files
-    /// are often readable by root alone.
-    pub(crate) fn read(admin: &Admin) -> Result<Self, AdminError> {
-        let token = admin.token_file.as_deref().map(read_token).transpose()?;
-        let tls = admin.tls.as_ref().map(tls::acceptor).transpose()?;
-        let access = Access {
-            loopback: admin.listen.ip().to_canonical().is_loopback(),
-            token,
-            certificates: admin.tls.as_ref().is_some_and(|t| t.client_ca.is_some()),
-        };
-        if !access.loopback && access.token.is_none() && !access.certificates {
-            return Err(AdminError::Unprotected(admin.listen));
-        }
-        Ok(Self { access, tls })
-    }
-}
-
-impl Secrets {
-    /// Lets nobody in but to `/healthz` and `/readyz`, until the files can be read.
-    pub(crate) fn nobody() -> Self {
-        // Certificates are demanded, and without TLS nobody can show one.
-        let access = Access {
-            loopback: false,
-            token: None,
-            certificates: true,
-        };
-        Self { access, tls: None }
-    }
-}
-
-fn read_token(file: &Path) -> Result<Token, AdminError> {
-    let text = std::fs::read_to_string(file).map_err(|source| AdminError::Token {
-        file: file.to_owned(),
-        source,
-    })?;
-    let token = text.trim();
-    if token.len() < 16 {
-        return Err(AdminError::ShortToken(file.to_owned()));
-    }
-    Ok(Token(token.as_bytes().to_vec()))
+    secrets: Current,
 }
 
 impl Server {
@@ -214,92 +134,60 @@ impl Server {
     /// Serves until `stop`; then lets open requests end for a short while.
     pub(crate) async fn run(self, control: Arc<dyn Control>, stop: CancellationToken) {
         let router = routes::router(control, stop.clone());
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let limit = Arc::new(Semaphore::new(CONNECTIONS));
+        let room = Arc::<Room>::default();
         let tasks = TaskTracker::new();
-        loop {
-            let Ok(permit) = Arc::clone(&room).acquire_owned().await else {
-                break;
-            };
-            let (stream, address) = tokio::select! {
-                () = stop.cancelled() => break,
-                accepted = self.listener.accept() => match accepted {
-                    Ok(pair) => pair,
-                    Err(error) => {
-                        // Out of file descriptors, for instance: wait, or this loop would spin.
-                        tracing::warn!(%error, "admin: cannot accept");
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                        continue;
-                    }
-                },
-            };
-            let secrets = self.secrets.load_full();
-            let (router, stop) = (router.clone(), stop.clone());
-            tasks.spawn(async move {
-                connection(stream, address, &secrets, router, stop).await;
-                drop(permit);
-            });
-        }
+        let accept = async {
+            while let Ok(permit) = Arc::clone(&limit).acquire_owned().await {
+                let (stream, address) = self.accept().await;
+                // Closed at once, if there is none.
+                let Some(seat) = seat(&room, address).await else {
+                    continue;
+                };
+                let accepted = Accepted {
+                    address,
+                    seat: Arc::new(seat),
+                    current: self.secrets.clone(),
+                };
+                let work = connection::serve(stream, accepted, router.clone(), stop.clone());
+                tasks.spawn(async move {
+                    work.await;
+                    drop(permit);
+                });
+            }
+        };
+        stop.run_until_cancelled(accept).await;
         tasks.close();
         let _ = timeout(GRACE, tasks.wait()).await;
     }
-}
 
-/// One connection from accept to close.
-async fn connection(
-    stream: TcpStream,
-    address: SocketAddr,
-    secrets: &Secrets,
-    router: Router,
-    stop: CancellationToken,
-) {
-    let _ = stream.set_nodelay(true);
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(SEND_TIME));
-    let access = secrets.access.clone();
-    let Some(tls) = &secrets.tls else {
-        let peer = Peer {
-            address,
-            certificate: None,
-        };
-        return http(stream, peer, access, router, stop).await;
-    };
-    match timeout(HEAD_TIME, tls.accept(stream)).await {
-        Ok(Ok(stream)) => {
-            let certificates = stream.get_ref().1.peer_certificates();
-            let peer = Peer {
-                address,
-                certificate: certificates.and_then(|c| c.first()).map(tls::holder),
-            };
-            http(stream, peer, access, router, stop).await;
+    async fn accept(&self) -> (TcpStream, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    // Out of file descriptors, for instance: wait, or this loop would spin.
+                    tracing::warn!(%error, "admin: cannot accept");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
         }
-        Ok(Err(error)) => tracing::debug!(%address, %error, "admin: no TLS"),
-        Err(_) => tracing::debug!(%address, "admin: TLS handshake took too long"),
     }
 }
 
-async fn http<S>(stream: S, peer: Peer, access: Access, router: Router, stop: CancellationToken)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let address = peer.address;
-    let router = router
-        .layer(Extension(peer))
-        .layer(Extension(Arc::new(access)));
-    let mut builder = http1::Builder::new();
-    builder
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_headers(64)
-        .max_buf_size(32 << 10);
-    let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let mut served = std::pin::pin!(served);
-    let result = tokio::select! {
-        result = served.as_mut() => result,
-        () = stop.cancelled() => {
-            served.as_mut().graceful_shutdown();
-            served.await
+/// A place in the room, when there is one.
+async fn seat(room: &Arc<Room>, address: SocketAddr) -> Option<Seat> {
+    loop {
+        let now = monotonic();
+        match room.enter(address.ip(), now) {
+            Ok(seat) => return Some(seat),
+            Err(Full::Refused) => {
+                tracing::debug!(%address, "admin: too many connections");
+                return None;
+            }
+            Err(Full::Until(then)) => {
+                let _ = timeout(then.saturating_sub(now), room.freed()).await;
+            }
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%address, %error, "admin: connection ended");
     }
 }

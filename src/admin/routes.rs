@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Control, ControlError,
-    access::{Access, Peer, Who},
+    access::Who,
+    connection::Line,
     dashboard, events, latency, load, openapi,
     reply::{Params, Refusal, from_json, nearest, whole},
     site,
@@ -96,16 +97,11 @@ pub(super) fn router(control: Arc<dyn Control>, stop: CancellationToken) -> Rout
 }
 
 /// Access, time, and the log of writes: who did what, and whether it was done.
-async fn guard(
-    Extension(peer): Extension<Peer>,
-    Extension(access): Extension<Arc<Access>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
-    let who = match access.judge(&peer, request.uri(), request.headers()) {
+async fn guard(Extension(line): Extension<Line>, mut request: Request, next: Next) -> Response {
+    let who = match line.judge(request.uri(), request.headers()) {
         Ok(who) => who,
         Err(refusal) => {
-            tracing::debug!(address = %peer.address, path = request.uri().path(), error = refusal.error, "admin: refused");
+            tracing::debug!(address = %line.peer.address, path = request.uri().path(), error = refusal.error, "admin: refused");
             return with_challenge(refusal);
         }
     };

@@ -651,18 +651,7 @@ fn token_file(folder: &Path, token: &str) -> PathBuf {
 #[tokio::test]
 async fn a_configured_token_is_asked_for_and_can_be_changed() {
     let folder = TempDir::new().unwrap();
-    let mut admin = plain();
-    admin.token_file = Some(token_file(folder.path(), "0123456789abcdef"));
-    let server = bind(&admin).unwrap();
-    let refresh = server.refresher();
-    let (address, stop) = (server.address(), CancellationToken::new());
-    let fake = Arc::new(Fake::new());
-    tokio::spawn(server.run(Arc::clone(&fake) as Arc<dyn Control>, stop.clone()));
-    let server = Running {
-        address,
-        fake,
-        stop,
-    };
+    let (server, refresh, admin) = with_token(folder.path(), "0123456789abcdef").await;
     let old = "Authorization: Bearer 0123456789abcdef\r\n";
     let new = "Authorization: Bearer fedcba9876543210\r\n";
     assert_eq!(server.get("/api/v1/pops").await.0, 401);
@@ -682,6 +671,114 @@ async fn a_configured_token_is_asked_for_and_can_be_changed() {
         *server.fake.drains.lock().unwrap(),
         ["drain fra \"\" None token from 127.0.0.1"]
     );
+}
+
+/// One request on a connection that stays open; the status, 0 when the server has closed it.
+async fn on(stream: &mut TcpStream, path: &str, more: &str) -> u16 {
+    let host = stream.peer_addr().unwrap();
+    let text = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
+    let _ = stream.write_all(text.as_bytes()).await;
+    let mut got = Vec::new();
+    let mut octet = [0];
+    while !got.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut octet).await {
+            Ok(1) => got.push(octet[0]),
+            _ => return 0,
+        }
+    }
+    let head = String::from_utf8(got).unwrap().to_lowercase();
+    let length = head.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.lines().next()?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).await.unwrap();
+    head.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+/// A listener with a token, and what reads the token again.
+async fn with_token(folder: &Path, token: &str) -> (Running, super::Refresh, Admin) {
+    let mut admin = plain();
+    admin.token_file = Some(token_file(folder, token));
+    let server = bind(&admin).unwrap();
+    let refresh = server.refresher();
+    let (address, stop) = (server.address(), CancellationToken::new());
+    let fake = Arc::new(Fake::new());
+    tokio::spawn(server.run(Arc::clone(&fake) as Arc<dyn Control>, stop.clone()));
+    let running = Running {
+        address,
+        fake,
+        stop,
+    };
+    (running, refresh, admin)
+}
+
+#[tokio::test]
+async fn a_changed_token_ends_what_is_open_under_the_old_one() {
+    let folder = TempDir::new().unwrap();
+    let (server, refresh, admin) = with_token(folder.path(), "0123456789abcdef").await;
+    let old = "Authorization: Bearer 0123456789abcdef\r\n";
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(on(&mut idle, "/api/v1/pops", old).await, 200);
+    let mut follower = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(on(&mut follower, "/api/v1/events", old).await, 200);
+    // The same files once more change nothing for anybody.
+    refresh.refresh(&admin).unwrap();
+    server.fake.event("one");
+    let mut octet = [0];
+    assert_eq!(follower.read(&mut octet).await.unwrap(), 1);
+    assert_eq!(on(&mut idle, "/api/v1/pops", old).await, 200);
+    token_file(folder.path(), "fedcba9876543210");
+    refresh.refresh(&admin).unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(Duration::from_secs(60), follower.read_to_end(&mut rest)).await;
+    ended.expect("it no longer follows").unwrap();
+    let status = on(&mut idle, "/api/v1/pops", old).await;
+    assert!(matches!(status, 0 | 401), "{status}");
+}
+
+/// Whoever can connect, and no more, takes nobody's place who can do more.
+#[tokio::test]
+async fn strangers_do_not_keep_operators_out() {
+    let folder = TempDir::new().unwrap();
+    let (server, _, _) = with_token(folder.path(), "0123456789abcdef").await;
+    let right = "Authorization: Bearer 0123456789abcdef\r\n";
+    let mut operator = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(on(&mut operator, "/api/v1/pops", right).await, 200);
+    let mut held = Vec::new();
+    for _ in 0..super::STRANGERS {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        assert_eq!(on(&mut stream, "/healthz", "").await, 200);
+        held.push(stream);
+    }
+    let mut another = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(on(&mut another, "/api/v1/pops", right).await, 200);
+    assert_eq!(on(&mut operator, "/api/v1/pops", right).await, 200);
+    // In the place of the stranger who came first.
+    assert_eq!(on(&mut held[0], "/healthz", "").await, 0);
+    assert_eq!(on(&mut held[1], "/healthz", "").await, 200);
+}
+
+#[test]
+fn files_are_bounded_and_nothing_but_files() {
+    let folder = TempDir::new().unwrap();
+    let refused = |admin: &Admin| Secrets::read(admin).err().unwrap();
+    let mut admin = plain();
+    let pipe = folder.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    // Nobody writes to it: who waits for that waits for ever.
+    admin.token_file = Some(pipe.clone());
+    let text = refused(&admin).to_string();
+    assert!(text.ends_with("it is no regular file"), "{text}");
+    admin.token_file = Some(token_file(folder.path(), &"x".repeat(4096)));
+    let text = refused(&admin).to_string();
+    assert!(text.ends_with("it is larger than 4 KiB"), "{text}");
+    admin = plain();
+    admin.tls = Some(AdminTls {
+        certificate: pipe,
+        key: folder.path().join("key.pem"),
+        client_ca: None,
+    });
+    let text = refused(&admin).to_string();
+    assert!(text.ends_with("it is no regular file"), "{text}");
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! TLS of the admin listener, and what is read from a verified client certificate.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use meridian_config::AdminTls;
+use meridian_config::{AdminTls, CERTIFICATES_LIMIT, ReadError, read_file};
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
@@ -27,7 +26,7 @@ pub(crate) enum TlsError {
         /// The file.
         file: PathBuf,
         /// Why.
-        source: io::Error,
+        source: ReadError,
     },
     /// A file holds something else.
     #[error("{key}: {} holds no usable PEM {what}", file.display())]
@@ -47,16 +46,41 @@ pub(crate) enum TlsError {
     Verifier(#[from] rustls::server::VerifierBuilderError),
 }
 
-/// Reads the files and makes the acceptor.
-pub(crate) fn acceptor(tls: &AdminTls) -> Result<TlsAcceptor, TlsError> {
+/// What the files of `admin.tls` hold.
+#[derive(Hash)]
+pub(super) struct Files {
+    certificate: Vec<u8>,
+    key: Vec<u8>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Files {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// One cannot be read, or is too large.
+    pub(super) fn read(tls: &AdminTls) -> Result<Self, TlsError> {
+        let client_ca = tls.client_ca.as_deref();
+        Ok(Self {
+            certificate: read("admin.tls.certificate", &tls.certificate)?,
+            key: read("admin.tls.key", &tls.key)?,
+            client_ca: client_ca
+                .map(|file| read("admin.tls.client_ca", file))
+                .transpose()?,
+        })
+    }
+}
+
+/// Makes the acceptor of what the files hold.
+pub(super) fn acceptor(tls: &AdminTls, files: &Files) -> Result<TlsAcceptor, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()?;
-    let builder = match &tls.client_ca {
+    let builder = match tls.client_ca.as_deref().zip(files.client_ca.as_deref()) {
         None => builder.with_no_client_auth(),
-        Some(file) => {
+        Some((file, pem)) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates("admin.tls.client_ca", file)? {
+            for certificate in certificates("admin.tls.client_ca", file, pem)? {
                 roots.add(certificate)?;
             }
             // Not demanded of everybody: a token does as well, and /healthz is open to all.
@@ -66,8 +90,12 @@ pub(crate) fn acceptor(tls: &AdminTls) -> Result<TlsAcceptor, TlsError> {
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let chain = certificates("admin.tls.certificate", &tls.certificate)?;
-    let key = private_key(&tls.key)?;
+    let chain = certificates(
+        "admin.tls.certificate",
+        &tls.certificate,
+        &files.certificate,
+    )?;
+    let key = private_key(&tls.key, &files.key)?;
     let mut config = builder.with_single_cert(chain, key)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
@@ -86,9 +114,12 @@ pub(crate) fn holder(certificate: &CertificateDer<'_>) -> String {
     names.join(",")
 }
 
-fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let pem = read(key, file)?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+fn certificates(
+    key: &'static str,
+    file: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),
         _ => Err(TlsError::Pem {
@@ -99,18 +130,16 @@ fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'st
     }
 }
 
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    let key = "admin.tls.key";
-    let pem = read(key, file)?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|_| TlsError::Pem {
-        key,
+fn private_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::Pem {
+        key: "admin.tls.key",
         file: file.to_owned(),
         what: "private key",
     })
 }
 
 fn read(key: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(file).map_err(|source| TlsError::Read {
+    read_file(file, CERTIFICATES_LIMIT).map_err(|source| TlsError::Read {
         key,
         file: file.to_owned(),
         source,

@@ -423,7 +423,7 @@ impl Runtime {
 
 /// Time since the first call.
 #[allow(clippy::disallowed_methods)] // The runtime is the runner that owns the clock.
-fn monotonic() -> Duration {
+pub(crate) fn monotonic() -> Duration {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }
