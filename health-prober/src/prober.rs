@@ -13,12 +13,12 @@ use tokio::{
 };
 
 use crate::{
-    HealthEvent, HealthSnapshot, KeptLoad, Level, Loads, Override, PushError,
+    HealthEvent, HealthSnapshot, KeptLoad, Level, Loads, Override, Prepared, PushError,
     engine::Engine,
     limits::Limits,
     load::{self, LoadCollector, LoadRunner},
     metrics::{HealthCollector, Stats},
-    probe::{Fetcher, NetworkProbe, Probe},
+    probe::{Fetcher, NetworkProbe},
     runner::{Inbox, Outputs, Runner, now},
 };
 
@@ -47,14 +47,15 @@ impl Prober {
     /// snapshot, with every verdict Unknown, is there at once; the first probes end within about a
     /// second. Overrides that are over already end at once too, with an event.
     ///
-    /// Reads the roots of https checks and blocks for that.
+    /// Reads the files that [`Prepared`] speaks of and blocks for that.
     ///
     /// # Panics
     /// Outside of a tokio runtime with time and I/O enabled.
     pub fn start(config: Arc<Config>, overrides: BTreeMap<String, Override>) -> Self {
         let limits = Limits::of_this_process();
         let probe = Arc::new(NetworkProbe::new(limits.kept));
-        probe.prepare(&config);
+        let prepared = Prepared::read(&config);
+        probe.prepare(prepared.checks);
         let mut engine = Engine::new(limits.in_flight, now().instant);
         engine.set_overrides(overrides);
         engine.reload(&config, now());
@@ -72,8 +73,7 @@ impl Prober {
             Arc::new(load::Shared::default()),
             Arc::new(Fetcher::default()),
         );
-        fetcher.prepare(&config);
-        loads.reload(&config);
+        loads.reload(&config, prepared.pages);
         let first = Arc::new(loads.loads(&snapshots.borrow()));
         inbox.set_loads(first.clone());
         let (sender, newest_loads) = watch::channel(first);
@@ -106,13 +106,13 @@ impl Prober {
     /// counters and connections; a target whose check changed keeps its verdict until the new
     /// check decides. A snapshot with the new targets follows at once.
     ///
-    /// Reads the roots of https checks and blocks for that; call [`crate::validate`] first, to
-    /// refuse a configuration whose roots cannot be read.
-    pub fn reload(&self, config: Arc<Config>) {
+    /// `prepared` is what its files hold; what of it could not be read stays as it was before. Call
+    /// [`crate::validate`] first, to refuse a configuration whose files cannot be read.
+    pub fn reload(&self, config: Arc<Config>, prepared: Prepared) {
         let _in_order = self.0.task.lock().unwrap_or_else(PoisonError::into_inner);
-        self.0.probe.prepare(&config);
-        self.0.fetcher.prepare(&config);
-        self.0.loads.reload(&config);
+        self.0.probe.prepare(prepared.checks);
+        self.0.fetcher.retain(&config);
+        self.0.loads.reload(&config, prepared.pages);
         self.0.inbox.reload(config);
     }
 
@@ -273,7 +273,7 @@ mod tests {
             "{text}"
         );
 
-        prober.reload(config(address.port(), &[("fra", 2)]));
+        prober.reload(config(address.port(), &[("fra", 2)]), Prepared::default());
         wait_for(&prober, "iad", None).await;
         assert!(!metrics(&registry).contains("iad"));
         let _listener = TcpListener::bind(address).await.unwrap();

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use meridian_config::{Check, CheckKind, Config, Diagnostic, Diagnostics, ExecCheck, TlsCheck};
 
-use crate::probe::{alpn, client_config, read_login, server_name};
+use crate::probe::{Anchors, alpn, client_config, read_login, server_name};
 
 /// Whether every check can be carried out: the roots of TLS can be read, its server name is one,
 /// the program is there. Blocks on files.
@@ -13,6 +13,7 @@ use crate::probe::{alpn, client_config, read_login, server_name};
 /// Every check that cannot, with its remedy.
 pub fn validate(config: &Config) -> Result<(), Diagnostics> {
     let mut mistakes = Diagnostics::default();
+    let mut anchors = Anchors::default();
     for check in &config.checks {
         if let CheckKind::Exec(exec) = &check.kind {
             mistakes.0.extend(cannot_run(config, check, exec));
@@ -29,7 +30,7 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
             mistake.key = format!("check.{}.{key}", check.name);
             mistakes.0.push(mistake);
         };
-        if let Err(error) = client_config(tls, alpn(&check.kind)) {
+        if let Err(error) = client_config(tls, alpn(&check.kind), &mut anchors) {
             let help = "name a readable file with PEM certificates, or leave ca_file out to \
                         trust the system's roots";
             mistake("ca_file", error.to_string(), help);
@@ -57,7 +58,7 @@ pub fn validate(config: &Config) -> Result<(), Diagnostics> {
         let Some(tls) = page.and_then(|page| page.tls.as_ref()).filter(named) else {
             continue;
         };
-        if let Err(error) = client_config(tls, &[b"http/1.1"]) {
+        if let Err(error) = client_config(tls, &[b"http/1.1"], &mut anchors) {
             let file = tls.ca_file.clone();
             let help = "name a readable file with PEM certificates, or leave ca_file out to \
                         trust the system's roots";

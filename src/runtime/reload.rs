@@ -9,7 +9,7 @@ use std::{
 
 use jiff::Timestamp;
 use meridian_config::{Config, Diagnostic, Diagnostics};
-use meridian_health_prober::HealthSnapshot;
+use meridian_health_prober::{HealthSnapshot, Prepared};
 use serde::Serialize;
 
 use super::{
@@ -249,9 +249,13 @@ impl Runtime {
     /// The prober goes first: what it knows under an old name of a check or a PoP it carries over
     /// to the new one, and until then a group without a verdict would count as usable.
     async fn swap(&self, next: Arc<Loaded>) {
+        // Before it is our turn: verdicts must not wait for files.
+        let config = next.config.clone();
+        let prepared = tokio::task::spawn_blocking(move || Prepared::read(&config)).await;
         let _turn = self.0.publishing.lock().await;
         let mut health = self.0.prober.subscribe();
-        self.0.prober.reload(next.config.clone());
+        let config = next.config.clone();
+        self.0.prober.reload(config, prepared.unwrap_or_default());
         let groups = describe::groups(&next.config);
         let knows_all = |known: &Arc<HealthSnapshot>| {
             groups.iter().all(|group| known.groups.contains_key(group))

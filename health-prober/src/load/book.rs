@@ -7,7 +7,7 @@
 //! ```
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,7 +17,7 @@ use meridian_config::{
 };
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Fault, Found, Page, gauge::Gauge, growth::Growth};
+use super::{Access, Fault, Found, Page, gauge::Gauge, growth::Growth};
 use crate::{
     KeptLoad, Level, Loads, LocalReason, Outcome, PopLoad, PushError, Reason, engine::Now,
 };
@@ -38,6 +38,7 @@ pub(crate) struct Fetch {
     pub(crate) timeout: Duration,
     /// Series to look for; `None`: the page is nginx's.
     pub(crate) wanted: Option<Arc<[SeriesMatch]>>,
+    pub(crate) access: Access,
 }
 
 /// What a reading says about a PoP under a passive check.
@@ -59,6 +60,7 @@ pub(crate) struct Book {
 struct Source {
     id: u64,
     spec: LoadSource,
+    access: Access,
     capacity: Option<f64>,
     passive: Vec<(String, PassiveCheck)>,
     wanted: Option<Arc<[SeriesMatch]>>,
@@ -77,8 +79,14 @@ struct Source {
 
 impl Book {
     /// Takes over a configuration, the first one too. A source whose definition stays goes on;
-    /// one of the same kind at another place keeps its last value until the new one has read.
-    pub(crate) fn reload(&mut self, config: &Config, now: Instant) {
+    /// one of the same kind at another place keeps its last value until the new one has read. `access`
+    /// holds what was read of the files of each source, by PoP.
+    pub(crate) fn reload(
+        &mut self,
+        config: &Config,
+        mut access: HashMap<String, Access>,
+        now: Instant,
+    ) {
         let mut before = std::mem::take(&mut self.sources);
         let mut passive_checks = passive_checks(config);
         for (id, pop) in (0_u16..).map(PopId).zip(&config.pops) {
@@ -87,15 +95,19 @@ impl Book {
             };
             let passive = passive_checks.remove(&id).unwrap_or_default();
             let known = before.remove(&pop.name);
-            let source = match known {
-                Some(known) if known.spec == *spec && known.passive == passive => Source {
-                    capacity: pop.capacity,
-                    ..known
-                },
+            let access = access.remove(&pop.name).unwrap_or_default();
+            let pages = known.as_ref().map(|known| known.spec.kind.page());
+            let access = match (spec.kind.page(), pages.flatten(), &known) {
+                (Some(page), Some(before), Some(known)) => {
+                    access.or_former(page, before, &known.access)
+                }
+                _ => access,
+            };
+            let mut source = match known {
+                Some(known) if known.spec == *spec && known.passive == passive => known,
                 known => {
                     self.next_id += 1;
                     let mut source = Source::new(self.next_id, &pop.name, spec, passive, now);
-                    source.capacity = pop.capacity;
                     if let Some(known) = known.filter(|k| same_unit(&k.spec, spec)) {
                         source.gauge = known.gauge;
                         source.pushed_by = known.pushed_by;
@@ -103,6 +115,8 @@ impl Book {
                     source
                 }
             };
+            source.capacity = pop.capacity;
+            source.access = access;
             self.sources.insert(pop.name.clone(), source);
         }
     }
@@ -117,16 +131,22 @@ impl Book {
         self.sources.keys().map(String::as_str)
     }
 
-    /// The pages to fetch now.
+    /// The pages to fetch now: those that have waited longest, so that sources that hang do not keep the
+    /// others waiting for ever, whatever their names are.
     pub(crate) fn due(&mut self, now: Instant) -> Vec<Fetch> {
+        let mut due: Vec<_> = self
+            .sources
+            .iter_mut()
+            .filter_map(|(pop, source)| Some((source.due?, pop, source)))
+            .filter(|(due, ..)| *due <= now)
+            .collect();
+        due.sort_by_key(|(due, ..)| *due);
         let mut fetches = Vec::new();
-        for (pop, source) in &mut self.sources {
+        for (_, pop, source) in due {
             if self.fetching >= MAX_FETCHES {
                 break;
             }
-            if source.due.is_some_and(|due| due <= now)
-                && let Some(page) = source.spec.kind.page()
-            {
+            if let Some(page) = source.spec.kind.page() {
                 self.fetching += 1;
                 source.due = None;
                 source.readings += 1;
@@ -136,6 +156,7 @@ impl Book {
                     page: page.clone(),
                     timeout: source.spec.timeout,
                     wanted: source.wanted.clone(),
+                    access: source.access.clone(),
                 });
             }
         }
@@ -265,6 +286,7 @@ impl Source {
         Self {
             id,
             spec: spec.clone(),
+            access: Access::default(),
             capacity: None,
             wanted: wanted(&spec.kind, &passive),
             what: what(&spec.kind),
@@ -316,7 +338,7 @@ impl Source {
                     Some(number)
                 }
             }
-            _ => return Err(Fault::Syntax),
+            _ => return Err(Fault::NoSeries),
         };
         // A rate needs a second reading; until then nothing is known, and nothing is wrong.
         match value {
@@ -346,7 +368,7 @@ impl Source {
         checks
             .map(|(((_, check), [errors, requests]), pair)| {
                 let [failed, all] = pair else {
-                    return unread(&Fault::Syntax);
+                    return unread(&Fault::NoSeries);
                 };
                 if all.is_empty() {
                     return unread(&Fault::NoSeries);

@@ -15,6 +15,7 @@
 //! intervals, then stale, and unknown after ten. It never becomes zero: a PoP whose exporter died
 //! must not look idle.
 
+mod access;
 mod book;
 mod gauge;
 mod growth;
@@ -27,6 +28,7 @@ use std::fmt;
 
 use crate::{LocalReason, Outcome, Reason};
 
+pub(crate) use access::Access;
 pub(crate) use book::{Book, Fetch, Observation};
 pub(crate) use metrics::LoadCollector;
 pub(crate) use runner::{LoadRunner, Shared};
@@ -62,8 +64,10 @@ pub(crate) enum Fault {
     Encoded(String),
     /// More octets than a page may have.
     TooLarge,
-    /// The page cannot be read.
-    Syntax,
+    /// A line of the page cannot be read.
+    Syntax(Box<Broken>),
+    /// The page is not the one of nginx.
+    NoStub,
     /// No series matches.
     NoSeries,
     /// Several series match, and the source does not add them up.
@@ -74,6 +78,17 @@ pub(crate) enum Fault {
     TooManySeries,
     /// Not a number, negative, or without end.
     Absurd,
+}
+
+/// A line of a wanted metric that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Broken {
+    /// Which, from 1.
+    line: u64,
+    /// As the configuration names it.
+    metric: String,
+    /// What is wrong.
+    what: &'static str,
 }
 
 impl Fault {
@@ -91,7 +106,7 @@ impl Fault {
             Self::Forbidden(_) => "forbidden",
             Self::Encoded(_) => "encoded",
             Self::TooLarge => "too_large",
-            Self::Syntax => "syntax",
+            Self::Syntax(_) | Self::NoStub => "syntax",
             Self::NoSeries => "no_series",
             Self::SeveralSeries(_) => "several_series",
             Self::Twice => "twice",
@@ -127,7 +142,14 @@ impl fmt::Display for Fault {
                 )
             }
             Self::TooLarge => f.write_str("the page is too large"),
-            Self::Syntax => f.write_str("the page cannot be read"),
+            Self::Syntax(broken) => write!(
+                f,
+                "line {} of the page, metric {}: {}: mend the exporter, or name another metric",
+                broken.line, broken.metric, broken.what
+            ),
+            Self::NoStub => f.write_str(
+                "the page is not nginx's stub_status: name the location that has `stub_status`",
+            ),
             Self::NoSeries => f.write_str("no series matches"),
             Self::SeveralSeries(count) => {
                 write!(f, "{count} series match: add labels, or `sum = true`")

@@ -17,7 +17,7 @@ use tokio::{
     time::sleep_until,
 };
 
-use super::{Book, Fault, Fetch, Page};
+use super::{Access, Book, Fault, Fetch, Page};
 use crate::{
     HealthSnapshot, KeptLoad, Level, Loads, LocalReason, PushError, Verdict,
     probe::Fetcher,
@@ -40,10 +40,10 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Goes over to a configuration.
-    pub(crate) fn reload(&self, config: &Config) {
+    /// Goes over to a configuration, with what was read of the files of its sources.
+    pub(crate) fn reload(&self, config: &Config, access: HashMap<String, Access>) {
         let mut book = self.book();
-        book.reload(config, now().instant);
+        book.reload(config, access, now().instant);
         let mut readings = self.counts();
         readings.retain(|pop, _| book.pops().any(|known| known == pop));
         drop((book, readings));

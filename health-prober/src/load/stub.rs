@@ -34,9 +34,9 @@ impl StubStatus {
     /// Reads a whole page.
     ///
     /// # Errors
-    /// [`Fault::Syntax`] for anything else than the page of nginx.
+    /// [`Fault::NoStub`] for anything else than the page of nginx.
     pub(crate) fn read(page: &[u8]) -> Result<Self, Fault> {
-        Self::parse(page).ok_or(Fault::Syntax)
+        Self::parse(page).ok_or(Fault::NoStub)
     }
 
     fn parse(page: &[u8]) -> Option<Self> {
@@ -109,7 +109,7 @@ mod tests {
         ] {
             assert_eq!(
                 StubStatus::read(wrong.as_bytes()),
-                Err(Fault::Syntax),
+                Err(Fault::NoStub),
                 "{wrong}"
             );
         }

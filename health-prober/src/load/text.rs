@@ -20,7 +20,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 use meridian_config::SeriesMatch;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::Fault;
+use super::{Broken, Fault};
 
 /// Octets of a page.
 pub(crate) const PAGE_LIMIT: usize = 16 << 20;
@@ -38,6 +38,8 @@ pub(crate) struct Reader<'a> {
     found: Vec<Found>,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
+    /// Lines that have ended.
+    lines: u64,
     /// The line is longer than [`LINE_LIMIT`]: the rest of it is passed over.
     long: bool,
     room: usize,
@@ -50,6 +52,7 @@ impl<'a> Reader<'a> {
             wanted,
             found: vec![Found::new(); wanted.len()],
             line: Vec::new(),
+            lines: 0,
             long: false,
             room: PAGE_LIMIT,
         }
@@ -96,24 +99,37 @@ impl<'a> Reader<'a> {
     fn end_line(&mut self) -> Result<(), Fault> {
         let line = std::mem::take(&mut self.line);
         let long = std::mem::take(&mut self.long);
+        self.lines += 1;
         let (name, rest) = split_name(&line);
-        for (at, wanted) in self.wanted.iter().enumerate() {
+        for (wanted, found) in self.wanted.iter().zip(&mut self.found) {
             if wanted.metric.as_bytes() != name {
                 continue;
             }
+            let broken = |what| {
+                Fault::Syntax(Box::new(Broken {
+                    line: self.lines,
+                    metric: wanted.metric.clone(),
+                    what,
+                }))
+            };
             if long {
-                return Err(Fault::Syntax);
+                return Err(broken("the line is longer than 16 KiB"));
             }
-            let (labels, value) = split_labels(rest).ok_or(Fault::Syntax)?;
-            if !matches(labels, wanted)? {
+            let (labels, value) = split_labels(rest)
+                .ok_or_else(|| broken("the braces of its labels do not close"))?;
+            let meant = matches(labels, wanted);
+            if !meant.ok_or_else(|| broken("a label is not written name=\"value\""))? {
                 continue;
             }
-            let value = read_value(value)?;
-            let found = self.found.get_mut(at).ok_or(Fault::Syntax)?;
+            let value = read_value(value).ok_or_else(|| broken("its value is no number"))?;
+            if !value.is_finite() || value < 0.0 {
+                return Err(Fault::Absurd);
+            }
             if found.len() >= SERIES_LIMIT {
                 return Err(Fault::TooManySeries);
             }
-            if found.insert(xxh3_64(labels), value).is_some() {
+            // Not −0.0.
+            if found.insert(xxh3_64(labels), value.abs()).is_some() {
                 return Err(Fault::Twice);
             }
         }
@@ -155,25 +171,25 @@ fn split_labels(rest: &[u8]) -> Option<(&[u8], &[u8])> {
     None
 }
 
-/// Whether every wanted label is there with a value that is meant.
-fn matches(labels: &[u8], wanted: &SeriesMatch) -> Result<bool, Fault> {
+/// Whether every wanted label is there with a value that is meant; nothing for what are no labels.
+fn matches(labels: &[u8], wanted: &SeriesMatch) -> Option<bool> {
     if wanted.labels.is_empty() {
-        return Ok(true);
+        return Some(true);
     }
     let mut there = 0;
     let mut rest = labels.trim_ascii();
     while !rest.is_empty() {
-        let (name, value, after) = next_label(rest).ok_or(Fault::Syntax)?;
+        let (name, value, after) = next_label(rest)?;
         let meant = |label: &&meridian_config::LabelMatch| label.name.as_bytes() == name;
         if let Some(label) = wanted.labels.iter().find(meant) {
             if !label.accepts(&value) {
-                return Ok(false);
+                return Some(false);
             }
             there += 1;
         }
         rest = after;
     }
-    Ok(there == wanted.labels.len())
+    Some(there == wanted.labels.len())
 }
 
 /// `name="value"` and what follows the comma after it.
@@ -224,21 +240,12 @@ fn unescape(text: &str) -> String {
     out
 }
 
-/// The first word; an absurd value is refused, not clipped.
-fn read_value(rest: &[u8]) -> Result<f64, Fault> {
+/// The first word.
+fn read_value(rest: &[u8]) -> Option<f64> {
     let mut words = rest
         .split(u8::is_ascii_whitespace)
         .filter(|w| !w.is_empty());
-    let word = words.next().and_then(|word| std::str::from_utf8(word).ok());
-    let value: f64 = word
-        .and_then(|word| word.parse().ok())
-        .ok_or(Fault::Syntax)?;
-    if value.is_finite() && value >= 0.0 {
-        // Not −0.0.
-        Ok(value.abs())
-    } else {
-        Err(Fault::Absurd)
-    }
+    std::str::from_utf8(words.next()?).ok()?.parse().ok()
 }
 
 /// Reads any octets as a page, in pieces and whole: for fuzzing.
@@ -342,15 +349,27 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_a_wanted_line_is_told() {
+        for (page, line, what) in [
+            ("a{", 1, "the braces"),
+            ("# a\na{b=\"c\" 1", 2, "the braces"),
+            ("a{b} 1", 1, "a label"),
+            ("x 1\n\na{b=\"c\"d=\"e\"} 1\ny 2", 3, "a label"),
+            ("a{b=c} 1", 1, "a label"),
+            ("a{b=\"c\"} one", 1, "its value is no number"),
+            ("a{b=\"c\"}", 1, "its value is no number"),
+        ] {
+            let fault = values(page, series("a", &[("b", "c")])).unwrap_err();
+            let text = fault.to_string();
+            let right = format!("line {line} of the page, metric a: {what}");
+            assert!(text.starts_with(&right), "{page}: {text}");
+            assert!(text.ends_with("or name another metric"), "{text}");
+            assert_eq!(fault.label(), "syntax");
+            // The same mistake in a metric that nobody asked for does not matter.
+            assert_eq!(values(page, series("other", &[])), Ok(vec![]), "{page}");
+        }
         for (page, fault) in [
-            ("a{", Fault::Syntax),
-            ("a{b=\"c\" 1", Fault::Syntax),
-            ("a{b} 1", Fault::Syntax),
-            ("a{b=\"c\"d=\"e\"} 1", Fault::Syntax),
-            ("a{b=c} 1", Fault::Syntax),
-            ("a{b=\"c\"} one", Fault::Syntax),
-            ("a{b=\"c\"}", Fault::Syntax),
             ("a{b=\"c\"} 1\na{b=\"c\"} 2", Fault::Twice),
+            ("a{b=\"c\"} -1", Fault::Absurd),
         ] {
             let wanted = series("a", &[("b", "c")]);
             assert_eq!(values(page, wanted), Err(fault), "{page}");
@@ -367,7 +386,8 @@ mod tests {
             .collect();
         assert_eq!(values(&many, series("a", &[])), Err(Fault::TooManySeries));
         let long = format!("a{{b=\"{}\"}} 1\nb 2\n", "x".repeat(LINE_LIMIT));
-        assert_eq!(values(&long, series("a", &[])), Err(Fault::Syntax));
+        let fault = values(&long, series("a", &[])).unwrap_err().to_string();
+        assert!(fault.contains("longer than 16 KiB"), "{fault}");
         assert_eq!(values(&long, series("b", &[])), Ok(vec![2.0]));
         let wanted = [series("a", &[])];
         let mut reader = Reader::new(&wanted);

@@ -1,9 +1,9 @@
 //! What a page of a load source is told of who asks: a token or a password, from a file.
 
-use std::{fs::File, io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
 use hyper::header::HeaderValue;
-use meridian_config::LoadLogin;
+use meridian_config::{LoadLogin, read_file};
 
 /// Largest file, octets.
 const LIMIT: u64 = 4096;
@@ -35,7 +35,7 @@ pub(crate) enum LoginError {
 /// The file cannot be read, or holds something else.
 pub(crate) fn read_login(login: &LoadLogin) -> Result<HeaderValue, LoginError> {
     let file = login.file();
-    let text = read(file).map_err(|error| LoginError::Unreadable {
+    let text = read_file(file, LIMIT).map_err(|error| LoginError::Unreadable {
         file: file.clone(),
         problem: error.to_string(),
     })?;
@@ -65,16 +65,6 @@ pub(crate) fn read_login(login: &LoadLogin) -> Result<HeaderValue, LoginError> {
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn read(file: &PathBuf) -> std::io::Result<Vec<u8>> {
-    let mut text = Vec::new();
-    // One octet more than is right: then it is too long, not cut.
-    File::open(file)?.take(LIMIT + 1).read_to_end(&mut text)?;
-    match text.len() as u64 > LIMIT {
-        true => Err(std::io::Error::other("it is larger than 4 KiB")),
-        false => Ok(text),
-    }
 }
 
 /// RFC 4648 §4.

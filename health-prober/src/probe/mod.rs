@@ -20,6 +20,7 @@ mod http2;
 mod icmp;
 mod keep;
 mod login;
+mod names;
 mod page;
 mod session;
 #[cfg(test)]
@@ -28,13 +29,13 @@ mod tls;
 
 use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
-use meridian_config::{CheckKind, Config, HttpCheck, TlsCheck};
+use meridian_config::{CheckKind, HttpCheck, TlsCheck};
 use tokio::time::{Instant, timeout_at};
 
 pub(crate) use self::certificates::{Certificate, Certificates};
-pub(crate) use self::login::read_login;
+pub(crate) use self::login::{LoginError, read_login};
 pub(crate) use self::page::Fetcher;
-pub(crate) use self::tls::{alpn, client_config, server_name};
+pub(crate) use self::tls::{Anchors, Setups, TlsError, alpn, client_config, server_name};
 use self::{keep::Keep, tls::Tls};
 use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};
 
@@ -42,9 +43,6 @@ use crate::{LocalReason, Outcome, Phase, Reason, TargetId, engine::Job};
 pub(crate) trait Probe: Send + Sync + 'static {
     /// Carries out one probe and ends by its deadline.
     fn probe(&self, job: &Job) -> impl Future<Output = Outcome> + Send;
-
-    /// Gets ready for a configuration: reads trust anchors. May block on files.
-    fn prepare(&self, config: &Config);
 
     /// Forgets whatever is kept for targets that are not among these.
     fn retain(&self, live: &HashSet<TargetId>);
@@ -78,6 +76,11 @@ impl NetworkProbe {
             tls: Tls::default(),
             keep: Keep::new(max_kept),
         }
+    }
+
+    /// Takes over what was read for the checks of a configuration.
+    pub(crate) fn prepare(&self, checks: Setups) {
+        self.tls.prepare(checks);
     }
 
     /// The ends of certificates, as they come to be known.
@@ -137,10 +140,6 @@ impl Probe for NetworkProbe {
         judge(result, start.elapsed(), job.target.check.max_latency)
     }
 
-    fn prepare(&self, config: &Config) {
-        self.tls.prepare(config);
-    }
-
     fn retain(&self, live: &HashSet<TargetId>) {
         self.keep.retain(live);
         self.tls.certificates.retain(live);
@@ -166,6 +165,17 @@ struct Clock {
 }
 
 impl Clock {
+    /// With one of `parts` equal parts of the time that is left.
+    #[allow(clippy::disallowed_methods)] // a runner: it measures the network
+    fn part(self, parts: usize) -> Self {
+        let now = Instant::now();
+        let parts = u32::try_from(parts).unwrap_or(u32::MAX).max(1);
+        Self {
+            end: now + self.end.saturating_duration_since(now) / parts,
+            ..self
+        }
+    }
+
     /// Lets a step go on until the deadline; beyond it the probe fails in this phase.
     async fn limit<T>(
         self,

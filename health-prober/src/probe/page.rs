@@ -1,10 +1,8 @@
 //! Fetches the page of a load source: one GET over a connection of its own, everything bounded.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
 };
 
 use bytes::Bytes;
@@ -19,34 +17,28 @@ use hyper::{
     },
 };
 use hyper_util::rt::TokioIo;
-use meridian_config::{Config, LoadPage, TlsCheck};
-use rustls::ClientConfig;
+use meridian_config::{Config, LoadPage};
 use rustls_pki_types::ServerName;
-use tokio::{net::lookup_host, time::Instant};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 
 use super::{
     Clock, Trouble, connect,
     http::{AGENT, hyper_trouble},
     keep::Transport,
-    login::{LoginError, read_login},
+    names::Names,
     session::HEAD_LIMIT,
-    tls::{TlsError, client_config, tls_trouble},
+    tls::{TlsError, tls_trouble},
 };
 use crate::{
     LocalReason, Phase, ProtocolFault, Reason,
     load::{Fault, Fetch, Page, Reader, STUB_LIMIT, StubStatus},
 };
 
-/// Addresses of a host name that are tried, in the resolver's order.
-const ADDRESSES: usize = 4;
 /// Fetches pages over the network of this machine.
 #[derive(Default)]
 pub(crate) struct Fetcher {
-    /// TLS settings by PoP.
-    tls: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
-    /// What to say of who asks, by PoP.
-    logins: Mutex<HashMap<String, Result<HeaderValue, LoginError>>>,
+    pub(super) names: Names,
 }
 
 impl From<Trouble> for Fault {
@@ -59,63 +51,9 @@ impl From<Trouble> for Fault {
 }
 
 impl Fetcher {
-    /// Reads the roots of every page over TLS, and every file with a token or password. Blocks on files. Where that fails and there were
-    /// usable settings before, those stay.
-    pub(crate) fn prepare(&self, config: &Config) {
-        self.prepare_logins(config);
-        let lock = || self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut before = lock().clone();
-        let mut after = HashMap::new();
-        // The system's roots are many: they are read once for all pages.
-        let mut read: Vec<(&TlsCheck, Result<Arc<ClientConfig>, TlsError>)> = Vec::new();
-        for pop in &config.pops {
-            let page = pop.load.as_ref().and_then(|load| load.kind.page());
-            let Some(tls) = page.and_then(|page| page.tls.as_ref()) else {
-                continue;
-            };
-            let known = read.iter().find(|(settings, _)| *settings == tls);
-            let mut setup = match known {
-                Some((_, setup)) => setup.clone(),
-                None => client_config(tls, &[b"http/1.1"]),
-            };
-            if known.is_none() {
-                read.push((tls, setup.clone()));
-            }
-            if let (Err(_), Some(old @ Ok(_))) = (&setup, before.remove(&pop.name)) {
-                setup = old;
-            }
-            after.insert(pop.name.clone(), setup);
-        }
-        *lock() = after;
-    }
-
-    fn prepare_logins(&self, config: &Config) {
-        let mut logins = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut before = std::mem::take(&mut *logins);
-        for pop in &config.pops {
-            let page = pop.load.as_ref().and_then(|load| load.kind.page());
-            let Some(login) = page.and_then(|page| page.login.as_ref()) else {
-                continue;
-            };
-            let mut read = read_login(login);
-            if let (Err(_), Some(old @ Ok(_))) = (&read, before.remove(&pop.name)) {
-                read = old;
-            }
-            logins.insert(pop.name.clone(), read);
-        }
-    }
-
-    /// The header for a page that asks for one.
-    fn login(&self, fetch: &Fetch) -> Result<Option<HeaderValue>, Fault> {
-        if fetch.page.login.is_none() {
-            return Ok(None);
-        }
-        let known = self.logins.lock().unwrap_or_else(PoisonError::into_inner);
-        match known.get(&fetch.pop) {
-            Some(Ok(header)) => Ok(Some(header.clone())),
-            Some(Err(error)) => Err(Fault::Login(error.to_string())),
-            None => Err(Fault::Login("no file was read".to_owned())),
-        }
+    /// Forgets the hosts that this configuration does not have.
+    pub(crate) fn retain(&self, config: &Config) {
+        self.names.retain(config);
     }
 
     /// Fetches and reads one page, and ends by its deadline.
@@ -129,8 +67,8 @@ impl Fetcher {
             start,
             end: start + fetch.timeout,
         };
-        let login = self.login(fetch)?;
-        let transport = self.connect(&fetch.pop, &fetch.page, clock).await?;
+        let login = login(fetch)?;
+        let transport = self.connect(fetch, clock).await?;
         let request = request(&fetch.page, login);
         let request = request.map_err(|_| Fault::Local(LocalReason::Request))?;
         let exchange = async {
@@ -161,46 +99,55 @@ impl Fetcher {
         }
     }
 
-    async fn connect(&self, pop: &str, page: &LoadPage, clock: Clock) -> Result<Transport, Fault> {
+    /// Over the first of its addresses that answers. Each but the last has a share of the time, so that
+    /// one that swallows everything leaves something to the others.
+    async fn connect(&self, fetch: &Fetch, clock: Clock) -> Result<Transport, Fault> {
+        let addresses = self.resolve(&fetch.page, clock).await;
         let mut last = Fault::Resolve;
-        for address in resolve(page, clock).await? {
-            let stream = match connect::tcp(address, clock).await {
-                Ok(stream) => stream,
-                Err(trouble) => {
-                    last = trouble.into();
-                    continue;
-                }
-            };
-            if page.tls.is_none() {
-                return Ok(Transport::Plain(stream));
+        for (at, address) in addresses.iter().enumerate() {
+            let clock = clock.part(addresses.len() - at);
+            let address = SocketAddr::new(*address, fetch.page.port);
+            match open(fetch, address, clock).await {
+                Ok(transport) => return Ok(transport),
+                Err(fault) => last = fault,
             }
-            let setup = |error: TlsError| Fault::Local(LocalReason::TlsSetup(error.to_string()));
-            let config = {
-                let known = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-                known.get(pop).cloned().unwrap_or(Err(TlsError::Provider))
-            };
-            let config = config.map_err(setup)?;
-            let name = ServerName::try_from(page.host.clone());
-            let name = name.map_err(|_| Fault::Local(LocalReason::Request))?;
-            let handshake = async {
-                let stream = TlsConnector::from(config).connect(name, stream).await;
-                stream.map_err(|error| tls_trouble(&error))
-            };
-            let stream = clock.limit(Phase::Tls, handshake).await?;
-            return Ok(Transport::Tls(Box::new(stream)));
         }
         Err(last)
     }
+
+    async fn resolve(&self, page: &LoadPage, clock: Clock) -> Vec<IpAddr> {
+        match page.host.parse() {
+            Ok(address) => vec![address],
+            Err(_) => self.names.find(&page.host, clock).await,
+        }
+    }
 }
 
-async fn resolve(page: &LoadPage, clock: Clock) -> Result<Vec<SocketAddr>, Fault> {
-    if let Ok(address) = page.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(address, page.port)]);
+async fn open(fetch: &Fetch, address: SocketAddr, clock: Clock) -> Result<Transport, Fault> {
+    let stream = connect::tcp(address, clock).await?;
+    if fetch.page.tls.is_none() {
+        return Ok(Transport::Plain(stream));
     }
-    let lookup = lookup_host((page.host.as_str(), page.port));
-    match tokio::time::timeout_at(clock.end, lookup).await {
-        Ok(Ok(found)) => Ok(found.take(ADDRESSES).collect()),
-        Ok(Err(_)) | Err(_) => Err(Fault::Resolve),
+    let config = fetch.access.tls.clone().unwrap_or(Err(TlsError::Provider));
+    let setup = |error: TlsError| Fault::Local(LocalReason::TlsSetup(error.to_string()));
+    let config = config.map_err(setup)?;
+    let name = ServerName::try_from(fetch.page.host.clone());
+    let name = name.map_err(|_| Fault::Local(LocalReason::Request))?;
+    let handshake = async {
+        let stream = TlsConnector::from(config).connect(name, stream).await;
+        stream.map_err(|error| tls_trouble(&error))
+    };
+    let stream = clock.limit(Phase::Tls, handshake).await?;
+    Ok(Transport::Tls(Box::new(stream)))
+}
+
+/// The header for a page that asks for one.
+fn login(fetch: &Fetch) -> Result<Option<HeaderValue>, Fault> {
+    match (&fetch.page.login, &fetch.access.login) {
+        (None, _) => Ok(None),
+        (Some(_), Some(Ok(header))) => Ok(Some(header.clone())),
+        (Some(_), Some(Err(error))) => Err(Fault::Login(error.to_string())),
+        (Some(_), None) => Err(Fault::Login("no file was read".to_owned())),
     }
 }
 

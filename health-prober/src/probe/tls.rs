@@ -6,12 +6,12 @@
 use std::{
     collections::HashMap,
     io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use meridian_config::{CheckKind, Config, TlsCheck};
+use meridian_config::{CERTIFICATES_LIMIT, CheckKind, TlsCheck, read_file};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -28,10 +28,13 @@ use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 use super::{Clock, Trouble, certificates::Certificates, connect};
 use crate::{CertificateFault, LocalReason, Phase, Reason, engine::Job};
 
+/// Settings by name of the check.
+pub(crate) type Setups = HashMap<String, Result<Arc<ClientConfig>, TlsError>>;
+
 /// The TLS settings of every check over TLS, by name of the check.
 #[derive(Default)]
 pub(super) struct Tls {
-    by_check: Mutex<HashMap<String, Result<Arc<ClientConfig>, TlsError>>>,
+    by_check: Mutex<Setups>,
     pub(super) certificates: Arc<Certificates>,
 }
 
@@ -59,25 +62,19 @@ pub(crate) enum TlsError {
 }
 
 impl Tls {
-    /// Reads the roots of every check over TLS anew. Where that fails and the check had usable
-    /// settings before, those stay.
-    pub(super) fn prepare(&self, config: &Config) {
-        let mut before = self.lock().clone();
-        let mut after = HashMap::new();
-        for check in &config.checks {
-            let Some(tls) = check.kind.tls() else {
-                continue;
-            };
-            let mut setup = client_config(tls, alpn(&check.kind));
-            if let Err(error) = &setup {
-                tracing::error!(check = %check.name, %error, "TLS of a check cannot be set up");
-                if let Some(old @ Ok(_)) = before.remove(&check.name) {
-                    setup = old;
+    /// Takes over what was read for the checks of a configuration. Where that failed and the check had
+    /// usable settings before, those stay.
+    pub(super) fn prepare(&self, mut after: Setups) {
+        let mut known = self.lock();
+        for (check, setup) in &mut after {
+            if let Err(error) = setup {
+                tracing::error!(%check, %error, "TLS of a check cannot be set up");
+                if let Some(old @ Ok(_)) = known.remove(check) {
+                    *setup = old;
                 }
             }
-            after.insert(check.name.clone(), setup);
         }
-        *self.lock() = after;
+        *known = after;
     }
 
     /// The handshake on a new connection.
@@ -111,9 +108,7 @@ impl Tls {
         Ok(stream)
     }
 
-    fn lock(
-        &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<String, Result<Arc<ClientConfig>, TlsError>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Setups> {
         self.by_check.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -152,10 +147,25 @@ fn still_long_valid(tls: &TlsCheck, ends: Option<u64>) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// The settings of a check, its roots read from disk.
+/// Trust anchors that have been read, each set once: the system's are many, and so are checks.
+#[derive(Default)]
+pub(crate) struct Anchors {
+    /// By file; the system's without one.
+    read: HashMap<Option<PathBuf>, Result<Arc<RootCertStore>, TlsError>>,
+}
+
+impl Anchors {
+    fn get(&mut self, ca_file: Option<&Path>) -> Result<Arc<RootCertStore>, TlsError> {
+        let read = self.read.entry(ca_file.map(Path::to_owned));
+        read.or_insert_with(|| roots(ca_file).map(Arc::new)).clone()
+    }
+}
+
+/// The settings of a check, its roots read from disk unless `anchors` has them.
 pub(crate) fn client_config(
     tls: &TlsCheck,
     protocols: &[&[u8]],
+    anchors: &mut Anchors,
 ) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
@@ -169,7 +179,7 @@ pub(crate) fn client_config(
             .with_no_client_auth()
     } else {
         builder
-            .with_root_certificates(roots(tls.ca_file.as_deref())?)
+            .with_root_certificates(anchors.get(tls.ca_file.as_deref())?)
             .with_no_client_auth()
     };
     config.resumption = Resumption::disabled();
@@ -216,11 +226,8 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, TlsError> {
     let bad = || TlsError::CaFile {
         path: path.display().to_string(),
     };
-    // Looked at before it is opened: a pipe would wait for its writer, a device never end.
-    if !path.metadata().is_ok_and(|about| about.is_file()) {
-        return Err(bad());
-    }
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|_| bad())? {
+    let pem = read_file(path, CERTIFICATES_LIMIT).map_err(|_| bad())?;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
         let certificate = certificate.map_err(|_| bad())?;
         roots.add(certificate).map_err(|_| bad())?;
     }

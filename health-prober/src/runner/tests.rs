@@ -58,8 +58,6 @@ impl Probe for Fake {
         }
     }
 
-    fn prepare(&self, _: &Config) {}
-
     fn retain(&self, live: &HashSet<TargetId>) {
         self.live.store(live.len(), SeqCst);
     }

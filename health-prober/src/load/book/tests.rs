@@ -53,7 +53,7 @@ impl Simulation {
             wall: SystemTime::UNIX_EPOCH,
         };
         let mut book = Book::default();
-        book.reload(config, zero.instant);
+        book.reload(config, HashMap::new(), zero.instant);
         Self {
             book,
             zero,
@@ -208,6 +208,86 @@ fn no_more_pages_at_once_than_there_is_room_for() {
     assert_eq!(simulation.book.due(now.instant).len(), 100 - MAX_FETCHES);
 }
 
+/// Of more sources that hang than there is room for, none keeps the others from being read.
+#[test]
+fn sources_that_hang_do_not_starve_the_rest() {
+    let names: Vec<_> = (0..200).map(|n| format!("p{n:03}")).collect();
+    let keys = format!("capacity = 1\nload = {{ {PAGE} }}");
+    let pops: Vec<_> = names.iter().map(|n| (n.as_str(), keys.as_str())).collect();
+    let mut simulation = Simulation::new(&config(&pops, ""));
+    let hangs = |pop: &str| pop < "p152";
+    let mut open: Vec<(Instant, Fetch)> = Vec::new();
+    let mut read: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    while simulation.at < Duration::from_secs(120) {
+        let now = simulation.now();
+        let ended = open.extract_if(.., |(end, _)| *end <= now.instant);
+        for (end, fetch) in ended.collect::<Vec<_>>() {
+            let started = end - fetch.timeout;
+            let _ = simulation.book.finish(&fetch, started, dead(), now);
+        }
+        for fetch in simulation.book.due(now.instant) {
+            if hangs(&fetch.pop) {
+                open.push((now.instant + fetch.timeout, fetch));
+            } else {
+                let _ = simulation.book.finish(&fetch, now.instant, one(1.0), now);
+                read.entry(fetch.pop).or_default().push(simulation.at);
+            }
+        }
+        simulation.at += Duration::from_millis(50);
+    }
+    for name in names.iter().filter(|name| !hangs(name)) {
+        // 152 pages that take 2 s, 64 at the same time: a turn takes at most 5 s beyond the interval of 5 s.
+        let times = &read[name];
+        let widest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
+        assert!(widest < Some(Duration::from_secs(11)), "{name}: {times:?}");
+    }
+}
+
+/// What is told of who asks goes with the page that it was read for.
+#[test]
+fn a_login_never_goes_to_another_page() {
+    use crate::probe::LoginError;
+    let login = |token: Result<&'static str, ()>| Access {
+        tls: None,
+        login: Some(match token {
+            Ok(token) => Ok(hyper::header::HeaderValue::from_static(token)),
+            Err(()) => Err(LoginError::Content {
+                file: "token".into(),
+                wanted: "token",
+            }),
+        }),
+    };
+    let fra_with = |access| HashMap::from([("fra".to_owned(), access)]);
+    let page = |host: &str, file: &str| {
+        fra(&format!(
+            "prometheus = \"http://{host}/\", metric = \"a\", token_file = {file:?}"
+        ))
+    };
+    let mut book = Book::default();
+    let mut now = Instant::now();
+    let mut asked = |config: &Config, access| {
+        book.reload(config, fra_with(access), now);
+        now += Duration::from_secs(1);
+        let fetch = book.due(now).pop().unwrap();
+        let told = fetch.access.login.clone().unwrap().ok();
+        now += Duration::from_secs(1);
+        let wall = SystemTime::UNIX_EPOCH;
+        let _ = book.finish(&fetch, now, dead(), Now { instant: now, wall });
+        now += Duration::from_secs(5);
+        let told = told.map(|header| header.to_str().unwrap().to_owned());
+        (fetch.page.host, told)
+    };
+    let told = |host: &str, token: &str| (host.to_owned(), Some(token.to_owned()));
+    let (old, new) = (page("192.0.2.1", "one"), page("192.0.2.2", "two"));
+    assert_eq!(asked(&old, login(Ok("1"))), told("192.0.2.1", "1"));
+    // Another content of the same file; then a file that cannot be read.
+    assert_eq!(asked(&old, login(Ok("2"))), told("192.0.2.1", "2"));
+    assert_eq!(asked(&old, login(Err(()))), told("192.0.2.1", "2"));
+    // The old token is not for the new page, whose own cannot be read.
+    assert_eq!(asked(&new, login(Err(()))), ("192.0.2.2".to_owned(), None));
+    assert_eq!(asked(&new, login(Ok("3"))), told("192.0.2.2", "3"));
+}
+
 #[test]
 fn rates_and_sums() {
     let counting = |at: f64| {
@@ -313,14 +393,16 @@ fn pushed_loads() {
     assert_eq!(simulation.load().ratio, Some(0.9), "taken as it is");
 
     let fetched = fra(PAGE);
-    simulation.book.reload(&fetched, now.instant);
+    simulation
+        .book
+        .reload(&fetched, HashMap::new(), now.instant);
     let refused = PushError::NotPushed("fra".into());
     assert_eq!(
         simulation.book.push("fra", Level::Ratio(0.1), "x", now),
         Err(refused)
     );
     let bare = config(&[("fra", "load = { push = true }")], "");
-    simulation.book.reload(&bare, now.instant);
+    simulation.book.reload(&bare, HashMap::new(), now.instant);
     let refused = PushError::NoCapacity("fra".into());
     assert_eq!(
         simulation.book.push("fra", Level::Value(0.1), "x", now),
@@ -336,30 +418,36 @@ fn a_reload_keeps_what_is_the_same() {
     // Capacity alone: nothing is read anew.
     let mut config = fra(PAGE);
     config.pops[0].capacity = Some(140.0);
-    simulation.book.reload(&config, now.instant);
+    simulation.book.reload(&config, HashMap::new(), now.instant);
     assert_eq!(simulation.load().ratio, Some(0.5));
     assert_eq!(simulation.book.sources["fra"].id, 1);
     // Another page of the same metric: the value stays until that is read.
     let moved = fra(&PAGE.replace("9100", "9101"));
-    simulation.book.reload(&moved, now.instant);
+    simulation.book.reload(&moved, HashMap::new(), now.instant);
     assert_eq!(simulation.load().ratio, Some(0.7));
     assert_eq!(simulation.book.sources["fra"].id, 2);
     // A page that was under way for the old one says nothing.
     simulation.at += Duration::from_secs(1);
     let now = simulation.now();
     let fetch = simulation.book.due(now.instant).remove(0);
-    simulation
-        .book
-        .reload(&fra(&PAGE.replace("9100", "9102")), now.instant);
+    simulation.book.reload(
+        &fra(&PAGE.replace("9100", "9102")),
+        HashMap::new(),
+        now.instant,
+    );
     let _ = simulation.book.finish(&fetch, now.instant, one(1.0), now);
     assert_eq!(simulation.load().ratio, Some(0.7));
     assert_eq!(simulation.book.fetching, 0);
     // Another metric: its unit is another.
+    simulation.book.reload(
+        &fra(&PAGE.replace("active", "requests")),
+        HashMap::new(),
+        now.instant,
+    );
+    assert_eq!(simulation.load().ratio, None);
     simulation
         .book
-        .reload(&fra(&PAGE.replace("active", "requests")), now.instant);
-    assert_eq!(simulation.load().ratio, None);
-    simulation.book.reload(&config_without_load(), now.instant);
+        .reload(&config_without_load(), HashMap::new(), now.instant);
     assert!(simulation.book.is_empty());
 }
 

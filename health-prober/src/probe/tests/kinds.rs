@@ -65,7 +65,7 @@ async fn the_end_of_a_certificate_is_known_whatever_the_check_says_of_it() {
     ] {
         let job = job(address, keys, AMPLE);
         let prober = NetworkProbe::new(0);
-        prober.prepare(&config_of(&job));
+        prober.prepare(Prepared::read(&config_of(&job)).checks);
         assert!(!passed(&prober.probe(&job).await));
         let known = prober.certificates().all();
         let expect = end

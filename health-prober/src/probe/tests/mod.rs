@@ -15,6 +15,7 @@ use std::{
     time::Instant,
 };
 
+use meridian_config::Config;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject};
 use tokio::{
@@ -24,12 +25,37 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::{CertificateFault, GroupKey, ProtocolFault, Target, testing};
+use crate::{CertificateFault, GroupKey, Prepared, ProtocolFault, Target, testing};
 
 /// A deadline that no test reaches unless it is about deadlines.
 const AMPLE: Duration = Duration::from_secs(30);
 /// For tests that wait for the deadline; long enough for a busy machine to reach the phase meant.
 const SHORT: Duration = Duration::from_secs(1);
+
+/// An address where connections are neither taken nor refused.
+struct Hole {
+    listener: TcpListener,
+    _fillers: Vec<tokio::task::JoinHandle<std::io::Result<TcpStream>>>,
+}
+
+impl Hole {
+    async fn at(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(address).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let fill = |_| tokio::spawn(TcpStream::connect(address));
+        let fillers: Vec<_> = (0..8).map(fill).collect();
+        // The fillers that did not fit keep retrying; the queue stays full.
+        while fillers.iter().all(|filler| !filler.is_finished()) {
+            tokio::task::yield_now().await;
+        }
+        Self {
+            listener,
+            _fillers: fillers,
+        }
+    }
+}
 
 fn job(address: SocketAddr, keys: &str, deadline: Duration) -> Job {
     let mut check = testing::check(keys);
@@ -123,18 +149,8 @@ async fn tcp_passes_and_is_refused() {
 
 #[tokio::test]
 async fn tcp_times_out_where_the_queue_is_full() {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listener = socket.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
-    let mut fillers = Vec::new();
-    for _ in 0..8 {
-        fillers.push(tokio::spawn(TcpStream::connect(address)));
-    }
-    // The fillers that did not fit keep retrying; the queue stays full.
-    while fillers.iter().all(|filler| !filler.is_finished()) {
-        tokio::task::yield_now().await;
-    }
+    let hole = Hole::at("127.0.0.1:0".parse().unwrap()).await;
+    let address = hole.listener.local_addr().unwrap();
     let outcome = probe(address, "type = \"tcp\"\nport = 1", SHORT).await;
     assert_eq!(outcome, fail(Reason::Timeout(Phase::Connect)));
 }
@@ -526,7 +542,7 @@ use rustls_pki_types::CertificateDer;
 async fn probe_https(address: SocketAddr, keys: &str, deadline: Duration) -> Outcome {
     let job = job(address, keys, deadline);
     let prober = NetworkProbe::new(0);
-    prober.prepare(&config_of(&job));
+    prober.prepare(Prepared::read(&config_of(&job)).checks);
     prober.probe(&job).await
 }
 
@@ -617,10 +633,10 @@ async fn roots_that_cannot_be_read_are_our_trouble_and_the_former_ones_stay() {
     let address = https(authority.issue("www.example.com", |_| {})).await;
     let job = job(address, &trusting(&ca), AMPLE);
     let prober = NetworkProbe::new(0);
-    prober.prepare(&config_of(&job));
+    prober.prepare(Prepared::read(&config_of(&job)).checks);
     assert_eq!(crate::validate(&config_of(&job)), Ok(()));
     std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\nhalf").unwrap();
-    prober.prepare(&config_of(&job));
+    prober.prepare(Prepared::read(&config_of(&job)).checks);
     assert!(passed(&prober.probe(&job).await));
 
     let mistakes = crate::validate(&config_of(&job)).unwrap_err();

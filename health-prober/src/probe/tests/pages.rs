@@ -7,10 +7,11 @@ use tokio::{
     net::TcpListener,
 };
 
-use super::{Authority, https_answering};
+use super::{Authority, Hole, https_answering};
 use crate::{
+    Prepared,
     load::{Fault, Fetch, Found, Page},
-    probe::Fetcher,
+    probe::{Fetcher, names::Names},
     testing,
 };
 
@@ -51,6 +52,10 @@ async fn fetch(port: u16) -> Result<Page, Fault> {
 
 /// A page with further keys of its source.
 async fn fetch_with(url: &str, keys: &str) -> Result<Page, Fault> {
+    Fetcher::default().fetch(&asked(url, keys)).await
+}
+
+fn asked(url: &str, keys: &str) -> Fetch {
     let text = format!(
         "[[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\nendpoints = [\"127.0.0.1\"]\n\
          load = {{ prometheus = \"{url}\", metric = \"active\"{keys} }}\n\
@@ -61,16 +66,14 @@ async fn fetch_with(url: &str, keys: &str) -> Result<Page, Fault> {
     let meridian_config::LoadKind::Prometheus { page, series, .. } = &source.kind else {
         unreachable!();
     };
-    let fetch = Fetch {
+    Fetch {
         pop: "fra".into(),
         id: 1,
         page: page.clone(),
         timeout: Duration::from_secs(20),
         wanted: Some([series.clone()].into()),
-    };
-    let fetcher = Fetcher::default();
-    fetcher.prepare(&config);
-    fetcher.fetch(&fetch).await
+        access: Prepared::read(&config).pages.remove("fra").unwrap(),
+    }
 }
 
 fn twelve() -> Result<Page, Fault> {
@@ -103,6 +106,21 @@ async fn a_page_in_pieces_and_in_chunks() {
     // Without a length the page ends with the connection.
     let old = b"HTTP/1.0 200 OK\r\n\r\nactive 12\n".to_vec();
     assert_eq!(fetch(serve(vec![old]).await).await, right);
+}
+
+/// The first address of a name neither takes nor refuses connections, as with IPv6 that leads nowhere.
+#[tokio::test]
+async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
+    let port = serve(vec![response("200 OK", "active 12\n")]).await;
+    let _hole = Hole::at(([127, 0, 0, 2], port).into()).await;
+    let fetcher = Fetcher {
+        names: Names::new(|_| {
+            Box::pin(async { Ok(vec![[127, 0, 0, 2].into(), [127, 0, 0, 1].into()]) })
+        }),
+    };
+    let mut fetch = asked(&format!("http://localhost:{port}/metrics?x=1"), "");
+    fetch.timeout = 4 * super::SHORT;
+    assert_eq!(fetcher.fetch(&fetch).await, twelve());
 }
 
 #[tokio::test]
