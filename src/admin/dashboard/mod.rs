@@ -107,6 +107,28 @@ mod tests {
         }
     }
 
+    /// `page.test.js` says what is expected of it.
+    #[test]
+    fn the_script_misses_no_event() {
+        let test = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/src/admin/dashboard/page.test.js"
+        );
+        match std::process::Command::new("node").arg(test).output() {
+            Ok(run) => {
+                let said = String::from_utf8_lossy(&run.stderr);
+                assert!(run.status.success(), "{said}");
+            }
+            Err(error) => {
+                assert!(
+                    std::env::var_os("MERIDIAN_REQUIRE_PEERS").is_none(),
+                    "node: {error}"
+                );
+                eprintln!("SKIP the script of the page: node: {error}");
+            }
+        }
+    }
+
     #[test]
     fn the_coast_is_a_picture() {
         let picture = coast();

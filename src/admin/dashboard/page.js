@@ -201,19 +201,51 @@ function showEvent(event) {
   while (list.rows.length > EVENTS) list.lastChild.remove();
 }
 
-async function follow() {
+// What has been shown. Ids begin anew with each process of the server, so the time belongs to them.
+const shown = new Set();
+
+function tell(event) {
+  const key = event.time + " " + event.id;
+  if (shown.has(key)) return;
+  shown.add(key);
+  // The server keeps a thousand events; what it no longer knows cannot come again.
+  if (shown.size > 2000) shown.delete(shown.values().next().value);
+  showEvent(event);
+}
+
+async function tellRecent() {
   const recent = await (await get("/api/v1/events?follow=false")).json();
-  recent.slice(-EVENTS).forEach(showEvent);
-  let newest = recent.length ? recent[recent.length - 1].id : 0;
+  recent.slice(-EVENTS).forEach(tell);
+}
+
+// The stream first, then the list: what happens in between comes by both, and is told once.
+function follow() {
   const stream = new EventSource("/api/v1/events");
+  let waiting = [];
   const heard = (message) => {
     const event = JSON.parse(message.data);
-    // Ids begin anew with each process of the server.
-    if (event.id === newest) return;
-    newest = event.id;
-    showEvent(event);
+    if (waiting) waiting.push(event);
+    else tell(event);
   };
   for (const kind of KINDS) stream.addEventListener(kind, heard);
+  stream.onopen = async () => {
+    waiting = waiting || [];
+    let problem = "";
+    await tellRecent().catch((error) => { problem = "Earlier events are missing: " + error.message; });
+    byId("unheard").textContent = problem;
+    (waiting || []).forEach(tell);
+    waiting = null;
+  };
+  stream.onerror = () => {
+    if (stream.readyState !== EventSource.CLOSED) {
+      byId("unheard").textContent = "The connection is lost; trying again.";
+      return;
+    }
+    // Refused: the browser does not try again by itself, and does not say why.
+    byId("unheard").textContent = "The server lets this page not follow (32 may at the same time); looking every 10 s.";
+    tellRecent().catch(() => {});
+    setTimeout(follow, 10000);
+  };
 }
 
 let latest = null;
@@ -244,4 +276,4 @@ async function look() {
 byId("ask").addEventListener("submit", explain);
 byId("filter").addEventListener("input", () => latest && showPops(latest.pops));
 look();
-follow().catch((problem) => showEvent({ time: new Date().toISOString(), kind: "page", message: problem.message }));
+follow();
