@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 
 use ipnet::IpNet;
-use meridian_geo_data::CellId;
+use meridian_config::Family;
+use meridian_geo_data::{CellId, ClientMap};
 
 use crate::types::ServiceId;
 
@@ -13,9 +14,51 @@ pub struct Demand {
     cells: Box<[f32]>,
     prefixes: Box<[(IpNet, f32)]>,
     services: Box<[f32]>,
+    assumed: bool,
 }
 
 impl Demand {
+    /// What is assumed while nobody has been counted: every IPv4 /24 asks alike, as `meridian plan`
+    /// has it, and a prefix that is judged by itself as one of them. Looks at all ranges of the map.
+    // Numbers of /24s as f32 are exact enough.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn assumed(clients: &ClientMap) -> Self {
+        // A cell with IPv6 alone asks a little, too.
+        let mut cells = vec![1.0_f32; clients.cells().len()];
+        clients.each_range(Family::V4, |range| {
+            let cell = clients.place(range.place).0;
+            if let Some(sum) = cell.and_then(|cell| cells.get_mut(cell.0 as usize)) {
+                *sum += range.blocks as f32;
+            }
+        });
+        Self {
+            cells: cells.into(),
+            assumed: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nobody was counted: it is what addresses let expect.
+    pub fn is_assumed(&self) -> bool {
+        self.assumed
+    }
+
+    /// The same in another unit.
+    #[must_use]
+    pub fn scaled(&self, by: f32) -> Self {
+        let scaled = |one: &f32| one * by;
+        Self {
+            cells: self.cells.iter().map(scaled).collect(),
+            prefixes: self
+                .prefixes
+                .iter()
+                .map(|(p, one)| (*p, one * by))
+                .collect(),
+            services: self.services.clone(),
+            assumed: self.assumed,
+        }
+    }
+
     /// Demand by [`CellId`], by prefix (in any order, each once; not counted in its cell), and by
     /// [`ServiceId`]. An empty list: all alike. What is negative or no number counts as nothing.
     pub fn new(cells: Vec<f32>, mut prefixes: Vec<(IpNet, f32)>, services: Vec<f32>) -> Self {
@@ -28,6 +71,7 @@ impl Demand {
                 .map(|(p, one)| (p, sane(one)))
                 .collect(),
             services: services.into_iter().map(sane).collect(),
+            assumed: false,
         }
     }
 
@@ -41,7 +85,7 @@ impl Demand {
 
     /// Of a prefix that is judged by itself.
     pub fn of_prefix(&self, prefix: IpNet) -> f32 {
-        if self.cells.is_empty() {
+        if self.cells.is_empty() || self.assumed {
             return 1.0;
         }
         let order = |one: &(IpNet, f32)| -> Ordering { one.0.cmp(&prefix) };

@@ -174,6 +174,11 @@ impl Book {
         }
     }
 
+    /// Samples behind what it knows, fading alike.
+    pub(super) fn samples(&self) -> f64 {
+        self.samples
+    }
+
     /// Answers a second, lately; nothing while too little is known.
     pub(super) fn demand(&self) -> Arc<Demand> {
         if self.samples < ENOUGH {

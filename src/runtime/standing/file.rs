@@ -43,6 +43,9 @@ pub(in crate::runtime) struct Kept {
     pub(super) prices: Vec<Price>,
     pub(super) balance: Balance,
     pub(super) demand: KeptDemand,
+    /// What counts are multiplied by.
+    #[serde(default)]
+    pub(super) demand_scale: f32,
     pub(super) rows: steer::Kept,
     pub(in crate::runtime) loads: Vec<KeptLoad>,
 }

@@ -6,14 +6,23 @@ use meridian_config::Config;
 use meridian_dns::{
     metrics::Asked,
     steer::{
-        Inputs, Standing, Steering,
-        balance::{Balance, Price, Prices},
+        Demand, Inputs, Standing, Steering,
+        balance::{Balance, Model as _, Price, Prices},
     },
 };
 use meridian_geo_data::latency::Latency;
 use meridian_health_prober::{HealthSnapshot, Loads};
 
-use super::{book::Book, file::Kept, readings::readings};
+use super::{
+    book::Book,
+    file::Kept,
+    held::{Counts, Held},
+    readings::readings,
+};
+
+/// ms by which a price changes at most in 10 s while nobody has been counted, or part of it.
+const CAREFUL_MS: f32 = 25.0;
+const CAREFUL_PART: f32 = 0.1;
 
 /// What a tick is made of.
 pub(super) struct Tick {
@@ -42,6 +51,8 @@ pub(super) struct Keeper {
     /// What the prices are numbered by.
     config: Option<Arc<Config>>,
     prices: Prices,
+    held: Held,
+    last_s: Option<f64>,
 }
 
 impl Keeper {
@@ -52,14 +63,19 @@ impl Keeper {
         let latency = self.follow(steering, tick.latency.clone());
         self.book.take(tick.now_s, &tick.asked);
         let mut inputs = Inputs {
+            demand: self.demand(tick.now_s, (steering, &tick.health), &latency),
             latency,
             prices: self.prices.clone(),
-            demand: self.book.demand(),
         };
         let readings = readings(&tick.config, &tick.health, &tick.loads);
         let mut model = self.standing.model(steering, &tick.health, &inputs);
-        let prices = self.balance.step(tick.now_s, &readings, &mut model);
+        let mut prices = self.balance.step(tick.now_s, &readings, &mut model);
         drop(model);
+        let passed = self.last_s.map_or(0.0, |last| tick.now_s - last);
+        self.last_s = Some(tick.now_s);
+        if inputs.demand.is_assumed() {
+            prices = carefully(&self.prices, &prices, passed);
+        }
         self.prices = prices.clone();
         inputs.prices = prices;
         self.standing = Arc::new(self.standing.next(steering, &tick.health, &inputs));
@@ -75,13 +91,38 @@ impl Keeper {
         latency: Option<Arc<Latency>>,
     ) -> Arc<Standing> {
         self.renumber(config);
+        let latency = self.follow(steering, latency);
         let inputs = Inputs {
-            latency: self.follow(steering, latency),
+            demand: self.demand(self.last_s.unwrap_or(0.0), (steering, health), &latency),
+            latency,
             prices: self.prices.clone(),
-            demand: self.book.demand(),
         };
         self.standing = Arc::new(self.standing.next(steering, health, &inputs));
         self.standing.clone()
+    }
+
+    /// The demand of a tick, by what was counted until then.
+    fn demand(
+        &mut self,
+        now_s: f64,
+        (steering, health): (&Steering, &HealthSnapshot),
+        latency: &Arc<Latency>,
+    ) -> Arc<Demand> {
+        let counts = Counts {
+            demand: self.book.demand(),
+            samples: self.book.samples(),
+            clients: &steering.shared_clients(),
+            services: &steering.labels().services,
+        };
+        let of_pops = |demand: &Arc<Demand>| {
+            let inputs = Inputs {
+                latency: latency.clone(),
+                prices: self.prices.clone(),
+                demand: demand.clone(),
+            };
+            self.standing.model(steering, health, &inputs).now()
+        };
+        self.held.next(now_s, counts, of_pops)
     }
 
     /// Counts by the cells, prefixes and services of a configuration from now on; the latency that holds
@@ -108,6 +149,7 @@ impl Keeper {
             prices: self.prices.to_vec(),
             balance: self.balance.clone(),
             demand: self.book.keep(),
+            demand_scale: self.held.scale(),
             rows: self.standing.keep(),
             ..Kept::default()
         }
@@ -131,6 +173,8 @@ impl Keeper {
         self.config = Some(config.clone());
         let clients = steering.shared_clients();
         self.book = Book::restored(kept.demand, &clients, then_s);
+        self.held = Held::restored(kept.demand_scale);
+        self.last_s = Some(then_s);
         let inputs = Inputs {
             prices: self.prices.clone(),
             ..Inputs::default()
@@ -167,6 +211,23 @@ impl Keeper {
         self.prices = renumbered(&self.prices, config, old);
         self.config = Some(config.clone());
     }
+}
+
+/// The way to new prices, as far as a little knowledge allows: while nobody has been counted a price
+/// changes no faster after a failure than at any other time.
+// Seconds.
+#[allow(clippy::cast_possible_truncation)]
+fn carefully(before: &[Price], wanted: &[Price], passed: f64) -> Prices {
+    let passed = (passed / 10.0).clamp(0.0, 1.0) as f32;
+    let one = |(at, wanted): (usize, &Price)| {
+        let before = before.get(at).map_or(0.0, |price| price.price_ms);
+        let most = CAREFUL_MS.max(before * CAREFUL_PART) * passed;
+        Price {
+            price_ms: wanted.price_ms.clamp(before - most, before + most),
+            ..*wanted
+        }
+    };
+    wanted.iter().enumerate().map(one).collect()
 }
 
 /// Prices by PoP of a configuration; new ones are neutral.
@@ -253,6 +314,19 @@ mod tests {
             latency: Some(Arc::new(Latency::empty())),
             asked: Vec::new(),
         }
+    }
+
+    fn drained(pop: &str) -> Arc<HealthSnapshot> {
+        let drain = Override {
+            kind: OverrideKind::Drain,
+            reason: String::new(),
+            since: SystemTime::UNIX_EPOCH,
+            until: None,
+        };
+        Arc::new(HealthSnapshot {
+            overrides: [(pop.to_owned(), drain)].into(),
+            ..HealthSnapshot::default()
+        })
     }
 
     /// Shares of Germany's clients, by name of the PoP.
@@ -367,22 +441,34 @@ mod tests {
     }
 
     #[test]
+    fn while_nobody_is_counted_a_failure_changes_prices_no_faster_than_anything_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let world = world(&folder, &["fra", "ams", "iad"]);
+        let mut keeper = Keeper::default();
+        let full = loads(&[("fra", 1.3), ("ams", 0.6), ("iad", 0.2)]);
+        for n in 0..6 {
+            keeper.step(&tick(&world, f64::from(n) * 10.0, &full));
+        }
+        let health = drained("ams");
+        for n in 6..12 {
+            let before = keeper.prices()[0].price_ms;
+            let mut next = tick(&world, f64::from(n) * 10.0, &full);
+            next.health = health.clone();
+            let standing = keeper.step(&next);
+            let by = keeper.prices()[0].price_ms - before;
+            assert!((-25.0..=25.001).contains(&by), "tick {n}: {by}");
+            assert_eq!(share(&world, &standing, &health, "ams"), 0.0);
+        }
+    }
+
+    #[test]
     fn a_drained_pop_is_left_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let world = world(&folder, &["fra", "ams", "iad"]);
         let mut keeper = Keeper::default();
         let calm = loads(&[("fra", 0.5), ("ams", 0.2), ("iad", 0.2)]);
         keeper.step(&tick(&world, 0.0, &calm));
-        let drain = Override {
-            kind: OverrideKind::Drain,
-            reason: String::new(),
-            since: SystemTime::UNIX_EPOCH,
-            until: None,
-        };
-        let health = Arc::new(HealthSnapshot {
-            overrides: [("fra".to_owned(), drain)].into(),
-            ..HealthSnapshot::default()
-        });
+        let health = drained("fra");
         let mut next = tick(&world, 10.0, &calm);
         next.health = health.clone();
         let standing = keeper.step(&next);

@@ -15,7 +15,10 @@
 //! clients of a lost PoP over the others.
 
 mod book;
+#[cfg(test)]
+mod congestion;
 pub(super) mod file;
+mod held;
 mod keeper;
 mod readings;
 

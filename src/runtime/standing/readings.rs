@@ -1,10 +1,8 @@
 //! What the balance is told of every PoP: load, target, whether it may be chosen.
 
-use meridian_config::{Config, PopId};
+use meridian_config::{Config, Pool, PopId};
 use meridian_dns::steer::balance::Reading;
-use meridian_health_prober::{HealthSnapshot, Loads};
-
-use crate::runtime::describe;
+use meridian_health_prober::{GroupKey, HealthSnapshot, Loads};
 
 /// A reading for each PoP, by its number.
 // Ratios and times as f32 are exact enough.
@@ -17,7 +15,7 @@ pub(super) fn readings(config: &Config, health: &HealthSnapshot, loads: &Loads) 
         Reading {
             ratio: load.and_then(|load| load.ratio).map(|ratio| ratio as f32),
             target: target as f32,
-            usable: describe::state(config, health, id).is_usable(),
+            usable: is_usable(config, health, id),
             ramp_s: pop.ramp.as_secs_f32(),
             capacity: load
                 .and_then(|load| load.capacity)
@@ -27,6 +25,27 @@ pub(super) fn readings(config: &Config, health: &HealthSnapshot, loads: &Loads) 
         }
     })
     .collect()
+}
+
+/// Whether any service may be answered with it: who is down by one check has clients by another one, and
+/// their load is to be watched all the same.
+fn is_usable(config: &Config, health: &HealthSnapshot, id: PopId) -> bool {
+    let pop = &config.pop(id).name;
+    let is_up = |pool: &Pool| {
+        let check = pool.check.as_ref().map(|check| config.check_name(check));
+        let group = check.and_then(|check| {
+            let pop = pop.clone();
+            health.groups.get(&GroupKey { pop, check })
+        });
+        group.is_none_or(|group| group.verdict.is_usable())
+    };
+    let mut pools = config
+        .pools
+        .iter()
+        .filter(|pool| pool.pops.contains(&id))
+        .peekable();
+    let in_none = pools.peek().is_none();
+    !health.overrides.contains_key(pop) && (in_none || pools.any(is_up))
 }
 
 /// By PoP: the lowest `target_load` of the services that it may answer; that of `[steering]` where

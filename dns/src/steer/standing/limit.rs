@@ -1,11 +1,13 @@
 //! No more clients are moved at once than resolvers' caches and PoPs can follow: those who gain
 //! most go first, the others at the next ticks. Whoever loses their PoP moves at once.
 
+use arrayvec::ArrayVec;
+
 use super::{
     Moved,
     field::{Rowed, normalised},
 };
-use crate::steer::balance::{Part, Parts};
+use crate::steer::balance::{MAX_PARTS, Part, Parts};
 
 /// Parts into which the move of one row is cut where it is too large as a whole.
 const CUTS: u16 = 64;
@@ -71,17 +73,36 @@ fn told(wanted: f64, moved: f64, whole: f64) -> Moved {
 }
 
 /// Share of a row's clients that change their PoP; nobody where there was none before.
+///
+/// Blocks are drawn by rendezvous: a PoP keeps those for which it wins both draws. With more than two
+/// PoPs that is more than the shares differ by.
 fn moved(before: &Parts, after: &Parts) -> f32 {
     if before.is_empty() || before == after {
         return 0.0;
     }
     let (old, new) = (sum(before), sum(after));
-    let lost = before.iter().map(|part| {
-        let kept = after.iter().find(|one| one.member == part.member);
-        let kept = kept.map_or(0.0, |one| f32::from(one.parts) / new);
-        (f32::from(part.parts) / old - kept).max(0.0)
-    });
-    let lost: f32 = lost.sum();
+    let share = |row: &Parts, sum: f32, member: u16| {
+        let found = row.iter().find(|part| part.member == member);
+        found.map_or(0.0, |part| f32::from(part.parts) / sum)
+    };
+    let added = |part: &&Part| before.iter().all(|one| one.member != part.member);
+    let members = before.iter().chain(after.iter().filter(added));
+    let both: ArrayVec<(f32, f32), { 2 * MAX_PARTS }> = members
+        .map(|part| {
+            (
+                share(before, old, part.member),
+                share(after, new, part.member),
+            )
+        })
+        .collect();
+    let lost = |(was, is): &(f32, f32)| {
+        if *is <= 0.0 {
+            return *was;
+        }
+        let rivals = both.iter().map(|(w, i)| (w / was).max(i / is));
+        was - 1.0 / rivals.sum::<f32>()
+    };
+    let lost: f32 = both.iter().filter(|(was, _)| *was > 0.0).map(lost).sum();
     // Rounding is no move.
     if lost < 1e-4 { 0.0 } else { lost }
 }
@@ -95,10 +116,21 @@ fn sum(parts: &[Part]) -> f32 {
 // Numbers of parts are small.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
+    let whole = moved(&rowed.kept, &rowed.parts).max(f32::MIN_POSITIVE);
     let cuts = (part * f64::from(CUTS)).clamp(0.0, f64::from(CUTS)) as u16;
-    if cuts == 0 {
-        return (rowed.kept.clone(), 0.0);
+    // Halfway in shares may be more than halfway in clients.
+    for cuts in (1..=cuts).rev() {
+        let mixed = mixed(rowed, cuts);
+        let done = f64::from(moved(&rowed.kept, &mixed) / whole);
+        if done <= part && !mixed.is_empty() {
+            return (mixed, done);
+        }
     }
+    (rowed.kept.clone(), 0.0)
+}
+
+/// So many cuts of the way; empty where nothing comes out of it.
+fn mixed(rowed: &Rowed, cuts: u16) -> Parts {
     let (old, new) = (normalised(&rowed.kept), normalised(&rowed.parts));
     let of = |row: &Parts, member: u16| {
         let found = row.iter().find(|one| one.member == member);
@@ -122,9 +154,6 @@ fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
         .filter(|one| one.parts > 0)
         .collect();
     let mut mixed = normalised(&mixed);
-    if mixed.is_empty() {
-        return (rowed.kept.clone(), 0.0);
-    }
     // The wanted home leads as soon as it is in.
     let home = rowed.parts.first().map(|home| home.member);
     if let Some(at) = mixed.iter().position(|one| Some(one.member) == home)
@@ -132,9 +161,7 @@ fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
     {
         front.rotate_right(1);
     }
-    let whole = moved(&rowed.kept, &rowed.parts).max(f32::MIN_POSITIVE);
-    let done = f64::from(moved(&rowed.kept, &mixed) / whole);
-    (mixed, done)
+    mixed
 }
 
 #[cfg(test)]
@@ -189,6 +216,23 @@ mod tests {
             ticks += 1;
         }
         assert!((10..=40).contains(&ticks), "{ticks}");
+    }
+
+    #[test]
+    fn a_move_is_counted_in_blocks_not_in_shares() {
+        let parts = |given: &[u16]| -> Parts {
+            let part = |(member, parts)| Part { member, parts };
+            (0..).zip(given.iter().copied()).map(part).collect()
+        };
+        // Two PoPs: as much as the shares differ by.
+        let two = moved(&parts(&[400, 600]), &parts(&[500, 500]));
+        assert!((two - 0.1).abs() < 1e-5, "{two}");
+        // Three: the one in the middle loses some to the first, and gets others from the last.
+        let three = moved(&parts(&[1000, 1000, 1000]), &parts(&[1300, 700, 1000]));
+        assert!((three - 0.1311).abs() < 1e-3, "{three}");
+        let gone = moved(&parts(&[250, 750]), &parts(&[0, 1000]));
+        assert!((gone - 0.25).abs() < 1e-5, "{gone}");
+        assert_eq!(moved(&parts(&[1, 2, 3]), &parts(&[100, 200, 300])), 0.0);
     }
 
     #[test]

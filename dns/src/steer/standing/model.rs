@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use meridian_config::{Family, PoolId};
 use meridian_health_prober::HealthSnapshot;
 
 use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
@@ -46,6 +47,10 @@ impl Standing {
         let mut stands: Vec<Modelled<'a>> = Vec::new();
         let mut rows = 0;
         for (number, stand) in steering.stands.iter().enumerate() {
+            let pool = steering.profiles.get(stand.profile).map(|one| one.pool);
+            if pool.is_some_and(|pool| is_led_elsewhere(steering, pool)) {
+                continue;
+            }
             let table = self.table(Some(number));
             let near = self.near.get(stand.profile).and_then(Option::as_ref);
             let usable = layout.usable(stand.roster);
@@ -168,6 +173,19 @@ impl Model<'_> {
         }
         demand
     }
+}
+
+/// Whether BGP leads the clients of a pool, in every family: no price moves them. The load that they make
+/// is learned as more load for each of the others.
+fn is_led_elsewhere(steering: &Steering, pool: PoolId) -> bool {
+    let Some(pool) = steering.pools.get(pool.index()) else {
+        return false;
+    };
+    let by_anycast = |family: &Family| {
+        let mut addresses = pool.anycast.iter();
+        addresses.any(|address| Family::of(*address) == *family)
+    };
+    !pool.families.is_empty() && pool.families.iter().all(by_anycast)
 }
 
 fn is_same(one: Option<&Arc<Table>>, two: Option<&Arc<Table>>) -> bool {

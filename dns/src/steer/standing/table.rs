@@ -71,7 +71,7 @@ impl Rows {
         self.starts.push(self.end());
         let words = self.starts.iter().copied();
         let parts = self.parts.iter();
-        let parts = parts.map(|part| u32::from(part.member) << 8 | u32::from(part.parts));
+        let parts = parts.map(|part| u32::from(part.member) << 16 | u32::from(part.parts));
         // One step of FNV-1a for each word; tables are compared in full where it is the same.
         let step = |sum: u64, word: u32| (sum ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
         let sum = words.chain(parts).fold(0xcbf2_9ce4_8422_2325, step);

@@ -6,7 +6,7 @@ use meridian_geo_data::{CellId, latency::Measured};
 
 use super::{Field, NONE};
 use crate::steer::{
-    balance::{Offer, Part, Parts, WHOLE, share},
+    balance::{MAX_PARTS, Offer, Part, Parts, WHOLE, share},
     order::{Vector, class, shortest_ms},
     ranking::Class,
 };
@@ -44,7 +44,7 @@ impl<'a> Seen<'a> {
 pub(in crate::steer::standing) struct Rowed {
     pub(in crate::steer::standing) parts: Parts,
     pub(in crate::steer::standing) measured: bool,
-    /// What remains of the row before, when PoPs that are not usable are left out.
+    /// What the row before becomes when only those move whose PoP is not usable.
     pub(in crate::steer::standing) kept: Parts,
     /// By how much the mean score is better than that, ms.
     pub(in crate::steer::standing) gain: f32,
@@ -84,7 +84,7 @@ impl Field<'_> {
                 self.offer_once(&seen, part.member, offers);
             }
         }
-        let kept = self.kept(previous);
+        let kept = handed_on(previous, &self.kept(previous), &parts);
         Rowed {
             gain: mean(offers, &kept) - mean(offers, &parts),
             parts,
@@ -118,6 +118,7 @@ impl Field<'_> {
     ) -> Rowed {
         let kept = self.kept(previous);
         let parts = self.shared(offers, previous, &kept);
+        let kept = handed_on(previous, &kept, &parts);
         let gain = mean(offers, &kept) - mean(offers, &parts);
         Rowed {
             parts,
@@ -259,6 +260,34 @@ fn mean(offers: &[Offer], parts: &[Part]) -> f32 {
     if whole > 0.0 { sum / whole } else { 0.0 }
 }
 
+/// What is left of a row, with the shares of those that are gone given to who has less than is wanted.
+// Between 0 and the whole.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn handed_on(previous: &[Part], kept: &Parts, wanted: &Parts) -> Parts {
+    if kept.len() == previous.len() || kept.is_empty() {
+        return kept.clone();
+    }
+    let sum = |parts: &[Part]| parts.iter().map(|part| f32::from(part.parts)).sum::<f32>();
+    let (before, whole) = (sum(previous).max(1.0), sum(wanted).max(1.0));
+    let of = |row: &[Part], member: u16| {
+        let part = row.iter().find(|part| part.member == member);
+        part.map_or(0.0, |part| f32::from(part.parts))
+    };
+    let has = |member: u16| of(kept, member) / before;
+    let lacks = |member: u16| (of(wanted, member) / whole - has(member)).max(0.0);
+    let gone = 1.0 - sum(kept) / before;
+    let lack: f32 = wanted.iter().map(|part| lacks(part.member)).sum();
+    let added = wanted.iter().filter(|part| of(kept, part.member) <= 0.0);
+    let all = kept.iter().chain(added).map(|part| {
+        let more = gone * lacks(part.member) / lack.max(f32::MIN_POSITIVE);
+        let parts = (has(part.member) + more) * f32::from(WHOLE);
+        let parts = parts.round().clamp(0.0, f32::from(WHOLE)) as u16;
+        Part { parts, ..*part }
+    });
+    let row: Parts = all.filter(|part| part.parts > 0).take(MAX_PARTS).collect();
+    normalised(&row)
+}
+
 /// The same shares in parts of [`WHOLE`].
 // Between 0 and the whole.
 #[allow(clippy::cast_possible_truncation)]
@@ -285,7 +314,7 @@ pub(in crate::steer::standing) fn normalised(row: &Parts) -> Parts {
 
 /// The old row with the home of the new one, where both say the same but for rounding: so a PoP
 /// that leaves moves nobody between the others.
-// Sums of a few octets are exact.
+// Sums of a few parts are exact.
 #[allow(clippy::cast_precision_loss)]
 fn unrounded(old: &Parts, new: &Parts) -> Option<Parts> {
     let sum: u32 = old.iter().map(|part| u32::from(part.parts)).sum();
@@ -303,4 +332,39 @@ fn unrounded(old: &Parts, new: &Parts) -> Option<Parts> {
     let mut row = old.clone();
     row.get_mut(..=at)?.rotate_right(1);
     old.iter().chain(new).all(close).then_some(row)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_gone_leaves_to_those_who_are_wanted_and_nobody_else_moves() {
+        let row = |given: &[(u16, u16)]| -> Parts {
+            let part = |(member, parts): &(u16, u16)| Part {
+                member: *member,
+                parts: *parts,
+            };
+            given.iter().map(part).collect()
+        };
+        let handed = |before: &[(u16, u16)], wanted: &[(u16, u16)]| {
+            let kept: Parts = row(&before[1..]);
+            let row = handed_on(&row(before), &kept, &row(wanted));
+            let share = |part: &Part| (part.member, f32::from(part.parts) / f32::from(WHOLE));
+            row.iter().map(share).collect::<Vec<_>>()
+        };
+        let close = |got: Vec<(u16, f32)>, wanted: &[(u16, f32)]| {
+            let near = |(a, b): (&(u16, f32), &(u16, f32))| a.0 == b.0 && (a.1 - b.1).abs() < 1e-3;
+            assert_eq!(got.len(), wanted.len(), "{got:?}");
+            assert!(got.iter().zip(wanted).all(near), "{got:?} {wanted:?}");
+        };
+        // The first one is gone: not all of it goes to the one that is left.
+        let half = [(0, 30_000), (1, 30_000)];
+        close(handed(&half, &[(1, 700), (2, 300)]), &[(1, 0.7), (2, 0.3)]);
+        // That others would like to go as well is another matter, which the limit has a say in.
+        let few = [(0, 100), (1, 900)];
+        close(handed(&few, &[(2, 1_000)]), &[(1, 0.9), (2, 0.1)]);
+        close(handed(&few, &[(1, 1_000)]), &[(1, 1.0)]);
+        close(handed(&few[..1], &[(2, 1_000)]), &[]);
+    }
 }
