@@ -1,6 +1,6 @@
 //! Metrics of measured latency.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use meridian_geo_data::{
     CellId,
@@ -8,6 +8,7 @@ use meridian_geo_data::{
 };
 use prometheus::{
     Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+    proto::Metric,
 };
 
 use super::intake::Source;
@@ -146,10 +147,11 @@ impl MeasureMetrics {
         };
         part("intercept", line.intercept_ms);
         part("per_100km", line.ms_per_100km);
-        self.pops.reset();
-        for (name, ms) in means(latency, cells) {
-            self.pops.with_label_values(&[&name]).set(ms / 1000.0);
-        }
+        let means = means(latency, cells).into_iter();
+        let seconds: BTreeMap<String, f64> = means
+            .map(|(name, ms)| (name.to_string(), ms / 1000.0))
+            .collect();
+        replace(&self.pops, &seconds);
     }
 
     /// Whether a log can be read; `None`: it is not followed any more.
@@ -170,6 +172,19 @@ impl MeasureMetrics {
     pub(super) fn counted(&self, source: Source, outcome: &str) -> u64 {
         let labels = [source.as_str(), outcome];
         self.samples.with_label_values(&labels).get()
+    }
+}
+
+/// Sets these, and only then takes away the others: a scrape in between must not find them all gone.
+fn replace(gauges: &GaugeVec, values: &BTreeMap<String, f64>) {
+    for (name, value) in values {
+        gauges.with_label_values(&[name]).set(*value);
+    }
+    for family in gauges.collect() {
+        let labels = family.get_metric().iter().flat_map(Metric::get_label);
+        for gone in labels.filter(|label| !values.contains_key(label.value())) {
+            let _ = gauges.remove_label_values(&[gone.value()]);
+        }
     }
 }
 
@@ -263,5 +278,25 @@ mod tests {
         });
         let means: Vec<_> = means(&latency, 5);
         assert_eq!(means, [("fra".into(), 20.0), ("nrt".into(), 7.0)]);
+    }
+
+    #[test]
+    fn gauges_of_what_is_gone_go() {
+        let gauges = GaugeVec::new(Opts::new("a", "b"), &["pop"]).unwrap();
+        let shown = |values: &[(&str, f64)]| {
+            let of = |(name, value): &(&str, f64)| ((*name).to_owned(), *value);
+            replace(&gauges, &values.iter().map(of).collect());
+            let all = gauges.collect();
+            let all = all.iter().flat_map(|family| family.get_metric());
+            let one = |metric: &Metric| {
+                let name = metric.get_label()[0].value().to_owned();
+                (name, metric.get_gauge().get_value())
+            };
+            all.map(one).collect::<BTreeMap<_, _>>()
+        };
+        let both = shown(&[("fra", 1.0), ("iad", 2.0)]);
+        assert_eq!(both.len(), 2);
+        assert_eq!(shown(&[("iad", 3.0)]), [("iad".to_owned(), 3.0)].into());
+        assert!(shown(&[]).is_empty());
     }
 }

@@ -230,7 +230,9 @@ impl Owner {
         if problem.is_none() {
             self.metrics.kept(now_s);
         }
-        let problem = problem.map(|error| format!("measured latency cannot be kept: {error}"));
+        let folder = self.config.server.state_directory.display();
+        let told = |error| format!("measured latency cannot be kept in {folder}: {error}");
+        let problem = problem.map(told);
         self.alarms.set("the file of measured latency", problem);
     }
 }

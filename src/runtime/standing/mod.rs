@@ -253,8 +253,9 @@ impl Runtime {
         if problem.is_none() {
             inner.metrics.kept(kept.written_s);
         }
-        let problem =
-            problem.map(|error| format!("the memory of steering cannot be kept: {error}"));
+        let folder = directory.display();
+        let told = |error| format!("the memory of steering cannot be kept in {folder}: {error}");
+        let problem = problem.map(told);
         let before = self.condition(|condition| {
             std::mem::replace(&mut condition.standing_not_kept, problem.clone())
         });
