@@ -251,7 +251,7 @@ impl fmt::Display for Reason {
                 )
             }
             Self::Protocol(fault) => write!(f, "protocol error: {fault}"),
-            Self::Rcode(code) => write!(f, "rcode {code}"),
+            Self::Rcode(code) => named(f, "rcode", (*code).into(), &RCODES),
             Self::AnswerMismatch => f.write_str("the address is not among the answers"),
             Self::Expiring { days, least } => {
                 write!(
@@ -273,7 +273,7 @@ impl fmt::Display for Reason {
             Self::Errors { errors, requests } => {
                 write!(f, "{errors} of {requests} requests failed")
             }
-            Self::Grpc(status) => write!(f, "grpc status {status}"),
+            Self::Grpc(status) => named(f, "grpc status", *status, &GRPC_CODES),
             Self::NotServing(0) => f.write_str("grpc health: UNKNOWN"),
             Self::NotServing(2) => f.write_str("grpc health: NOT_SERVING"),
             Self::NotServing(3) => f.write_str("grpc health: SERVICE_UNKNOWN"),
@@ -281,6 +281,42 @@ impl fmt::Display for Reason {
         }
     }
 }
+
+/// A code with its name, where it has one.
+fn named(f: &mut fmt::Formatter<'_>, what: &str, code: u32, names: &[&str]) -> fmt::Result {
+    let name = usize::try_from(code).ok().and_then(|at| names.get(at));
+    match name {
+        Some(name) => write!(f, "{what} {code} ({name})"),
+        None => write!(f, "{what} {code}"),
+    }
+}
+
+/// Response codes by number (RFC 1035 §4.1.1).
+const RCODES: [&str; 6] = [
+    "NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED",
+];
+
+/// Status codes of gRPC by number. A health service answers for a service that it does not know with 5;
+/// a server without a health service with 12.
+const GRPC_CODES: [&str; 17] = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
 
 impl fmt::Display for CertificateFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -331,6 +367,19 @@ impl fmt::Display for LocalReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_have_names() {
+        for (reason, text) in [
+            (Reason::Rcode(3), "rcode 3 (NXDOMAIN)"),
+            (Reason::Rcode(9), "rcode 9"),
+            (Reason::Grpc(5), "grpc status 5 (NOT_FOUND)"),
+            (Reason::Grpc(16), "grpc status 16 (UNAUTHENTICATED)"),
+            (Reason::Grpc(u32::MAX), "grpc status 4294967295"),
+        ] {
+            assert_eq!(reason.to_string(), text);
+        }
+    }
 
     #[test]
     fn every_label_is_listed() {
