@@ -32,7 +32,7 @@ pub(super) type CellWindow = Window<64, 8>;
 /// Everything measured within the window. One task owns it.
 ///
 /// # Memory
-/// A row of a prefix and a column takes 88 octets and at most 8 in the index, a row of a cell about
+/// A row of a prefix and a column takes 88 octets and 5 to 11 in the index, a row of a cell about
 /// 350. [`Rules::max_rows`] bounds the former (5 million, a million prefixes by 5 PoPs: 475 MB when full),
 /// a quarter of it the rows of wider prefixes, half a million those of cells. Memory is taken as rows
 /// come, and not given back.

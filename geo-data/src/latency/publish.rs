@@ -46,8 +46,8 @@ struct Deviant {
 impl Matrix {
     /// What is measured at `now_s`, seconds since the epoch.
     ///
-    /// The same history of samples, times and geo data gives the same, whatever the seed. Takes about
-    /// a second for 5 million rows; nothing can be recorded meanwhile.
+    /// The same history of samples, times and geo data gives the same, whatever the seed. Takes half
+    /// a second for a million rows; nothing can be recorded meanwhile.
     pub fn publish(&mut self, now_s: u64) -> Arc<Latency> {
         let now_s = seconds(now_s);
         let read = self.read_cells(now_s);
