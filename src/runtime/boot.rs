@@ -12,7 +12,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use meridian_config::{Config, Diagnostics};
+use meridian_config::{Config, Diagnostics, read_file};
 use meridian_dns::{
     abuse::Gate,
     listen::{Bound, ListenError, Listeners},
@@ -38,6 +38,9 @@ use super::{
     standing::{self, file},
     upgrade::Successor,
 };
+
+/// Largest configuration file that is searched for the state directory, octets.
+const GUESSED_FROM: u64 = 8 << 20;
 
 /// How a server is started.
 #[derive(Clone, Debug)]
@@ -210,7 +213,7 @@ impl Loading {
     /// plain search finds it in most files, then the service manager's word, then the default.
     fn guess_state_directory(&self) -> PathBuf {
         let named = || {
-            let text = std::fs::read(&self.path).ok()?;
+            let text = read_file(&self.path, GUESSED_FROM).ok()?;
             find_state_directory(&String::from_utf8_lossy(&text), &self.path)
         };
         let managed = || std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
@@ -459,5 +462,24 @@ mod tests {
         assert_eq!(find_state_directory(relative, file), expected);
         assert_eq!(find_state_directory("state_directory = ", file), None);
         assert_eq!(find_state_directory("", file), None);
+    }
+
+    /// Nobody writes to it: who waits for that waits for ever.
+    #[test]
+    fn a_pipe_in_place_of_the_configuration_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("meridian.toml");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let loading = Loading {
+            path,
+            state_directory: None,
+            may_restore: false,
+        };
+        let guessed = loading.guess_state_directory();
+        assert_ne!(guessed, folder.path());
+        let Err(mistakes) = loading.load() else {
+            panic!("it was read")
+        };
+        assert!(mistakes.to_string().contains("is no regular file"));
     }
 }
