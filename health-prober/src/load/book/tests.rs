@@ -215,7 +215,7 @@ fn sources_that_hang_do_not_starve_the_rest() {
     let keys = format!("capacity = 1\nload = {{ {PAGE} }}");
     let pops: Vec<_> = names.iter().map(|n| (n.as_str(), keys.as_str())).collect();
     let mut simulation = Simulation::new(&config(&pops, ""));
-    let hangs = |pop: &str| pop < "p152";
+    let hangs = |pop: &str| pop < "p170";
     let mut open: Vec<(Instant, Fetch)> = Vec::new();
     let mut read: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
     while simulation.at < Duration::from_secs(120) {
@@ -236,10 +236,11 @@ fn sources_that_hang_do_not_starve_the_rest() {
         simulation.at += Duration::from_millis(50);
     }
     for name in names.iter().filter(|name| !hangs(name)) {
-        // 152 pages that take 2 s, 64 at the same time: a turn takes at most 5 s beyond the interval of 5 s.
-        let times = &read[name];
+        // 170 pages that take 2 s, 64 at the same time: each waits for less than 4 s beyond its interval.
+        let mut times = read[name].clone();
+        times.push(simulation.at);
         let widest = times.windows(2).map(|pair| pair[1] - pair[0]).max();
-        assert!(widest < Some(Duration::from_secs(11)), "{name}: {times:?}");
+        assert!(widest < Some(Duration::from_secs(9)), "{name}: {times:?}");
     }
 }
 
