@@ -67,7 +67,7 @@ fn facts(planned: &Planned) -> Vec<(&'static str, String)> {
         let share = percent(demand.unlocated);
         facts.push(("", format!("of {share} of it nobody knows where")));
     }
-    if let (Some(load), Some(source)) = (demand.load, demand.load_source) {
+    if let (Some(load), Some(source)) = (demand.load, &demand.load_source) {
         let load = short(load);
         facts.push(("load", format!("{load} in the unit of capacity ({source})")));
     }

@@ -349,6 +349,8 @@ fn a_server_tells_who_asked() {
     answers.join().expect("answers");
     assert!((share(&plan, "nrt", "after") - 0.9).abs() < 1e-9);
     assert_eq!(plan["demand"]["load"], 1000.0);
+    let said = plan["demand"]["load_source"].as_str().expect("a source");
+    assert!(said.starts_with("what 2 of 3 PoPs carry now"), "{said}");
     let nobody = bed.run(&["--from-server", &url]);
     ends(&nobody, 1, "no server answers at");
 }

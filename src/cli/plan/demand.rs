@@ -22,7 +22,7 @@ const ASSUMED: f64 = 0.5;
 /// Who asks, as the arguments want it.
 pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, Told), Failure> {
     let (clients, family) = (&prepared.clients, prepared.family);
-    let mut load = None;
+    let (mut load, mut load_source) = (None, None);
     let (demand, source, unit) = if let Some(file) = &args.traffic {
         let failed = |error: TrafficError| {
             let file = file.display();
@@ -58,7 +58,10 @@ pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, T
         )
     } else if let Some(url) = &args.from_server {
         let (counted, carried) = block_on(ask(args, url, prepared))?;
-        load = carried;
+        if let Some((carried, who)) = carried {
+            load = Some(carried);
+            load_source = Some(who);
+        }
         let demand = Demand::by_cells(clients, family, &counted);
         (
             demand,
@@ -85,7 +88,7 @@ pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, T
         total: demand.total,
         unlocated: demand.unlocated / demand.total,
         load,
-        load_source: None,
+        load_source,
     };
     Ok((demand, told))
 }
@@ -127,12 +130,13 @@ impl Carried {
     }
 }
 
-/// The demand by client, and what the PoPs of the planned services carry together, where any says so.
+/// The demand by client, and what the PoPs of the planned services carry together, where any says so,
+/// with who that is in words.
 async fn ask(
     args: &Arguments,
     url: &str,
     prepared: &Prepared,
-) -> Result<(Vec<(IpAddr, f64)>, Option<f64>), Failure> {
+) -> Result<(Vec<(IpAddr, f64)>, Option<(f64, String)>), Failure> {
     let target = Target {
         admin: url.to_owned(),
         token_file: args.token_file.clone(),
@@ -148,12 +152,22 @@ async fn ask(
         id.is_some_and(|id| members.contains(&id))
     };
     let planned = pops.iter().filter(is_planned);
-    let carried = planned.filter_map(|pop| pop.load.as_ref()?.amount());
-    let carried: f64 = carried.sum();
+    let told = planned.filter_map(|pop| pop.load.as_ref()?.amount());
+    let told: Vec<f64> = told.collect();
+    let carried: f64 = told.iter().sum();
+    // What the others carry is missing in the sum.
+    let who = match told.len() == members.len() {
+        true => "what the server's PoPs carry now".to_owned(),
+        false => format!(
+            "what {} of {} PoPs carry now, the others do not tell",
+            told.len(),
+            members.len()
+        ),
+    };
     let asked = |cell: &CountedCell| cell.queries.is_finite() && cell.queries > 0.0;
     let cells = counted.cells.into_iter().filter(asked);
     let cells = cells.map(|cell| (cell.client, cell.queries)).collect();
-    Ok((cells, (carried > 0.0).then_some(carried)))
+    Ok((cells, (carried > 0.0).then_some((carried, who))))
 }
 
 /// The whole demand in the unit of the capacities, as far as any is known.
@@ -163,20 +177,20 @@ pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
         return;
     }
     let (load, source) = match (args.total, told.load) {
-        (Some(total), _) => (total, "--total"),
-        (None, Some(now)) => (
-            now,
-            "what the server's PoPs carry now; --total says otherwise",
-        ),
-        (None, None) if args.traffic.is_some() => (
-            told.total,
-            "the sum of the traffic file; --total says otherwise",
-        ),
+        (Some(total), _) => {
+            told.load = Some(total);
+            told.load_source = Some("--total".to_owned());
+            return;
+        }
+        (None, Some(now)) => (now, told.load_source.take().unwrap_or_default()),
+        (None, None) if args.traffic.is_some() => {
+            (told.total, "the sum of the traffic file".to_owned())
+        }
         (None, None) => (
             capacity * ASSUMED,
-            "assumed: half of all capacity of these PoPs; --total says otherwise",
+            "assumed: half of all capacity of these PoPs".to_owned(),
         ),
     };
     told.load = Some(load);
-    told.load_source = Some(source);
+    told.load_source = Some(format!("{source}; --total says otherwise"));
 }

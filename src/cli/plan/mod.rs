@@ -38,7 +38,7 @@ pub(crate) struct Told {
     /// The whole demand in the unit of `capacity`.
     pub(crate) load: Option<f64>,
     /// Where that comes from, in words.
-    pub(crate) load_source: Option<&'static str>,
+    pub(crate) load_source: Option<String>,
 }
 
 /// Runs the command.
