@@ -7,7 +7,7 @@
 use std::{
     any::Any,
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -174,14 +174,13 @@ impl Publisher {
     pub fn standing(&self, of: &Arc<Loaded>, standing: Arc<Standing>, teller: &Teller<'_>) {
         let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |loaded: &Loaded| Arc::ptr_eq(&loaded.built.steering, &of.built.steering);
-        let is_news = same(&inputs.loaded) && !standing.answers_like(&inputs.standing);
-        drop(inputs);
-        if is_news {
+        if same(&inputs.loaded) && !standing.answers_like(&inputs.standing) {
             let news = News {
                 standing: Some(standing),
                 ..News::default()
             };
-            self.publish(news, teller);
+            // Under the same lock: it must not meet another configuration.
+            self.publish_over(inputs, news, teller);
         }
     }
 
@@ -204,7 +203,16 @@ impl Publisher {
 
     /// Says whether a PoP became usable or ceased to be.
     fn publish(&self, news: News, teller: &Teller<'_>) -> bool {
-        let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
+        self.publish_over(inputs, news, teller)
+    }
+
+    fn publish_over(
+        &self,
+        mut inputs: MutexGuard<'_, Inputs>,
+        news: News,
+        teller: &Teller<'_>,
+    ) -> bool {
         let started = (teller.clock)();
         let only_health = news.loaded.is_none() && news.standing.is_none();
         let replace = |loaded| std::mem::replace(&mut inputs.loaded, loaded);

@@ -117,6 +117,29 @@ fn the_first_answer_after_a_restart_is_that_of_before() {
     server.process.wait_for_log("the memory of steering in");
 }
 
+/// Never ended in order: what is written once a minute is found again.
+#[test]
+fn a_process_that_is_killed_leaves_what_it_wrote_while_it_ran() {
+    let mut server = start(PUSH, "", "", &[]);
+    push(server.admin, "fra", 50);
+    let state = server.folder().join("state");
+    let modified = |name: &str| std::fs::metadata(state.join(name)).ok()?.modified().ok();
+    std::fs::write(state.join("told"), "").expect("a file");
+    let told = modified("told");
+    eventually("a write of what ticks remember", PATIENCE * 6, || {
+        (modified("steering.json")? > told?).then_some(())
+    });
+    server.process.kill();
+    server.start_again();
+    let known = load(server.admin, "fra");
+    assert_eq!(
+        (&known["state"], &known["ratio"]),
+        (&"fresh".into(), &0.5.into())
+    );
+    assert_eq!(load(server.admin, "iad")["state"], "unknown");
+    assert!(!state.join("steering.json.damaged").exists());
+}
+
 /// The process that has taken over, which is no child of ours: ended with the test.
 struct Successor(Pid);
 

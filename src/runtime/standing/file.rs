@@ -89,6 +89,12 @@ pub(in crate::runtime) fn read(directory: &Path, now_s: u64) -> (Option<Kept>, O
     match try_read(&path, now_s) {
         Ok(kept) => (Some(kept), None),
         Err(ReadError::Io(error)) if error.kind() == io::ErrorKind::NotFound => (None, None),
+        // Nobody knows what is in it: it stays where it is, until the next write.
+        Err(ReadError::Io(error)) => {
+            let file = path.display();
+            let problem = format!("the memory of steering in {file} cannot be read: {error}");
+            (None, Some(problem))
+        }
         Err(error) => {
             let what = "memory of steering";
             (None, Some(durable::put_aside(&path, what, &error)))
@@ -167,6 +173,10 @@ mod tests {
             assert!(none.is_none() && problem.contains(part), "{problem}");
             assert!(!path(folder.path()).exists());
         }
+        fs::create_dir(path(folder.path())).unwrap();
+        let (none, problem) = read(folder.path(), kept.written_s);
+        assert!(none.is_none() && problem.unwrap().contains("cannot be read"));
+        fs::remove_dir(path(folder.path())).unwrap();
         good(folder.path());
         let (none, problem) = read(folder.path(), kept.written_s + 7 * 3600);
         assert!(none.is_none() && problem.unwrap().contains("7 hours old"));

@@ -139,20 +139,20 @@ impl Keeper {
         latency
     }
 
-    /// All of it, for another process, at `now_s` of this one's clock.
-    pub(super) fn keep(&self, now_s: f64) -> Kept {
+    /// All of it, for another process, at `now_s` of this one's clock; the rows are those of the standing.
+    pub(super) fn keep(&self, now_s: f64) -> (Kept, Arc<Standing>) {
         let config = self.config.iter();
         let pops = config.flat_map(|config| &config.pops);
-        Kept {
+        let kept = Kept {
             at_s: now_s,
             pops: pops.map(|pop| pop.name.clone()).collect(),
             prices: self.prices.to_vec(),
             balance: self.balance.clone(),
             demand: self.book.keep(),
             demand_scale: self.held.scale(),
-            rows: self.standing.keep(),
             ..Kept::default()
-        }
+        };
+        (kept, self.standing.clone())
     }
 
     /// Goes on with what another process kept at `then_s` of this one's clock. Gives its standing.
@@ -411,7 +411,9 @@ mod tests {
         let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
         let ams = share(&before, &standing, &health, "ams");
         assert!(ams > 0.02, "some have moved: {ams}");
-        let text = serde_json::to_string(&keeper.keep(395.0)).unwrap();
+        let (mut kept, of) = keeper.keep(395.0);
+        kept.rows = of.keep();
+        let text = serde_json::to_string(&kept).unwrap();
 
         // The next process numbers PoPs anew, and its clock begins anew.
         let after = world(&folder, &["iad", "ams", "fra"]);

@@ -74,6 +74,8 @@ pub struct Moving {
     wake: Notify,
     /// When it was last written, or tried to be.
     saved: Mutex<Duration>,
+    /// Locked while it is being written.
+    writing: Mutex<()>,
     newest: ArcSwap<Standing>,
     asked: ArcSwap<Vec<Asking>>,
     /// Whether there has been a tick.
@@ -181,13 +183,16 @@ impl Runtime {
                 () = self.0.moving.wake.notified() => {}
             }
             let runtime = self.clone();
-            if tokio::task::spawn_blocking(move || runtime.tick())
-                .await
-                .is_err()
-            {
-                tracing::error!(
+            match tokio::task::spawn_blocking(move || runtime.tick()).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    // On a thread of its own: the next tick waits for no disk.
+                    let runtime = self.clone();
+                    drop(tokio::task::spawn_blocking(move || runtime.save_standing()));
+                }
+                Err(_) => tracing::error!(
                     "a tick of steering failed inside Meridian; answers stay as they are"
-                );
+                ),
             }
             tokio::time::sleep(REST).await;
         }
@@ -206,7 +211,8 @@ impl Runtime {
         }
     }
 
-    fn tick(&self) {
+    /// Says whether it is time to write down what is remembered.
+    fn tick(&self) -> bool {
         let inner = &self.0;
         let (loaded, health) = inner.publisher.steered_by();
         let started = monotonic();
@@ -229,9 +235,7 @@ impl Runtime {
         // of its own.
         inner.publisher.standing(&loaded, standing, &self.teller());
         inner.moving.ticked.send_replace(true);
-        if inner.moving.is_to_save(started) {
-            self.save_standing();
-        }
+        inner.moving.is_to_save(started)
     }
 
     /// What is measured of the cells of these location data; nothing while it is being laid out
@@ -245,7 +249,11 @@ impl Runtime {
     /// Writes down what ticks remember. Waits for the disk.
     fn save_standing(&self) {
         let inner = &self.0;
-        let mut kept = inner.moving.keeper().keep(monotonic().as_secs_f64());
+        let writing = inner.moving.writing.lock();
+        let _one = writing.unwrap_or_else(PoisonError::into_inner);
+        let (mut kept, standing) = inner.moving.keeper().keep(monotonic().as_secs_f64());
+        // Takes its time, and no tick waits for it.
+        kept.rows = standing.keep();
         kept.loads = inner.prober.keep_loads();
         kept.written_s = wall_clock();
         let directory = &inner.booted.server.state_directory;

@@ -17,7 +17,7 @@ use crate::steer::{
 pub(super) struct Before<'a> {
     table: Option<&'a Arc<Table>>,
     /// New member by old one; `None`: they are the same.
-    members: Option<Vec<Option<u16>>>,
+    pub(super) members: Option<Vec<Option<u16>>>,
     /// It was answered by configuration and geo data alone.
     pub(super) is_plain: bool,
     ground: &'a Ground<'a>,

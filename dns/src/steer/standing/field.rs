@@ -341,7 +341,8 @@ impl<'a> Field<'a> {
 
     /// Whether round trips to any PoP of the pool are measured.
     pub(in crate::steer) fn latency_known(&self) -> bool {
-        self.members.iter().any(|member| *member != NONE)
+        // Columns may be named before anything is measured.
+        !self.latency.is_empty() && self.members.iter().any(|member| *member != NONE)
     }
 
     /// How stubborn a row is.

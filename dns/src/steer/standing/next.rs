@@ -63,6 +63,8 @@ struct Key {
     stand: usize,
     usable: Vec<bool>,
     before: (Option<*const Table>, bool),
+    /// How its members were numbered then; `None`: as now.
+    numbered: Option<Vec<Option<u16>>>,
 }
 
 impl Standing {
@@ -72,6 +74,18 @@ impl Standing {
     /// query path.
     pub fn next(&self, steering: &Steering, health: &HealthSnapshot, inputs: &Inputs) -> Self {
         self.next_within(BOUNDS, steering, health, inputs)
+    }
+
+    /// The same without a limit of who may move.
+    #[cfg(test)]
+    pub(in crate::steer) fn next_unlimited(
+        &self,
+        steering: &Steering,
+        health: &HealthSnapshot,
+        inputs: &Inputs,
+    ) -> Self {
+        let moved = 1.0;
+        self.next_within(Bounds { moved, ..BOUNDS }, steering, health, inputs)
     }
 
     fn next_within(
@@ -171,6 +185,7 @@ impl<'a> Tick<'a> {
             stand: number,
             usable: field.usable.clone(),
             before: (before.table().map(Arc::as_ptr), before.is_plain),
+            numbered: before.members.clone(),
         };
         if let Some(found) = self.made.like(self.steering, stand, &key) {
             return found;
@@ -255,6 +270,7 @@ impl Made {
             let other = steering.stands.get(one.stand);
             other.is_some_and(|other| other.rows_like(stand))
                 && one.before == key.before
+                && one.numbered == key.numbered
                 && one.usable == key.usable
         };
         let found = self.keys.iter().find(same)?;

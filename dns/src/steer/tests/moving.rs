@@ -216,7 +216,7 @@ proptest! {
             grown.prices.iter().map(|one| Price { ramp: 1.0, ..*one }).collect();
         let inputs = Inputs { prices: prices.into(), ..grown };
         let before = lived(&world.steering, &world.health, std::slice::from_ref(&inputs));
-        let then = before.next(&world.steering, &after, &inputs);
+        let then = before.next_unlimited(&world.steering, &after, &inputs);
         for (number, service) in world.steering.services().iter().enumerate() {
             let pool = world.config.pool(service.pool);
             let Some(member) = pool.pops.iter().position(|one| *one == pop) else { continue };
@@ -232,8 +232,8 @@ proptest! {
                     continue;
                 }
                 let moved = disturbed(&old, &new, member);
-                // Shares are rounded, each by far less than a 255th.
-                let rounding = (old.len() + new.len()) as f64 / 255.0;
+                // Shares are rounded, each by a few parts.
+                let rounding = 4.0 * (old.len() + new.len()) as f64 / f64::from(WHOLE);
                 prop_assert!(moved <= rounding, "{}: {:?} {:?}", moved, old, new);
             }
         }
