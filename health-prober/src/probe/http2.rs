@@ -115,3 +115,20 @@ fn request(
         .header(ACCEPT, "*/*")
         .body(Empty::new())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On two threads the end of the connection may be seen before the answer that came with it.
+    #[tokio::test]
+    async fn an_answer_counts_that_is_seen_after_the_end() {
+        let trouble = |error: hyper::Error| hyper_trouble(&error, ProtocolFault::NotHttp2);
+        let late = async {
+            tokio::task::yield_now().await;
+            Ok(())
+        };
+        let ended = std::future::ready(Ok(()));
+        assert!(drive(late, ended, trouble).await.is_ok());
+    }
+}
