@@ -29,18 +29,22 @@ pub type Parts = ArrayVec<Part, MAX_PARTS>;
 pub(super) struct Real {
     pub(super) member: u16,
     pub(super) share: f32,
+    /// Whether it has a share already.
+    pub(super) is_in: bool,
+}
+
+impl Real {
+    /// Where there are more than fit, who is in already stays in.
+    fn claim(&self) -> f32 {
+        self.share * if self.is_in { 1.25 } else { 1.0 }
+    }
 }
 
 /// Rounds shares that sum to 1, largest remainder first. Where the previous parts are as good as
 /// that, they stay.
 pub(super) fn parts(shares: &mut [Real], previous: &[Part]) -> Parts {
-    let bonus = |real: &Real| {
-        // Who is in already stays in, where there are more than fit.
-        let is_in = previous.iter().any(|part| part.member == real.member);
-        real.share * if is_in { 1.25 } else { 1.0 }
-    };
     // Stable: equal shares stay in the order of the offers.
-    shares.sort_by(|a, b| bonus(b).total_cmp(&bonus(a)));
+    shares.sort_by(|a, b| b.claim().total_cmp(&a.claim()));
     let kept = shares.get(..MAX_PARTS.min(shares.len())).unwrap_or(&[]);
     let sum: f32 = kept.iter().map(|real| real.share).sum();
     if sum <= 0.0 {

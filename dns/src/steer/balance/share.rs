@@ -104,6 +104,7 @@ pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
         .map(|(entry, share)| Real {
             member: entry.member,
             share: *share,
+            is_in: entry.before > 0.0,
         })
         .collect();
     let mut parts = parts(&mut real, previous);
@@ -151,22 +152,23 @@ type Shares = ArrayVec<f32, FIELD>;
 impl Field {
     /// `None`: nobody is usable.
     fn new(offers: &[Offer], previous: &[Part], rules: &Rules) -> Option<Self> {
-        let all = || {
-            let usable = offers.iter().filter(|offer| offer.usable);
-            usable.map(|offer| Entry::new(offer, previous))
-        };
-        let rated = || all().filter(|entry| entry.score.is_finite());
-        let Some(best) = rated().map(|entry| entry.score).reduce(f32::min) else {
+        let usable = || offers.iter().filter(|offer| offer.usable);
+        let rated = || usable().filter(|offer| offer.score_ms.is_finite());
+        let Some(best) = rated().map(|offer| offer.score_ms).reduce(f32::min) else {
             // Scores that are no numbers are worth nothing, but somebody must answer.
-            let entries = all().take(1).map(|one| Entry { score: 0.0, ..one });
+            let first = usable().take(1);
+            let entries = first.map(|one| Entry {
+                score: 0.0,
+                ..Entry::new(one, previous)
+            });
             let entries: ArrayVec<Entry, FIELD> = entries.collect();
             let (gone, now) = (ArrayVec::new(), 0.0);
             return (!entries.is_empty()).then_some(Self { entries, gone, now });
         };
         // The margin is a part of what the cell has: a better PoP that appears must not narrow it.
-        let now = mean_before(rated()).unwrap_or(best);
-        let grown = rated().filter(|entry| entry.ramp >= 1.0);
-        let grown = grown.map(|entry| entry.score).reduce(f32::min);
+        let now = mean_before(rated(), previous).unwrap_or(best);
+        let grown = rated().filter(|offer| sane(offer.ramp) >= 1.0);
+        let grown = grown.map(|offer| offer.score_ms).reduce(f32::min);
         let (width, play) = (rules.width(), rules.play(now));
         let last = grown.map_or(f32::INFINITY, |grown| grown + width + play);
         let gone = groups(offers, rules.tolerance_ms);
@@ -176,7 +178,8 @@ impl Field {
             gone: gone.take(FIELD).collect(),
             now,
         };
-        for one in rated() {
+        for offer in rated() {
+            let one = Entry::new(offer, previous);
             // Who has grown in full leaves nothing to those that are too far behind.
             let gap = grown.map_or(0.0, |grown| one.score - grown);
             if one.before > 0.0 {
@@ -340,11 +343,15 @@ fn groups(offers: &[Offer], tolerance_ms: f32) -> impl Iterator<Item = f32> {
 }
 
 /// Mean score of the shares until now.
-fn mean_before(entries: impl Iterator<Item = Entry>) -> Option<f32> {
+fn mean_before<'a>(offers: impl Iterator<Item = &'a Offer>, previous: &[Part]) -> Option<f32> {
+    if previous.is_empty() {
+        return None;
+    }
     let (mut sum, mut whole) = (0.0, 0.0);
-    for entry in entries {
-        sum += entry.before * entry.score;
-        whole += entry.before;
+    for offer in offers {
+        let before = before(previous, offer.member);
+        sum += before * offer.score_ms;
+        whole += before;
     }
     (whole > 0.0).then(|| sum / whole)
 }

@@ -158,12 +158,13 @@ pub(super) fn alike(one: (&Arc<Near>, f32), other: (&Arc<Near>, f32)) -> bool {
 
 /// The same shares by another list; `None`: somebody is not in it.
 fn map(parts: &[Part], to: &[u16]) -> Option<Parts> {
-    let one = |part: &Part| {
+    let mut mapped = Parts::new();
+    for part in parts {
         let member = to.get(usize::from(part.member)).copied();
         let member = member.filter(|member| *member != NONE)?;
-        Some(Part { member, ..*part })
-    };
-    parts.iter().map(one).collect()
+        mapped.try_push(Part { member, ..*part }).ok()?;
+    }
+    Some(mapped)
 }
 
 #[cfg(test)]

@@ -39,6 +39,18 @@ impl<'a> Seen<'a> {
     }
 }
 
+/// What a row was, and what remains of it when PoPs that are not usable are left out.
+pub(super) struct Before<'a> {
+    previous: &'a [Part],
+    kept: Parts,
+}
+
+impl<'a> Before<'a> {
+    pub(super) fn new(previous: &'a [Part], kept: Parts) -> Self {
+        Self { previous, kept }
+    }
+}
+
 /// What a row comes to.
 #[derive(Clone, Debug)]
 pub(in crate::steer::standing) struct Rowed {
@@ -60,12 +72,12 @@ impl Field<'_> {
     ) -> Rowed {
         let offers = &mut scratch.offers;
         offers.clear();
-        let mut measured = false;
-        if let Some((cell, told, _)) = self.of_row(row) {
-            measured = self.is_told(told);
-            self.offer_few(&Seen::new(cell, told), previous, offers);
-        }
-        self.judged(offers, previous, measured)
+        let before = Before::new(previous, self.kept(previous));
+        let Some((cell, told, _)) = self.of_row(row) else {
+            return self.judged(offers, before, f32::INFINITY, false);
+        };
+        let needed = self.offer_few(&Seen::new(cell, told), &before, offers);
+        self.judged(offers, before, needed, self.is_told(told))
     }
 
     /// The way from `previous` to shares that are told.
@@ -94,31 +106,34 @@ impl Field<'_> {
     }
 
     /// All that can have a share of a row after `previous`, and some others.
-    fn offer_few(&self, seen: &Seen<'_>, previous: &[Part], offers: &mut Vec<Offer>) {
+    /// Returns the score that is needed among them.
+    fn offer_few(&self, seen: &Seen<'_>, before: &Before<'_>, offers: &mut Vec<Offer>) -> f32 {
         self.offer_near(seen, offers);
         self.offer_measured(seen, offers);
-        for part in previous {
+        for part in before.previous {
             self.offer_once(seen, part.member, offers);
         }
-        let needed = self.needed(offers, previous);
+        let needed = self.needed(offers, &before.kept);
         let bound = self.near.map_or(f32::NEG_INFINITY, |near| {
             near.bound(seen.cell, self.profile, &self.line)
         });
-        if bound < needed {
-            self.offer_rest(seen, previous, offers);
+        if bound >= needed {
+            return needed;
         }
+        self.offer_rest(seen, &before.kept, needed, offers);
+        self.needed(offers, &before.kept)
     }
 
-    /// What these offers come to.
+    /// What these offers come to, of which `needed` is needed.
     pub(super) fn judged(
         &self,
         offers: &mut Vec<Offer>,
-        previous: &[Part],
+        before: Before<'_>,
+        needed: f32,
         measured: bool,
     ) -> Rowed {
-        let kept = self.kept(previous);
-        let parts = self.shared(offers, previous, &kept);
-        let kept = handed_on(previous, &kept, &parts);
+        let parts = self.shared(offers, &before, needed);
+        let kept = handed_on(before.previous, &before.kept, &parts);
         let gain = mean(offers, &kept) - mean(offers, &parts);
         Rowed {
             parts,
@@ -129,8 +144,8 @@ impl Field<'_> {
     }
 
     /// The shares of a row; sorts the offers, best first.
-    fn shared(&self, offers: &mut Vec<Offer>, previous: &[Part], kept: &Parts) -> Parts {
-        let needed = self.needed(offers, kept);
+    fn shared(&self, offers: &mut Vec<Offer>, before: &Before<'_>, needed: f32) -> Parts {
+        let (previous, kept) = (before.previous, &before.kept);
         offers.retain(|offer| {
             offer.score_ms <= needed || previous.iter().any(|part| part.member == offer.member)
         });
@@ -146,25 +161,24 @@ impl Field<'_> {
             let by_score = a.score_ms.total_cmp(&b.score_ms);
             by_score.then_with(|| name(a).cmp(&name(b)))
         });
-        let before = normalised(kept);
-        let parts = share(offers, &before, &self.rules);
+        let parts = share(offers, &normalised(kept), &self.rules);
         unrounded(kept, &parts).unwrap_or(parts)
     }
 
     /// What remains of a row: the shares stay in proportion.
-    fn kept(&self, previous: &[Part]) -> Parts {
+    pub(super) fn kept(&self, previous: &[Part]) -> Parts {
         let usable = |part: &&Part| self.is_usable(part.member);
         previous.iter().filter(usable).copied().collect()
     }
 
-    /// The score up to which PoPs can have a share, or a say in it, after these shares: no farther
-    /// behind the best that has grown to its full share than matters.
-    pub(super) fn needed(&self, offers: &[Offer], previous: &[Part]) -> f32 {
+    /// The score up to which PoPs can have a share, or a say in it, after what is kept of a row: no
+    /// farther behind the best that has grown to its full share than matters.
+    pub(super) fn needed(&self, offers: &[Offer], kept: &[Part]) -> f32 {
         let usable = offers.iter().filter(|offer| offer.usable);
         let grown = usable.filter(|offer| offer.ramp >= 1.0);
         let best = grown.map(|offer| offer.score_ms).reduce(f32::min);
         let reach = |best: f32| {
-            let now = mean(offers, &self.kept(previous));
+            let now = mean(offers, kept);
             self.rules.reach(best).max(self.rules.reach(now))
         };
         best.map_or(f32::INFINITY, |best| best + reach(best))
@@ -212,10 +226,9 @@ impl Field<'_> {
     }
 
     /// All others that can score below what is needed.
-    fn offer_rest(&self, seen: &Seen<'_>, previous: &[Part], offers: &mut Vec<Offer>) {
+    fn offer_rest(&self, seen: &Seen<'_>, kept: &[Part], mut needed: f32, offers: &mut Vec<Offer>) {
         let center = self.steering.cell(seen.cell).center;
         let from = seen.from.get_or_init(|| Vector::to(center));
-        let mut needed = self.needed(offers, previous);
         for (member, pop) in (0_u16..).zip(&self.pool.members) {
             let Some(pop) = self.steering.pops.get(pop.index()) else {
                 continue;
@@ -228,7 +241,7 @@ impl Field<'_> {
             let before = offers.len();
             self.offer_once(seen, member, offers);
             if offers.len() > before {
-                needed = needed.min(self.needed(offers, previous));
+                needed = needed.min(self.needed(offers, kept));
             }
         }
     }

@@ -84,7 +84,9 @@ proptest! {
             for row in 0..field.rows() {
                 let previous = before.row(row);
                 let few = field.row(row, &previous, &mut Scratch::default());
-                let all = field.judged(&mut offers(&field, row), &previous, few.measured);
+                let (mut all, before) = (offers(&field, row), rows::Before::new(&previous, field.kept(&previous)));
+                let needed = field.needed(&all, &field.kept(&previous));
+                let all = field.judged(&mut all, before, needed, few.measured);
                 prop_assert_eq!(&few.parts, &all.parts, "row {}, {:?}", row, previous);
                 prop_assert!((few.gain - all.gain).abs() < 1e-3, "{} {}", few.gain, all.gain);
             }
