@@ -25,7 +25,7 @@ use super::{
     plan::{Ask, Choice, Plan, Steer},
 };
 use crate::{
-    steer::{Candidate, Explanation, Level},
+    steer::{Candidate, Explanation, Level, Reason},
     types::rtype,
     zone::{LowerName, Spot},
 };
@@ -161,6 +161,7 @@ fn rdata(told: &Explanation, alias: bool, most: usize) -> Vec<u8> {
     let mut rdata = Vec::with_capacity(most);
     let chosen = match (&told.chosen, told.addresses.is_empty()) {
         (Some(pop), _) => pop,
+        (None, false) if told.reason == Reason::Anycast => "the pool's address",
         (None, false) => "fallback",
         (None, true) => "no address",
     };
