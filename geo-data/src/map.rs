@@ -36,7 +36,8 @@ pub struct ClientMap {
     files: Vec<PathBuf>,
 }
 
-/// Which ranges of a [`ClientMap`] are joined to one scope: filled in as scopes are asked for.
+/// Which ranges of a [`ClientMap`] are joined to one scope: filled in as scopes are asked for, a bit
+/// and a little for each range.
 #[derive(Debug)]
 pub struct Runs {
     v4: Starts,
@@ -44,17 +45,9 @@ pub struct Runs {
 }
 
 impl Runs {
-    /// Finds everything out anew each time.
-    pub fn keeping_nothing() -> Self {
-        Self {
-            v4: Starts::new(0),
-            v6: Starts::new(0),
-        }
-    }
-
-    /// Octets that it takes before anything is filled in.
-    pub fn octets(&self) -> usize {
-        self.v4.octets() + self.v6.octets()
+    /// Octets that it takes when everything is filled in.
+    pub fn most_octets(&self) -> usize {
+        self.v4.most_octets() + self.v6.most_octets()
     }
 }
 
@@ -191,8 +184,7 @@ impl ClientMap {
     /// `None`: its range is joined with no other. The place found must have a key.
     ///
     /// The answer is a function of the map, the keys and the prefix alone. `key` must always say
-    /// the same of a place, and `runs` be used with no other. `room` is asked before so many octets
-    /// are taken for what was found out; without it everything is found out anew.
+    /// the same of a place, and `runs` be used with no other.
     ///
     /// A /24 of IPv4 that holds several places is judged by its first address where
     /// `by_first_address` says so, and joined with nothing otherwise.
@@ -202,7 +194,6 @@ impl ClientMap {
         (judged, found): (IpAddr, Found),
         by_first_address: bool,
         key: impl Fn(PlaceId) -> Option<u64>,
-        room: impl Fn(usize) -> bool,
     ) -> Option<u8> {
         let joins = |span: Span, split_too: bool| {
             (!span.split || split_too) && span.value != EMBEDDED_PLACE
@@ -219,7 +210,6 @@ impl ClientMap {
                     spans: &self.v4,
                     starts: &runs.v4,
                     key: |span| key_of(span, by_first_address),
-                    room,
                 };
                 let span = self.v4.at(at);
                 joins(span, by_first_address).then(|| widest(&joining, v4.to_bits(), span))
@@ -229,7 +219,6 @@ impl ClientMap {
                     spans: &self.v6,
                     starts: &runs.v6,
                     key: |span| key_of(span, false),
-                    room,
                 };
                 let span = self.v6.at(at);
                 joins(span, false).then(|| widest(&joining, v6.to_bits(), span))

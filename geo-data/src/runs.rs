@@ -55,9 +55,6 @@ impl Default for Chunk {
     }
 }
 
-/// Octets of a chunk.
-pub(crate) const CHUNK_OCTETS: usize = size_of::<Chunk>();
-
 impl Starts {
     /// Nothing known yet of `ranges` ranges.
     pub(crate) fn new(ranges: usize) -> Self {
@@ -65,9 +62,9 @@ impl Starts {
         Self((0..chunks).map(|_| OnceLock::new()).collect())
     }
 
-    /// Octets before anything is filled in.
-    pub(crate) fn octets(&self) -> usize {
-        size_of_val(&*self.0)
+    /// Octets when everything is filled in.
+    pub(crate) fn most_octets(&self) -> usize {
+        size_of_val(&*self.0) + self.0.len() * size_of::<Chunk>()
     }
 
     /// The 64 bits from `64 * word` on, if all of them are known.
@@ -81,25 +78,12 @@ impl Starts {
     }
 
     /// The bits of one part of a word, at their places in it; made by `make` when they are not known.
-    /// `room` is asked before memory is taken; without it nothing is kept.
-    fn part(
-        &self,
-        (word, part): (usize, usize),
-        room: impl Fn(usize) -> bool,
-        make: impl Fn() -> u64,
-    ) -> u64 {
+    fn part(&self, (word, part): (usize, usize), make: impl Fn() -> u64) -> u64 {
         let Some(slot) = self.0.get(word / CHUNK) else {
             return make();
         };
-        if slot.get().is_none() && room(CHUNK_OCTETS) {
-            // Where another thread was faster its chunk stays.
-            let _ = slot.set(Box::default());
-        }
-        let at = word % CHUNK;
-        let chunk = slot.get().map(|chunk| &**chunk);
-        let places =
-            chunk.and_then(|chunk| Some((chunk, chunk.words.get(at)?, chunk.parts.get(at)?)));
-        let Some((chunk, kept, parts)) = places else {
+        let (chunk, at) = (slot.get_or_init(Box::default), word % CHUNK);
+        let Some((kept, parts)) = chunk.words.get(at).zip(chunk.parts.get(at)) else {
             return make();
         };
         if parts.load(Ordering::Acquire) >> part & 1 == 1 {
@@ -152,21 +136,18 @@ impl Starts {
 }
 
 /// What joining ranges takes.
-pub(crate) struct Joining<'a, A: Blocks, K, R> {
+pub(crate) struct Joining<'a, A: Blocks, K> {
     pub(crate) spans: &'a Spans<A>,
     pub(crate) starts: &'a Starts,
     /// Ranges with equal keys may be joined, those without none.
     pub(crate) key: K,
-    /// Whether so many more octets may be taken.
-    pub(crate) room: R,
 }
 
 /// Length of the widest prefix with `address`, which is in `span`, that qualifies.
-pub(crate) fn widest<A, K, R>(joining: &Joining<'_, A, K, R>, address: A, span: Span) -> u8
+pub(crate) fn widest<A, K>(joining: &Joining<'_, A, K>, address: A, span: Span) -> u8
 where
     A: Blocks,
     K: Fn(Span) -> Option<u64>,
-    R: Fn(usize) -> bool,
 {
     // Both ways begin in the same word, mostly.
     let own = joining.starts.whole(span.at / 64);
@@ -182,11 +163,10 @@ where
     len
 }
 
-impl<A, K, R> Joining<'_, A, K, R>
+impl<A, K> Joining<'_, A, K>
 where
     A: Blocks,
     K: Fn(Span) -> Option<u64>,
-    R: Fn(usize) -> bool,
 {
     /// The last range at or before `at` that starts a run, or the last one out of reach but one;
     /// `own` is the word of `at`, if it is known.
@@ -246,7 +226,7 @@ where
     fn search(&self, parts: impl Iterator<Item = usize>, word: usize, wanted: u64) -> u64 {
         let bits = |part| {
             let make = || self.fill(word * 64 + part * PART) << (part * PART);
-            wanted & self.starts.part((word, part), &self.room, make)
+            wanted & self.starts.part((word, part), make)
         };
         parts.map(bits).find(|bits| *bits != 0).unwrap_or(0)
     }
@@ -302,7 +282,7 @@ mod tests {
             cuts in proptest::collection::btree_map(
                 prop_oneof![(0..600_u32).prop_map(|n| n << 8 | 0xff), any::<u32>()], 0..12_u32, 0..700),
             keys in proptest::collection::vec(prop_oneof![20 => Just(Some(1)), 2 => Just(Some(2)), 1 => Just(None)], 13),
-            addresses: Vec<u32>, memory: bool,
+            addresses: Vec<u32>,
         ) {
             let mut out = Builder::new();
             for (end, value) in &cuts {
@@ -315,7 +295,6 @@ mod tests {
                 spans: &spans,
                 starts: &Starts::new(spans.len()),
                 key,
-                room: |_| memory,
             };
             let edges: Vec<u32> = ranges.spans().flat_map(|(start, end, _)| [start, end]).collect();
             for address in edges.into_iter().chain(addresses) {

@@ -249,6 +249,7 @@ impl<'a> Builder<'a> {
             policy: service.policy,
             weights,
             slots: Slots::new(cells, share),
+            further: Slots::new(cells, share),
         });
         self.profiles.len() - 1
     }

@@ -7,8 +7,10 @@
 //! # Memory
 //! Kept choices grow by chunks as places are asked for, 8 octets a place; scopes by a bit for each
 //! range of addresses. All tables of one
-//! [`Steering`](super::Steering), under whatever view, stay below [`BUDGET`] together; past it the
-//! ladder is climbed for each query.
+//! [`Steering`](super::Steering), under whatever view, stay below [`BUDGET`] together. Past it the
+//! ladder is climbed once for each query. What scopes can take at most is set aside before the first
+//! is told, so that no query ever finds out about many ranges in vain: [`Choices::room`] says for how
+//! many tables that is, and those past it tell the scope of the location alone.
 #![deny(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -31,7 +33,7 @@ use super::{
 };
 
 /// Octets that all tables together may take. Few in tests, so that it runs out in some worlds.
-const BUDGET: usize = if cfg!(test) { 24 << 10 } else { 256 << 20 };
+const BUDGET: usize = if cfg!(test) { 24 << 10 } else { 1 << 30 };
 /// Places in one chunk.
 const CHUNK: usize = if cfg!(test) { 8 } else { 256 };
 /// PoPs that fit into a packed choice.
@@ -201,14 +203,21 @@ impl Choice {
 #[derive(Debug)]
 pub(super) struct Choices {
     chunks: Box<[OnceLock<Chunk>]>,
-    runs: Runs,
+    /// `None`: scopes are those of locations.
+    runs: Option<Runs>,
     budget: Budget,
 }
 
 type Chunk = Box<[AtomicU64]>;
 
 impl Choices {
-    /// Nothing known yet; `None` when that alone is beyond the budget.
+    /// How many tables a view may have: two views of as many leave half of the budget to choices.
+    pub(super) fn room(clients: &ClientMap) -> usize {
+        let chunks = clients.places().div_ceil(CHUNK) * size_of::<OnceLock<Chunk>>();
+        BUDGET / 4 / (chunks + clients.runs().most_octets()).max(1)
+    }
+
+    /// Nothing known yet; `None` when what that and all scopes take is beyond the budget.
     pub(super) fn new(clients: &ClientMap, further: usize, used: Arc<AtomicUsize>) -> Option<Self> {
         let places = clients.places().saturating_add(further);
         let (count, runs) = (places.div_ceil(CHUNK), clients.runs());
@@ -217,10 +226,10 @@ impl Choices {
             own: AtomicUsize::new(0),
         };
         budget
-            .reserve(count * size_of::<OnceLock<Chunk>>() + runs.octets())
+            .reserve(count * size_of::<OnceLock<Chunk>>() + runs.most_octets())
             .then(|| Self {
                 chunks: (0..count).map(|_| OnceLock::new()).collect(),
-                runs,
+                runs: Some(runs),
                 budget,
             })
     }
@@ -229,7 +238,7 @@ impl Choices {
     pub(super) fn keeping_nothing() -> Self {
         Self {
             chunks: Box::default(),
-            runs: Runs::keeping_nothing(),
+            runs: None,
             budget: Budget {
                 used: Arc::default(),
                 own: AtomicUsize::new(0),
@@ -247,14 +256,8 @@ impl Choices {
         make: impl Fn(PlaceId) -> Choice,
     ) -> Option<u8> {
         let key = |place: PlaceId| self.get(place, || make(place)).key();
-        let room = |octets| self.budget.reserve(octets);
-        clients.widest(
-            &self.runs,
-            (block.first, block.found),
-            block.by_first_address,
-            key,
-            room,
-        )
+        let of = (block.first, block.found);
+        clients.widest(self.runs.as_ref()?, of, block.by_first_address, key)
     }
 
     /// The choice at `place`, made by `make` when it is not known yet.
@@ -410,9 +413,16 @@ mod tests {
         let clients = bundled();
         let used = Arc::new(AtomicUsize::new(0));
         let made = |reason| Choice::pack(&parts(Kind::Fixed, reason, None, &[]));
-        let taken = BUDGET - 3_500;
+        let taken = BUDGET - 1_000;
         used.fetch_add(taken, Ordering::Relaxed);
-        let kept = Choices::new(&clients, 0, used.clone()).unwrap();
+        let kept = Choices {
+            chunks: (0..25).map(|_| OnceLock::new()).collect(),
+            runs: None,
+            budget: Budget {
+                used: used.clone(),
+                own: AtomicUsize::new(0),
+            },
+        };
         let get = |place, reason| kept.get(PlaceId(place), || made(reason)).reason();
         assert_eq!(get(9, Reason::Pinned), Reason::Pinned);
         assert_eq!(get(9, Reason::Nearest), Reason::Pinned, "it was kept");

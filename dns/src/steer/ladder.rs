@@ -198,7 +198,14 @@ impl Case<'_> {
             self.shares(picked);
         } else {
             let best = self.steering.best(self.service, self.cell)?;
-            self.members(best.get(start..end)?, need, picked);
+            let further;
+            let group = if let Some(group) = best.get(start..end) {
+                group
+            } else {
+                further = self.steering.further(self.service, self.cell)?;
+                further.get(start..end)?
+            };
+            self.members(group, need, picked);
         }
         let forced = Some(choice.reason()).filter(|reason| reason.is_last_resort());
         self.is_full(picked)
@@ -210,14 +217,11 @@ impl Case<'_> {
             return climbed;
         }
         let kept = self.steering.order(self.service, self.cell);
-        let climbed = match kept.map(|order| self.climb_by(&order)) {
-            Some(Ok(climbed)) => Some(climbed),
-            Some(Err(RanOut)) => {
-                let whole = self.steering.whole_order(self.service, self.cell);
-                whole.and_then(|whole| self.climb_by(&whole).ok())
-            }
-            None => None,
-        };
+        let by = |order: Ranking<'_>| self.climb_by(&order).ok();
+        let further = || self.steering.further(self.service, self.cell);
+        let whole = || self.steering.whole_order(self.service, self.cell);
+        let climbed = kept.and_then(by).or_else(|| further().and_then(by));
+        let climbed = climbed.or_else(|| whole().and_then(by));
         climbed.unwrap_or(Climbed {
             picked: Picked::default(),
             need: None,

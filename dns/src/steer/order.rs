@@ -17,7 +17,7 @@ use meridian_geo_data::{Cell, CellId, distance::EARTH_RADIUS_KM, latency::Line};
 
 use super::{
     KM_PER_MS, Steering,
-    ranking::{Best, Class, Ranked, Ranking},
+    ranking::{Best, Class, FURTHER, Ranked, Ranking},
     steering::{Pool, Pop, Profile, Service, is_inside},
 };
 
@@ -47,6 +47,21 @@ impl Steering {
         let best = self.best(service, cell)?;
         let complete = best.len() == pool.members.len();
         Some(Ranking::new(best, complete))
+    }
+
+    /// As much of the order as is kept where the beginning did not suffice.
+    #[cold]
+    pub(super) fn further(&self, service: &Service, cell: Option<CellId>) -> Option<Ranking<'_>> {
+        let profile = self.profiles.get(service.profile)?;
+        let pool = self.pools.get(profile.pool.index())?;
+        let cell = cell.filter(|_| !is_of_everyone(profile, pool))?;
+        let make = || {
+            let all = self.all(profile, pool, cell);
+            all.get(..FURTHER.min(all.len())).unwrap_or(&[]).into()
+        };
+        let further = profile.further.get(cell, &self.used, make);
+        let complete = further.len() == pool.members.len();
+        Some(Ranking::new(further, complete))
     }
 
     /// The whole order of a service's pool for clients in `cell`.

@@ -3,7 +3,8 @@
 //!
 //! # Memory
 //! A kept order holds the first [`KEPT`] PoPs, eight octets each,
-//! and further ones only as far as the best group and the answers of a service reach; the rest is
+//! and further ones only as far as the best group and the answers of a service reach. Where those do
+//! not suffice, as with all of the best group down, the first [`FURTHER`] are kept too; the rest is
 //! computed again in the rare case that it is needed (all of the kept ones are down). All kept
 //! orders of one [`Steering`](super::Steering) together stay below [`BUDGET`]; past it an order is
 //! computed when it is needed, which is seldom too: see `choice`.
@@ -26,8 +27,10 @@ use meridian_geo_data::CellId;
 
 /// PoPs kept in an order, at least. Few in tests, so that they run out often.
 pub(super) const KEPT: usize = if cfg!(test) { 2 } else { 8 };
+/// PoPs kept in an order of which the first [`KEPT`] did not suffice once, at least.
+pub(super) const FURTHER: usize = if cfg!(test) { 4 } else { 64 };
 /// Octets that all kept orders together may take. Few in tests, so that it runs out in some worlds.
-pub(super) const BUDGET: usize = if cfg!(test) { 2 << 10 } else { 256 << 20 };
+pub(super) const BUDGET: usize = if cfg!(test) { 2 << 10 } else { 512 << 20 };
 /// Cells in one chunk of slots; a chunk is made when one of its cells is first asked for.
 const CHUNK: usize = 64;
 

@@ -55,6 +55,8 @@ pub struct Steering {
     pub(super) used: AtomicUsize,
     /// Number of plans: services of one plan answer alike.
     pub(super) plans: usize,
+    /// How many tables of choices a view may have.
+    room: usize,
     /// Octets of choices kept, by all views.
     chosen: Arc<AtomicUsize>,
     /// Stands in where no more may be kept.
@@ -245,6 +247,8 @@ pub(super) struct Profile {
     /// Those in force.
     pub(super) weights: TermWeights,
     pub(super) slots: Slots,
+    /// More of the order, where that did not suffice.
+    pub(super) further: Slots,
 }
 
 /// What measurements are weighed for: services with the same stand share their clients alike.
@@ -317,6 +321,7 @@ impl Steering {
         };
         Self {
             labels: Arc::new(labels),
+            room: Choices::room(&clients),
             clients,
             pops: parts.pops,
             pools: parts.pools,
@@ -380,14 +385,19 @@ impl Steering {
         self.pops.get(pop.index()).map(|pop| &*pop.name)
     }
 
-    /// Octets that the orders kept so far take; at most 256 MiB.
+    /// Octets that the orders kept so far take; at most 512 MiB.
     pub fn kept_octets(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Octets that the choices kept so far take, under all views; at most 256 MiB.
+    /// Octets that the choices kept so far take, under all views, or are set aside for; at most 1 GiB.
     pub fn chosen_octets(&self) -> usize {
         self.chosen.load(Ordering::Relaxed)
+    }
+
+    /// Tables of choices in a view: two for each plan, A and AAAA, as far as there is room.
+    pub(super) fn tables(&self) -> usize {
+        self.room.min(2 * self.plans)
     }
 
     /// A place to keep choices for a view, of so many places more than the client map has; `None`

@@ -233,7 +233,7 @@ impl View {
         Self {
             layout,
             down: down.into(),
-            choices: (0..2 * steering.plans).map(|_| OnceLock::new()).collect(),
+            choices: (0..steering.tables()).map(|_| OnceLock::new()).collect(),
             health,
             exceptional: standing.exceptional().0 > 0,
             standing,
@@ -328,9 +328,8 @@ impl View {
         service: &Service,
         family: Family,
     ) -> &'a Choices {
-        let slot = self
-            .choices
-            .get(service.plan * 2 + usize::from(family == Family::V6));
+        let at = service.plan * 2 + usize::from(family == Family::V6);
+        let slot = self.choices.get(at);
         slot.and_then(|slot| slot.get_or_init(|| self.new_choices(steering)).as_ref())
             .unwrap_or(&steering.unkept)
     }
