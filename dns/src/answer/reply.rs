@@ -157,13 +157,8 @@ pub(super) fn answer(
         // class would mean "all of them" (RFC 1035 §3.2.5).
         _ => return frame.bare(Some(question), &NOT_AUTHORITATIVE),
     }
-    // Transfers are something we know and do not allow to anyone: REFUSED (RFC 5936 §2.2.1), which
-    // tells a secondary more than NOTIMP would.
     if matches!(question.qtype, rtype::AXFR | rtype::IXFR) {
-        let bare = match data.zones().find(&lower, question.qtype) {
-            Some(_) => Bare::new(rcode::REFUSED, Some(Ede::Prohibited)),
-            None => NOT_AUTHORITATIVE,
-        };
+        let bare = refused_transfer(data.zones(), &lower, question.qtype);
         return frame.bare(Some(question), &bare);
     }
     let ask = Ask {
@@ -173,26 +168,22 @@ pub(super) fn answer(
         client: Client::of(frame.ecs().as_ref(), meta.source.ip()),
         steer,
     };
-    // By the address that the packet came from, never by what it says of its client.
-    let listed = data.identity().explain.lists(meta.source.ip());
-    if listed && let Some(told) = explain::told(&ask, &lower, meta.transport, limit) {
-        return frame.told(question, &told);
-    }
-    match ask.plan(lower) {
-        Some(plan) => {
-            if listed {
-                frame.explain(&ask, &plan, meta.transport);
-            }
-            frame.planned(question, &plan)
-        }
-        None => frame.bare(Some(question), &NOT_AUTHORITATIVE),
-    }
+    frame.looked_up(question, data.identity(), &ask, lower, meta)
 }
 
 const NOT_AUTHORITATIVE: Bare = Bare {
     rcode: rcode::REFUSED,
     error: Some(Ede::NotAuthoritative),
 };
+
+/// Transfers are something we know and do not allow to anyone: REFUSED (RFC 5936 §2.2.1), which
+/// tells a secondary more than NOTIMP would.
+fn refused_transfer(zones: &ZoneSet, name: &LowerName, qtype: u16) -> Bare {
+    match zones.find(name, qtype) {
+        Some(_) => Bare::new(rcode::REFUSED, Some(Ede::Prohibited)),
+        None => NOT_AUTHORITATIVE,
+    }
+}
 
 /// Types that can be asked for but not answered.
 fn refused_type(qtype: u16) -> Option<Bare> {
@@ -336,6 +327,31 @@ impl<'a, 'o> Frame<'a, 'o> {
         Summary {
             imputed: told.imputed,
             ..summary
+        }
+    }
+
+    /// What the zones have.
+    fn looked_up(
+        mut self,
+        question: &Question<'_>,
+        identity: &Identity,
+        ask: &Ask<'_, impl Steer>,
+        lower: LowerName,
+        meta: &Meta,
+    ) -> Summary {
+        // By the address that the packet came from, never by what it says of its client.
+        let listed = identity.explain.lists(meta.source.ip());
+        if listed && let Some(told) = explain::told(ask, &lower, meta.transport, self.limit) {
+            return self.told(question, &told);
+        }
+        match ask.plan(lower) {
+            Some(plan) => {
+                if listed {
+                    self.explain(ask, &plan, meta.transport);
+                }
+                self.planned(question, &plan)
+            }
+            None => self.bare(Some(question), &NOT_AUTHORITATIVE),
         }
     }
 
