@@ -15,9 +15,9 @@ use super::{
     Steering, View,
     balance::Part,
     hash::Bid,
+    layout::{Roll, State},
     standing::{Exceptions, Table},
     steering::{Pool, Pop, Roster, Service, Tested, is_inside},
-    view::{Roll, State},
 };
 use crate::types::ServiceId;
 

@@ -10,7 +10,7 @@
 //! * `steering`, `build` — services, pools and PoPs as the configuration has them;
 //! * `order` — the order of a pool for a cell; `ranking` — what is kept of it;
 //! * `hash` — weighted rendezvous within a group of PoPs of about the same score;
-//! * `view` — verdicts and overrides as bits;
+//! * `view` — what is usable right now; `layout` — verdicts and overrides as bits;
 //! * `case` — one question with everything looked up for it;
 //! * `choice` — what everyone at a place gets, kept for as long as the view holds;
 //! * `ladder` — from order and view to the PoPs of an answer; `draw` — lots within a group;
@@ -33,6 +33,7 @@ mod draw;
 mod explain;
 mod hash;
 mod ladder;
+mod layout;
 mod order;
 mod ranking;
 mod standing;

@@ -7,7 +7,7 @@ use meridian_health_prober::HealthSnapshot;
 
 use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
 use crate::{
-    steer::{Demand, Steering, balance, steering::Stand, view::Layout},
+    steer::{Demand, Steering, balance, layout::Layout, steering::Stand},
     types::ServiceId,
 };
 

@@ -15,7 +15,7 @@ use super::{
     plain::Plain,
     table::Rows,
 };
-use crate::steer::{Steering, steering::Stand, view::Layout};
+use crate::steer::{Steering, layout::Layout, steering::Stand};
 
 /// What a tick keeps to.
 #[derive(Clone, Copy, Debug)]

@@ -7,13 +7,13 @@ use super::{super::before::Ground, rows::Seen, *};
 use crate::steer::{
     Standing,
     balance::{MAX_PARTS, Offer},
+    layout::Layout,
     standing::Of,
     steering::Stand,
     tests::{
         seeded::seeded,
         world::{World, lived, moving_world},
     },
-    view::Layout,
 };
 
 /// Every PoP of the pool that a cell may get.
