@@ -1,6 +1,6 @@
 //! A world over time: what is decided, what resolvers keep, what is measured.
 
-use meridian_dns::steer::balance::{Balance, Model, Prices, Reading};
+use meridian_dns::steer::balance::{Balance, Market, Model, Prices, Reading};
 
 use crate::world::{Dice, World};
 
@@ -19,6 +19,11 @@ impl Model for Counted<'_> {
     fn at(&mut self, prices: &[f32]) -> Vec<f32> {
         self.asked += 1;
         self.world.modelled(prices, &self.published)
+    }
+
+    fn market(&mut self, prices: &[f32]) -> Market {
+        self.asked += 1;
+        self.world.market(prices, &self.published)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random worlds: PoPs, cells of clients, and resolvers that keep answers.
 
-use meridian_dns::steer::balance::{Offer, Part, Parts, Price, Rules, WHOLE, share};
+use meridian_dns::steer::balance::{Market, Offer, Part, Parts, Price, Rules, WHOLE, share};
 
 /// Seconds of a tick.
 pub(crate) const TICK_S: usize = 10;
@@ -189,6 +189,17 @@ impl World {
             }
         }
         demand.iter().map(|one| *one as f32).collect()
+    }
+
+    /// The rows of that.
+    pub(crate) fn market(&self, prices: &[f32], published: &[Price]) -> Market {
+        let mut market = Market::new(self.pops.len());
+        let law = (&self.rules, WEIGHTS.2 as f32);
+        for cell in &self.cells {
+            let offers = self.offers(cell, prices, published);
+            market.add(cell.counted as f32, law, (&offers, &cell.parts), prices);
+        }
+        market
     }
 
     /// Demand of each PoP as the counters would have it, if all clients obeyed what is decided.

@@ -15,8 +15,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    Market,
     calibrate::{Calibration, Past},
-    solve::{Search, Seller},
+    solve::{Asked, Demand, Search, Seller},
 };
 
 /// Longest time that counts between two steps, s.
@@ -98,6 +99,9 @@ pub trait Model {
 
     /// Demand that each PoP would get at these prices (ms), all else as it is.
     fn at(&mut self, prices: &[f32]) -> Vec<f32>;
+
+    /// The same as rows, to look for such prices in: with who may take part at prices about these.
+    fn market(&mut self, prices: &[f32]) -> Market;
 }
 
 /// One for each PoP, by its number.
@@ -145,6 +149,19 @@ impl State {
     };
 }
 
+/// A model that is believed only where it makes sense.
+struct Sane<'a>(&'a mut dyn Model);
+
+impl Asked for Sane<'_> {
+    fn at(&mut self, prices: &[f32]) -> Option<Demand> {
+        sane(self.0.at(prices), prices.len())
+    }
+
+    fn market(&mut self, prices: &[f32]) -> Market {
+        self.0.market(prices)
+    }
+}
+
 impl Balance {
     /// The memory under another configuration: `old` gives the number that a PoP had before, and
     /// `None` for a new one, which grows by its ramp.
@@ -176,7 +193,8 @@ impl Balance {
 
     /// One tick: takes the readings of all PoPs, by number, and gives the prices to score by.
     ///
-    /// The model is asked a few times; at most 13 times in an ordinary step, 40 after a failure.
+    /// The model is asked a few times: at most 9 times in an ordinary step and 7 after a failure, the
+    /// market among them.
     /// Where it has nothing to say (another length, no number, nobody asks anything) prices follow
     /// the readings alone, by no more than 2 ms in 10 s.
     ///
@@ -262,8 +280,9 @@ impl Balance {
             }
         };
         let mut sellers: Vec<Seller> = self.pops.iter().zip(readings).map(sells).collect();
-        let mut ask = |prices: &[f32]| sane(model.at(prices), prices.len());
-        let then = self.search.step(&mut sellers, passed, failed, &mut ask);
+        let then = self
+            .search
+            .step(&mut sellers, passed, failed, &mut Sane(model));
         for (state, seller) in self.pops.iter_mut().zip(sellers) {
             state.seller = seller;
         }

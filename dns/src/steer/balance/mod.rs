@@ -4,8 +4,9 @@
 //! scores ─► share ─► parts of a whole for each PoP of a cell    (share.rs, quantize.rs)
 //! loads  ─► Balance::step ─► a price, free capacity and ramp    (control.rs)
 //!                │  ▲
-//!         prices ▼  │ demand for each PoP under those prices
+//!         prices ▼  │ demand for each PoP under those prices; all rows, once
 //!               model: share over all cells, with the scores that these prices give
+//!               market, clear: the same in short, for the search    (market.rs, clear.rs)
 //! ```
 //!
 //! Nothing here knows zones, services or cells: it is pure, in simulated time, and can be tried
@@ -17,14 +18,16 @@
     clippy::panic
 )]
 
-mod ascent;
 mod calibrate;
+mod clear;
 mod control;
+mod market;
 mod quantize;
 mod share;
 mod solve;
 
 pub use control::{Balance, Model, Price, Prices, Reading};
+pub use market::Market;
 pub use quantize::{MAX_PARTS, Part, Parts, WHOLE};
 pub use share::{Offer, Rules, share};
 

@@ -1,7 +1,7 @@
 //! How the clients of one cell are shared among the PoPs offered to them.
 //!
-//! * *Law.* The PoPs within `tolerance` of the best share by weight. From three quarters of the
-//!   tolerance on a PoP's weight fades, and is 0 at its edge: so a score that moves a little moves
+//! * *Law.* The PoPs within `tolerance` of the best share by weight. In the last quarter of the
+//!   tolerance, at least 1 ms, a PoP's weight fades, and is 0 at its edge: so a score that moves a little moves
 //!   the shares a little, which is what lets a price split a cell of any size.
 //! * *Ramp.* A PoP at ramp r gets r times what it would get in full; the rest is shared as if it
 //!   were not there, among PoPs beyond the tolerance too, if need be.
@@ -88,15 +88,8 @@ pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
     let Some(field) = Field::new(offers, previous, rules) else {
         return Parts::new();
     };
-    let (now, play) = (field.now, rules.play(field.now));
-    let held = field.entries.iter().any(|entry| entry.before > 0.0);
-    let shares = if held && play > 0.0 {
-        field.held(rules.width(), play)
-    } else if held {
-        field.ideal(rules.width(), None)
-    } else {
-        field.ideal(rules.tolerance_ms, None)
-    };
+    let now = field.now;
+    let shares = field.shares(rules);
     let mut real: ArrayVec<Real, FIELD> = field
         .entries
         .iter()
@@ -114,15 +107,15 @@ pub fn share(offers: &[Offer], previous: &[Part], rules: &Rules) -> Parts {
 
 /// A usable offer.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
-    member: u16,
-    score: f32,
-    weight: f32,
-    ramp: f32,
+pub(super) struct Entry {
+    pub(super) member: u16,
+    pub(super) score: f32,
+    pub(super) weight: f32,
+    pub(super) ramp: f32,
     /// Its share until now.
-    before: f32,
+    pub(super) before: f32,
     /// Whether it must be looked at, and what it would have of the cell's weight, at best.
-    claim: (bool, f32),
+    pub(super) claim: (bool, f32),
 }
 
 impl Entry {
@@ -138,7 +131,8 @@ impl Entry {
     }
 }
 
-struct Field {
+/// What a cell is shared among.
+pub(super) struct Field {
     entries: ArrayVec<Entry, FIELD>,
     /// Scores of PoPs that are not usable, each the best of a group within tolerance: they still say
     /// who else is in it. Best first.
@@ -147,7 +141,7 @@ struct Field {
     now: f32,
 }
 
-type Shares = ArrayVec<f32, FIELD>;
+pub(super) type Shares = ArrayVec<f32, FIELD>;
 
 impl Field {
     /// `None`: nobody is usable.
@@ -169,17 +163,49 @@ impl Field {
         let now = mean_before(rated(), previous).unwrap_or(best);
         let grown = rated().filter(|offer| sane(offer.ramp) >= 1.0);
         let grown = grown.map(|offer| offer.score_ms).reduce(f32::min);
+        let all = rated().map(|offer| Entry::new(offer, previous));
+        let gone = groups(offers, rules.tolerance_ms);
+        Some(Self::among((best, grown, now), all, gone, rules))
+    }
+
+    /// The same of entries; `None` if there is none.
+    pub(super) fn of(
+        all: impl Iterator<Item = Entry> + Clone,
+        gone: impl Iterator<Item = f32>,
+        rules: &Rules,
+    ) -> Option<Self> {
+        let scores = |all: &mut dyn Iterator<Item = Entry>| {
+            let scores = all.map(|entry| entry.score);
+            scores.reduce(f32::min)
+        };
+        let best = scores(&mut all.clone())?;
+        let grown = scores(&mut all.clone().filter(|entry| entry.ramp >= 1.0));
+        let (mut sum, mut whole) = (0.0, 0.0);
+        for entry in all.clone() {
+            sum += entry.before * entry.score;
+            whole += entry.before;
+        }
+        let now = if whole > 0.0 { sum / whole } else { best };
+        Some(Self::among((best, grown, now), all, gone, rules))
+    }
+
+    /// Those who can have a share: where the best score is known, that of the best one that has grown
+    /// in full, and the mean until now.
+    fn among(
+        (best, grown, now): (f32, Option<f32>, f32),
+        all: impl Iterator<Item = Entry>,
+        gone: impl Iterator<Item = f32>,
+        rules: &Rules,
+    ) -> Self {
         let (width, play) = (rules.width(), rules.play(now));
         let last = grown.map_or(f32::INFINITY, |grown| grown + width + play);
-        let gone = groups(offers, rules.tolerance_ms);
         let gone = gone.filter(|score| (best - width - play..=last).contains(score));
         let mut field = Self {
             entries: ArrayVec::new(),
             gone: gone.take(FIELD).collect(),
             now,
         };
-        for offer in rated() {
-            let one = Entry::new(offer, previous);
+        for one in all {
             // Who has grown in full leaves nothing to those that are too far behind.
             let gap = grown.map_or(0.0, |grown| one.score - grown);
             if one.before > 0.0 {
@@ -190,7 +216,7 @@ impl Field {
                 field.enter(Entry { claim, ..one });
             }
         }
-        Some(field)
+        field
     }
 
     /// Takes one in; where there is no room, for the one with the least claim to a share, the last
@@ -208,6 +234,22 @@ impl Field {
             };
         }
         self.entries.push(one);
+    }
+
+    /// Who has a say, as they were given.
+    pub(super) fn members(&self) -> impl Iterator<Item = u16> {
+        self.entries.iter().map(|entry| entry.member)
+    }
+
+    /// By the law, or what is held of what was.
+    pub(super) fn shares(&self, rules: &Rules) -> Shares {
+        let play = rules.play(self.now);
+        let held = self.entries.iter().any(|entry| entry.before > 0.0);
+        match held {
+            true if play > 0.0 => self.held(rules.width(), play),
+            true => self.ideal(rules.width(), None),
+            false => self.ideal(rules.tolerance_ms, None),
+        }
     }
 
     /// Shares by the law, with one entry's score shifted.
@@ -328,8 +370,15 @@ impl Field {
     }
 }
 
+/// Those that can be chosen, with a score that is a number.
+pub(super) fn usable(offers: &[Offer], previous: &[Part]) -> impl Iterator<Item = Entry> + Clone {
+    let usable = offers.iter().filter(|offer| offer.usable);
+    let rated = usable.filter(|offer| offer.score_ms.is_finite());
+    rated.map(|offer| Entry::new(offer, previous))
+}
+
 /// Best scores of the groups within tolerance that those make who are not usable.
-fn groups(offers: &[Offer], tolerance_ms: f32) -> impl Iterator<Item = f32> {
+pub(super) fn groups(offers: &[Offer], tolerance_ms: f32) -> impl Iterator<Item = f32> {
     let gone = offers.iter().filter(|offer| !offer.usable);
     let scores = gone.map(|offer| offer.score_ms);
     let mut end = f32::NEG_INFINITY;
@@ -356,7 +405,7 @@ fn mean_before<'a>(offers: impl Iterator<Item = &'a Offer>, previous: &[Part]) -
     (whole > 0.0).then(|| sum / whole)
 }
 
-/// 1 up to three quarters of `width`, then falling to 0 at its end.
+/// 1, and in the last quarter of `width` (at least 1 ms) falling to 0 at its end.
 fn fade(gap: f32, width: f32) -> f32 {
     let band = (width / 4.0).max(width.min(NARROWEST_MS));
     if gap <= width - band {

@@ -1,16 +1,17 @@
 //! Prices under which no PoP gets more than it has room for.
 //!
-//! A search asks the model and goes on from tick to tick where it was; published prices follow it
-//! as far as clients may move in a tick, and rest while nobody is off. Where all together have more
+//! While somebody is off, the model is gathered as a market, that is cleared (`clear.rs`), and the
+//! model asked what this comes to. Published prices follow as far as clients may move in a tick,
+//! and rest while nobody is off. Where all together have more
 //! demand than room, everyone aims at the same excess, and a price that gets very high forgives
 //! more and more: nothing runs away.
 
-use super::ascent::{Slopes, dot};
+use super::{clear::Clearing, market::Market};
 
 use serde::{Deserialize, Serialize};
 
 /// Most that a price may be, ms.
-const PRICE_MAX: f32 = 3000.0;
+pub(super) const PRICE_MAX: f32 = 3000.0;
 /// From here on a price forgives excess, ms.
 const FORGIVES_MS: f32 = 800.0;
 /// ms for each multiple of the room forgiven.
@@ -36,18 +37,15 @@ const LITTLE: f32 = 4e-4;
 const WORTHWHILE: f32 = 0.6;
 /// Seconds without a change of prices after which they are at rest.
 const RESTING_S: f32 = 900.0;
-/// Steps in vain after which a search begins anew, and after which it is made only at times.
-const VAIN: usize = 40;
-const VAIN_LONG: usize = 120;
-/// Such a one in so many steps.
+/// Searches in vain after which it is made only at times, and that is once in so many steps.
+const VAIN: usize = 12;
 const AT_TIMES: usize = 6;
-/// Questions to the model in an ordinary step, and after a failure.
-const QUESTIONS: usize = 8;
-const QUESTIONS_FAILED: usize = 36;
+/// Times that the market is cleared in an ordinary step and after a failure, each followed by a
+/// question; how many times all rows are looked at for it, about; and rows at most.
+const ORDINARY: (usize, usize, usize) = (2, 400, 1_000_000);
+const FAILED: (usize, usize, usize) = (4, 1000, 4_000_000);
 /// Times that a step is cut when it moves too many.
 const TRIES: usize = 3;
-/// Most that a price changes in one step of the search, ms.
-const STRIDE_MS: f64 = 40.0;
 /// Most that a price changes in an ordinary step: ms, or part of it.
 const STEP_MS: f32 = 25.0;
 const STEP_PART: f32 = 0.1;
@@ -79,16 +77,17 @@ impl Seller {
     };
 }
 
-type Demand = Box<[f32]>;
-/// What a model says at given prices.
-type Ask<'a> = dyn FnMut(&[f32]) -> Option<Demand> + 'a;
+pub(super) type Demand = Box<[f32]>;
+
+/// A model that says nothing where that makes no sense.
+pub(super) trait Asked {
+    fn at(&mut self, prices: &[f32]) -> Option<Demand>;
+    fn market(&mut self, prices: &[f32]) -> Market;
+}
 
 /// What is remembered of a search from step to step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Search {
-    /// Where it is, ms; empty: where the published prices are.
-    at: Vec<f32>,
-    slopes: Slopes,
     /// Seconds since a price changed.
     calm_s: f32,
     /// Steps since it found anything better.
@@ -106,27 +105,21 @@ impl Search {
         sellers: &mut [Seller],
         passed: f32,
         failed: bool,
-        ask: &mut Ask<'_>,
+        model: &mut dyn Asked,
     ) -> Option<Demand> {
         let prices: Vec<f32> = sellers.iter().map(|one| one.price).collect();
-        let begin = Tried::new(sellers, prices, ask)?;
+        let begin = Tried::new(sellers, prices, model)?;
         self.calm_s += passed;
         self.vain += 1;
         let resting = self.calm_s >= RESTING_S;
         if begin.content(sellers, resting) {
-            self.at.clear();
             self.vain = 0;
             return Some(begin.demand);
         }
-        if failed || self.at.len() != sellers.len() || self.vain.is_multiple_of(VAIN) {
-            self.at.clone_from(&begin.prices);
-            self.slopes.forget();
-        }
-        if !failed && self.vain > VAIN_LONG && !self.vain.is_multiple_of(AT_TIMES) {
+        if !failed && self.vain > VAIN && !self.vain.is_multiple_of(AT_TIMES) {
             return Some(begin.demand);
         }
-        let questions = if failed { QUESTIONS_FAILED } else { QUESTIONS };
-        let Some(found) = self.seek(sellers, &begin, questions, ask)? else {
+        let Some(found) = seek(sellers, &begin, failed, model)? else {
             return Some(begin.demand);
         };
         (self.calm_s, self.vain) = (0.0, 0);
@@ -134,109 +127,56 @@ impl Search {
             apply(sellers, &found.prices);
             return Some(found.demand);
         }
-        publish(sellers, &found, &begin, ask)
+        publish(sellers, &found, &begin, model)
     }
+}
 
-    /// Goes on searching; what was found, if it is better than `begin`.
-    fn seek(
-        &mut self,
-        sellers: &[Seller],
-        begin: &Tried,
-        questions: usize,
-        ask: &mut Ask<'_>,
-    ) -> Option<Option<Tried>> {
-        let mut questions = questions;
-        let mut best: Option<Tried> = None;
-        // Where little is wrong only what sets most of that right is worth moving anybody.
-        let little = begin.misplaced < LITTLE * begin.demand.iter().sum::<f32>();
-        let wanted = begin.misplaced * if little { WORTHWHILE } else { 1.0 };
-        let mut here = match self.at == begin.prices {
-            true => begin.clone(),
-            false => {
-                questions -= 1;
-                Tried::new(sellers, self.at.clone(), ask)?
-            }
+/// Clears the market of the model, asks the model what that comes to, and again with rooms
+/// corrected by the difference; what was found, if it is better than `begin`.
+fn seek(
+    sellers: &[Seller],
+    begin: &Tried,
+    failed: bool,
+    model: &mut dyn Asked,
+) -> Option<Option<Tried>> {
+    let whole: f32 = begin.demand.iter().sum();
+    // Where little is wrong only what sets most of that right is worth moving anybody.
+    let little = begin.misplaced < LITTLE * whole;
+    let mut wanted = begin.misplaced * if little { WORTHWHILE } else { 1.0 };
+    let mut prices = filled(sellers, Some(&begin.prices));
+    let market = model.market(&prices);
+    let common = f64::from(common_excess(sellers, &begin.demand));
+    let (times, rounds, most) = if failed { FAILED } else { ORDINARY };
+    let left = (rounds * market.rows()).min(most);
+    let mut differs = vec![1.0_f64; sellers.len()];
+    let mut best = None;
+    for _ in 0..times {
+        let room = |pop: usize, price: f32| {
+            let room = f64::from(sellers.get(pop)?.room?);
+            Some(room * common * differs.get(pop)? * f64::from(forgiven(price)))
         };
-        loop {
-            let least = best.as_ref().map_or(wanted, |best| best.misplaced);
-            if here.misplaced < least {
-                best = Some(here.clone());
-            }
-            if questions == 0 || here.settled {
-                break;
-            }
-            let Some(next) = self.line(sellers, &here, &mut questions, ask)? else {
-                break;
-            };
-            self.slopes
-                .learn((&here.prices, &here.excess), (&next.prices, &next.excess));
-            here = next;
-        }
-        self.at = here.prices;
-        Some(best)
-    }
-
-    /// Goes along one direction, about as far as it leads on.
-    fn line(
-        &mut self,
-        sellers: &[Seller],
-        from: &Tried,
-        questions: &mut usize,
-        ask: &mut Ask<'_>,
-    ) -> Option<Option<Tried>> {
-        let room = rooms(sellers);
-        let free: Vec<bool> = from
-            .prices
-            .iter()
-            .zip(&from.excess)
-            .zip(sellers)
-            .map(|((price, excess), seller)| {
-                seller.room.is_some() && (*price > 0.0 || *excess > 0.0)
-            })
-            .collect();
-        let way = self.slopes.direction(&from.excess, &room, &free);
-        let longest = way.iter().fold(0.0_f64, |most, one| most.max(one.abs()));
-        if longest <= 0.0 {
-            return Some(None);
-        }
-        let gain = |tried: &Tried| dot(&tried.excess, &way);
-        let first = gain(from);
-        let (mut low, mut high) = ((0.0, first), None::<(f64, f64)>);
-        let mut far = (STRIDE_MS / longest).min(1.0);
-        let mut found: Option<Tried> = None;
-        while *questions > 0 {
-            *questions -= 1;
-            let prices = from.prices.iter().zip(&way).map(|(price, way)| {
-                #[allow(clippy::cast_possible_truncation)]
-                let to = (f64::from(*price) + far * way) as f32;
-                to.clamp(0.0, PRICE_MAX)
-            });
-            let tried = Tried::new(sellers, prices.collect(), ask)?;
-            let now = gain(&tried);
-            let better = found
-                .as_ref()
-                .is_none_or(|found| now.abs() < gain(found).abs());
-            if better {
-                found = Some(tried);
-            }
-            if now.abs() <= 0.5 * first {
-                break;
-            }
-            if now > 0.0 {
-                low = (far, now);
+        let cleared = Clearing::of(&market, &room, prices, left);
+        let (now, modelled) = cleared.into_parts();
+        let tried = Tried::new(sellers, now.clone(), model)?;
+        for (differs, (real, short)) in differs.iter_mut().zip(tried.demand.iter().zip(modelled)) {
+            let times = short / f64::from(*real);
+            *differs = if *real > 0.0 {
+                times.clamp(0.5, 2.0)
             } else {
-                high = Some((far, now));
-            }
-            far = match high {
-                None => far * 3.0,
-                Some((high, below)) => {
-                    let part = low.1 / (low.1 - below);
-                    low.0 + (high - low.0) * part.clamp(0.1, 0.9)
-                }
+                1.0
             };
         }
-        Some(found)
+        prices = now;
+        let settled = tried.settled;
+        if tried.misplaced < wanted {
+            wanted = tried.misplaced;
+            best = Some(tried);
+        }
+        if settled {
+            break;
+        }
     }
+    Some(best)
 }
 
 /// Goes to what was found, as far as clients may move.
@@ -244,12 +184,12 @@ fn publish(
     sellers: &mut [Seller],
     found: &Tried,
     begin: &Tried,
-    ask: &mut Ask<'_>,
+    model: &mut dyn Asked,
 ) -> Option<Demand> {
     apply(sellers, &found.prices);
     let bounded = bound(sellers, &begin.prices);
     let mut demand = match bounded {
-        true => ask(&filled(sellers, None))?,
+        true => model.at(&filled(sellers, None))?,
         false => found.demand.clone(),
     };
     for _ in 0..TRIES {
@@ -261,7 +201,7 @@ fn publish(
         for (seller, before) in sellers.iter_mut().zip(&begin.prices) {
             seller.price = before + (seller.price - before) * part;
         }
-        demand = ask(&filled(sellers, None))?;
+        demand = model.at(&filled(sellers, None))?;
     }
     Some(demand)
 }
@@ -278,7 +218,7 @@ struct Tried {
     prices: Vec<f32>,
     demand: Demand,
     /// Demand above the room; negative below it, 0 where no room is known.
-    excess: Vec<f64>,
+    excess: Vec<f32>,
     /// Demand that is where it should not be.
     misplaced: f32,
     /// Nobody is off by more than is worth a question.
@@ -286,8 +226,8 @@ struct Tried {
 }
 
 impl Tried {
-    fn new(sellers: &[Seller], prices: Vec<f32>, ask: &mut Ask<'_>) -> Option<Self> {
-        let demand = ask(&filled(sellers, Some(&prices)))?;
+    fn new(sellers: &[Seller], prices: Vec<f32>, model: &mut dyn Asked) -> Option<Self> {
+        let demand = model.at(&filled(sellers, Some(&prices)))?;
         let common = common_excess(sellers, &demand);
         let (mut misplaced, mut settled) = (0.0, true);
         let mut excess = Vec::with_capacity(sellers.len());
@@ -297,10 +237,10 @@ impl Tried {
                 continue;
             };
             // What all have in common or a very high price forgives is no excess.
-            let forgiven = 1.0 + (price - FORGIVES_MS).max(0.0) / FORGIVEN_MS;
-            let off = demand - room * common * forgiven;
-            excess.push(f64::from(off));
-            let off = off / (room * common * forgiven);
+            let room_now = room * common * forgiven(*price);
+            let off = demand - room_now;
+            excess.push(off);
+            let off = off / room_now;
             let missing = if *price > 0.0 { -off } else { 0.0 };
             misplaced += room * (off - SOUGHT).max(0.3 * (missing - SOUGHT)).max(0.0);
             settled &= off <= SOUGHT && missing <= SOUGHT;
@@ -317,13 +257,12 @@ impl Tried {
 
 impl Tried {
     /// Nobody is off by more than is worth a change.
-    #[allow(clippy::cast_possible_truncation)]
     fn content(&self, sellers: &[Seller], resting: bool) -> bool {
         let limit = |slack: Slack| if resting { slack.resting } else { slack.moving };
         let (above, below) = (limit(ABOVE), limit(BELOW));
         let whole: f32 = self.demand.iter().sum();
         let each = sellers.iter().zip(&self.prices).zip(&self.excess);
-        each.filter_map(|((seller, price), excess)| Some((seller.room?, price, *excess as f32)))
+        each.filter_map(|((seller, price), excess)| Some((seller.room?, price, *excess)))
             .all(|(room, price, excess)| {
                 let missing = if *price > 0.0 { -excess } else { 0.0 };
                 let is_small = missing <= SMALL * whole && missing <= BELOW_SMALL * room;
@@ -332,9 +271,9 @@ impl Tried {
     }
 }
 
-fn rooms(sellers: &[Seller]) -> Vec<f64> {
-    let room = |seller: &Seller| seller.room.map_or(1.0, f64::from).max(f64::MIN_POSITIVE);
-    sellers.iter().map(room).collect()
+/// How many times its room a PoP may have, for its price.
+fn forgiven(price: f32) -> f32 {
+    1.0 + (price - FORGIVES_MS).max(0.0) / FORGIVEN_MS
 }
 
 /// How much more demand than room there is in all, at least 1.

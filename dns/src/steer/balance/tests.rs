@@ -283,6 +283,15 @@ impl Model for Line {
     fn at(&mut self, prices: &[f32]) -> Vec<f32> {
         self.model(prices)
     }
+
+    fn market(&mut self, prices: &[f32]) -> Market {
+        let mut market = Market::new(self.pops);
+        for (cell, parts) in self.parts.iter().enumerate() {
+            let offers = self.offers(cell, prices);
+            market.add(1.0, (&Rules::new(5.0), 0.3), (&offers, parts), prices);
+        }
+        market
+    }
 }
 
 /// A model that says the same whatever it is asked.
@@ -295,6 +304,10 @@ impl Model for Says {
 
     fn at(&mut self, _: &[f32]) -> Vec<f32> {
         self.0.clone()
+    }
+
+    fn market(&mut self, _: &[f32]) -> Market {
+        Market::new(self.0.len())
     }
 }
 

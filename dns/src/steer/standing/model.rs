@@ -7,12 +7,20 @@ use meridian_health_prober::HealthSnapshot;
 
 use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
 use crate::{
-    steer::{Demand, Steering, balance, layout::Layout, steering::Stand},
+    steer::{
+        Demand, Steering,
+        balance::{self, Market, Offer, Part, Parts},
+        layout::Layout,
+        steering::Stand,
+    },
     types::ServiceId,
 };
 
 /// Rows looked at in one question, about; of more only some are, evenly spread.
 const ROWS: usize = 200_000;
+
+/// Rows gathered for a market, about: those with the most clients, and of the others some.
+const MARKET_ROWS: usize = 20_000;
 
 /// The stands of a standing, ready to be asked at any prices.
 #[derive(Debug)]
@@ -135,6 +143,99 @@ impl balance::Model for Model<'_> {
     fn at(&mut self, prices: &[f32]) -> Vec<f32> {
         self.sum(|pop| prices.get(pop).copied().unwrap_or(0.0), false)
     }
+
+    fn market(&mut self, prices: &[f32]) -> Market {
+        let mut market = Market::new(self.pops);
+        let chosen = Chosen::new(self);
+        let mut scratch = Scratch::default();
+        let mut few = 0;
+        for one in &mut self.stands {
+            let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
+            one.field.set_prices(self.inputs, price);
+            let law = (one.field.rules(), one.field.weights().cost(1.0));
+            for row in (0..one.field.rows()).step_by(self.stride) {
+                let whole = one.demand(self.inputs, row);
+                let Some(times) = chosen.times(whole, &mut few) else {
+                    continue;
+                };
+                let before = one.before(row, self.further.as_deref());
+                let (offers, mut before) = one.field.offered(row, before, &mut scratch);
+                one.number(offers, &mut before);
+                market.add(whole * times, law, (offers, &before), prices);
+            }
+        }
+        market
+    }
+}
+
+/// Which rows a market is made of.
+struct Chosen {
+    /// Demand from which on a row is always in it.
+    large: f32,
+    /// Of the others one in so many.
+    step: usize,
+}
+
+impl Chosen {
+    fn new(model: &Model<'_>) -> Self {
+        let rows = || {
+            let all = model.stands.iter();
+            all.flat_map(|one| {
+                let rows = (0..one.field.rows()).step_by(model.stride);
+                rows.map(|row| one.demand(model.inputs, row))
+            })
+        };
+        // Each of them is more than a small part of all, so there are not many.
+        #[allow(clippy::cast_precision_loss)]
+        let large = rows().sum::<f32>() / (MARKET_ROWS / 2) as f32;
+        let small = rows().filter(|one| *one > 0.0 && *one < large).count();
+        let step = small.div_ceil(MARKET_ROWS / 2).max(1);
+        Self { large, step }
+    }
+
+    /// How many times a row of that demand counts; `None`: it is left out.
+    fn times(&self, demand: f32, few: &mut usize) -> Option<f32> {
+        if demand >= self.large && demand > 0.0 {
+            return Some(1.0);
+        }
+        if demand <= 0.0 {
+            return None;
+        }
+        *few += 1;
+        // At most as many as there are rows.
+        #[allow(clippy::cast_precision_loss)]
+        few.is_multiple_of(self.step).then_some(self.step as f32)
+    }
+}
+
+impl Modelled<'_> {
+    fn demand(&self, inputs: &Inputs, row: usize) -> f32 {
+        self.field.demand(&inputs.demand, row) * self.services
+    }
+
+    /// What a row is until now; `further` are the rows of exceptional prefixes in the tables.
+    fn before(&self, row: usize, further: Option<&[usize]>) -> &[Part] {
+        let cells = self.field.steering.clients.cells().len();
+        let was = row.checked_sub(cells).zip(further);
+        let was = was.and_then(|(number, rows)| rows.get(number).copied());
+        self.table
+            .map_or(&[][..], |table| table.row(was.unwrap_or(row)))
+    }
+
+    /// Members of the list become numbers of PoPs.
+    fn number(&self, offers: &mut Vec<Offer>, parts: &mut Parts) {
+        let number = |member: u16| {
+            let pop = self.field.pool.members.get(usize::from(member));
+            pop.and_then(|pop| u16::try_from(pop.index()).ok())
+        };
+        let known = |member: &mut u16| {
+            let number = number(*member);
+            *member = number.unwrap_or(*member);
+            number.is_some()
+        };
+        offers.retain_mut(|offer| known(&mut offer.member));
+        parts.retain(|part| known(&mut part.member));
+    }
 }
 
 impl Model<'_> {
@@ -144,14 +245,9 @@ impl Model<'_> {
         let mut scratch = Scratch::default();
         for one in &mut self.stands {
             one.field.set_prices(self.inputs, &price);
-            let cells = one.field.steering.clients.cells().len();
             for row in (0..one.field.rows()).step_by(self.stride) {
-                let was = row.checked_sub(cells).zip(self.further.as_ref());
-                let was = was.and_then(|(number, rows)| rows.get(number).copied());
-                let before = one
-                    .table
-                    .map_or(&[][..], |table| table.row(was.unwrap_or(row)));
-                let whole = one.field.demand(&self.inputs.demand, row) * one.services;
+                let before = one.before(row, self.further.as_deref());
+                let whole = one.demand(self.inputs, row);
                 if whole <= 0.0 {
                     continue;
                 }

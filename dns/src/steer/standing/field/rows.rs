@@ -105,6 +105,24 @@ impl Field<'_> {
         }
     }
 
+    /// Who may take part in a row after `previous` at prices about these, best first; and what
+    /// remains of that row.
+    pub(in crate::steer::standing) fn offered<'s>(
+        &self,
+        row: usize,
+        previous: &[Part],
+        scratch: &'s mut Scratch,
+    ) -> (&'s mut Vec<Offer>, Parts) {
+        let offers = &mut scratch.offers;
+        offers.clear();
+        let before = Before::new(previous, self.kept(previous));
+        if let Some((cell, told, _)) = self.of_row(row) {
+            self.offer_few(&Seen::new(cell, told), &before, offers);
+        }
+        self.sort(offers);
+        (offers, normalised(&before.kept))
+    }
+
     /// All that can have a share of a row after `previous`, and some others.
     /// Returns the score that is needed among them.
     fn offer_few(&self, seen: &Seen<'_>, before: &Before<'_>, offers: &mut Vec<Offer>) -> f32 {
@@ -156,13 +174,19 @@ impl Field<'_> {
             let parts = WHOLE;
             return [Part { member, parts }].into_iter().collect();
         }
+        self.sort(offers);
+        let before = normalised(kept);
+        let parts = share(offers, &before, &self.rules);
+        unrounded(kept, &parts).unwrap_or(parts)
+    }
+
+    /// Best first; by name where they are equal.
+    fn sort(&self, offers: &mut [Offer]) {
         let name = |offer: &Offer| self.names.get(usize::from(offer.member)).copied();
         offers.sort_unstable_by(|a, b| {
             let by_score = a.score_ms.total_cmp(&b.score_ms);
             by_score.then_with(|| name(a).cmp(&name(b)))
         });
-        let parts = share(offers, &normalised(kept), &self.rules);
-        unrounded(kept, &parts).unwrap_or(parts)
     }
 
     /// What remains of a row: the shares stay in proportion.
