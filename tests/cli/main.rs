@@ -510,8 +510,8 @@ fn the_tutorial_shows_what_happens() {
     let zone = block(&tutorial, "## 2.", "text");
     let toml = block(&tutorial, "There is no `www` in it", "toml");
     // With the comment that names the file, as a reader copies it.
-    write("example.com.zone", &zone);
-    write("meridian.toml", &toml);
+    write("example.com.zone", zone);
+    write("meridian.toml", toml);
     let shows = |mark: &str| {
         let shown = block(&tutorial, mark, "console");
         let (command, expected) = shown.split_once('\n').expect("output");
