@@ -15,7 +15,7 @@ use super::{
     Steering, View,
     balance::Part,
     hash::Bid,
-    layout::{Roll, State},
+    layout::{Members, Roll, State},
     standing::{Exceptions, Table},
     steering::{Pool, Pop, Roster, Service, Tested, is_inside},
 };
@@ -47,7 +47,7 @@ pub(super) struct Case<'a> {
     /// Place of the pinned PoP in the pool's list.
     pub(super) pinned: Option<u16>,
     /// The client's block, hashed.
-    block: u64,
+    pub(super) block: u64,
 }
 
 /// Which PoPs a step lets in.
@@ -180,21 +180,17 @@ impl Case<'_> {
         Bid::new(self.block, seed, weight.unwrap_or(own))
     }
 
-    /// The same; `None` for one that does not take part at its place in the order: it lacks the
-    /// family, or is the pinned one, which went before.
-    pub(super) fn candidate(&self, member: u16, weight: Option<Weight>) -> Option<Bid> {
-        let lot = self.pool.lots.get(usize::from(member))?;
-        let takes_part = lot.has(self.family) && self.pinned != Some(member);
-        takes_part.then(|| Bid::new(self.block, lot.seed, weight.unwrap_or(lot.weight)))
-    }
-
     /// Whether a PoP that has the family meets the need.
     pub(super) fn admits(&self, member: u16, need: Need) -> bool {
-        let at = usize::from(member);
+        self.let_in(need).has(member)
+    }
+
+    /// The PoPs that meet the need where they have the family.
+    pub(super) fn let_in(&self, need: Need) -> Members<'_> {
         match need {
-            Need::Usable => self.roll.answers(self.family).get(at),
-            Need::NotDrained => !self.roll.drained.get(at),
-            Need::Nothing => true,
+            Need::Usable => self.roll.answers(self.family).set(),
+            Need::NotDrained => self.roll.drained.unset(),
+            Need::Nothing => Members::ALL,
         }
     }
 

@@ -6,12 +6,14 @@
     clippy::panic
 )]
 
-use meridian_config::Weight;
+use meridian_config::{Family, Weight};
 
 use super::{
     case::{Case, Need},
     hash::{Bid, Highest},
     ladder::Picked,
+    layout::Members,
+    steering,
 };
 
 impl Case<'_> {
@@ -47,17 +49,20 @@ impl Case<'_> {
 
     /// Who bids in a group: one pass over it, and another one where who bids most is not let in.
     fn field(&self, group: &(impl Iterator<Item = Lot> + Clone), need: Need) -> Field {
+        let bidding = self.bidding(need);
         let (mut candidates, mut admitted) = (0, 0);
-        let counted = self.bidders(group.clone()).inspect(|bidder| {
+        let mut wanted = None;
+        for bidder in bidding.bidders(group.clone()) {
             candidates += 1;
-            admitted += usize::from(self.admits(bidder.member, need));
-        });
-        let wanted = highest(counted);
-        let is_let_in = |bidder: &Bidder| self.admits(bidder.member, need);
-        let others = || highest(self.bidders(group.clone()).filter(is_let_in));
+            admitted += usize::from(bidding.let_in.has(bidder.member));
+            Leader::offer(&mut wanted, bidder);
+        }
+        let wanted = wanted.map(Leader::bidder);
         let first = match admitted {
             0 => None,
-            _ => wanted.filter(is_let_in).or_else(others),
+            _ => wanted
+                .filter(|bidder| bidding.let_in.has(bidder.member))
+                .or_else(|| bidding.highest(group.clone())),
         };
         Field {
             candidates,
@@ -69,32 +74,100 @@ impl Case<'_> {
 
     /// Who comes after `after`: the highest bid that it beats.
     fn next(&self, group: impl Iterator<Item = Lot>, need: Need, after: Bidder) -> Option<Bidder> {
-        self.bidders(group)
-            .filter(|bidder| after.beats(bidder) && self.admits(bidder.member, need))
+        let bidding = self.bidding(need);
+        bidding
+            .bidders(group)
+            .filter(|bidder| after.beats(bidder) && bidding.let_in.has(bidder.member))
             .reduce(|best, bidder| if bidder.beats(&best) { bidder } else { best })
     }
 
-    fn bidders(&self, group: impl Iterator<Item = Lot>) -> impl Iterator<Item = Bidder> {
-        group.enumerate().filter_map(|(at, (member, weight))| {
-            let bid = self.candidate(member, weight)?;
-            Some(Bidder { bid, at, member })
+    fn bidding(&self, need: Need) -> Bidding<'_> {
+        Bidding {
+            lots: &self.pool.lots,
+            family: self.family,
+            pinned: self.pinned,
+            block: self.block,
+            let_in: self.let_in(need),
+        }
+    }
+}
+
+/// What all bids of a group rest on, looked up once for all of them.
+#[derive(Clone, Copy, Debug)]
+struct Bidding<'a> {
+    lots: &'a [steering::Lot],
+    family: Family,
+    pinned: Option<u16>,
+    block: u64,
+    let_in: Members<'a>,
+}
+
+impl Bidding<'_> {
+    /// Who takes part at its place in the order: it has the family, and is not the pinned one, which
+    /// went before.
+    fn bidders(self, group: impl Iterator<Item = Lot>) -> impl Iterator<Item = Bidder> {
+        group.enumerate().filter_map(move |(at, (member, weight))| {
+            let lot = self.lots.get(usize::from(member))?;
+            let takes_part = lot.has(self.family) && self.pinned != Some(member);
+            takes_part.then(|| Bidder {
+                bid: Bid::new(self.block, lot.seed, weight.unwrap_or(lot.weight)),
+                at,
+                member,
+            })
         })
+    }
+
+    /// Who bids most of those let in.
+    // Rare, and kept out of the way of what is not.
+    #[inline(never)]
+    fn highest(self, group: impl Iterator<Item = Lot>) -> Option<Bidder> {
+        let mut leader = None;
+        self.bidders(group)
+            .filter(|bidder| self.let_in.has(bidder.member))
+            .for_each(|bidder| Leader::offer(&mut leader, bidder));
+        leader.map(Leader::bidder)
     }
 }
 
 /// A PoP's place in the pool's list, and another weight than its own to draw by.
 pub(super) type Lot = (u16, Option<Weight>);
 
-/// Who bids most, the first of several.
-fn highest(mut bidders: impl Iterator<Item = Bidder>) -> Option<Bidder> {
-    let mut best = bidders.next()?;
-    let mut highest = Highest::new(best.bid);
-    for bidder in bidders {
-        if highest.is_beaten_by(bidder.bid) {
-            best = bidder;
+/// Who bids most so far, the first of several.
+#[derive(Clone, Copy, Debug)]
+struct Leader {
+    highest: Highest,
+    at: usize,
+    member: u16,
+}
+
+impl Leader {
+    #[inline]
+    fn offer(leader: &mut Option<Self>, bidder: Bidder) {
+        let Bidder { bid, at, member } = bidder;
+        match leader {
+            Some(leader) => {
+                if leader.highest.is_beaten_by(bid) {
+                    (leader.at, leader.member) = (at, member);
+                }
+            }
+            None => {
+                let highest = Highest::new(bid);
+                *leader = Some(Self {
+                    highest,
+                    at,
+                    member,
+                });
+            }
         }
     }
-    Some(best)
+
+    fn bidder(self) -> Bidder {
+        Bidder {
+            bid: self.highest.bid(),
+            at: self.at,
+            member: self.member,
+        }
+    }
 }
 
 /// Who bids in a group.

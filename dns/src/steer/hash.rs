@@ -67,9 +67,9 @@ impl Bid {
         (number(self.drawn) + 0.5).min(LARGEST) / STEPS
     }
 
-    /// At most 1 − u.
+    /// Steps above the number drawn: at most 1 − u when divided by all steps.
     fn rest(self) -> f64 {
-        number(DRAWN_MOST.saturating_sub(self.drawn)) / STEPS
+        number(DRAWN_MOST.saturating_sub(self.drawn))
     }
 }
 
@@ -85,15 +85,34 @@ pub(super) struct Highest {
     bid: Bid,
     /// The bid as a number; 0 as long as nobody had to know.
     value: f64,
+    /// A weight below this for each of the steps that a bid leaves above it is surely not higher; 0
+    /// as long as the value is not known.
+    least: f64,
 }
 
 impl Highest {
     pub(super) fn new(bid: Bid) -> Self {
-        Self { bid, value: 0.0 }
+        Self {
+            bid,
+            value: 0.0,
+            least: 0.0,
+        }
+    }
+
+    fn valued(bid: Bid, value: f64) -> Self {
+        // From 1 − u ≤ −ln u: a bid is at most w / (1 − u). The margin is far above what rounding
+        // does.
+        let least = value * (1.0 - 1e-9) / STEPS;
+        Self { bid, value, least }
+    }
+
+    pub(super) fn bid(&self) -> Bid {
+        self.bid
     }
 
     /// Whether `other` is above all before it, and so the highest from now on. One logarithm is
     /// taken where weights differ, and one more for each bid that could be higher.
+    #[inline]
     pub(super) fn is_beaten_by(&mut self, other: Bid) -> bool {
         if self.bid.weight == other.weight {
             let beaten = other.drawn > self.bid.drawn;
@@ -102,19 +121,26 @@ impl Highest {
             }
             return beaten;
         }
-        if self.value == 0.0 {
-            self.value = self.bid.value();
-        }
-        // From 1 − u ≤ −ln u: at most w / (1 − u). The margin is far above what rounding does.
-        if f64::from(other.weight) < other.rest() * self.value * (1.0 - 1e-9) {
+        if self.is_surely_above(other) {
             return false;
+        }
+        if self.value == 0.0 {
+            *self = Self::valued(self.bid, self.bid.value());
+            if self.is_surely_above(other) {
+                return false;
+            }
         }
         let value = other.value();
         let beaten = value > self.value;
         if beaten {
-            *self = Self { bid: other, value };
+            *self = Self::valued(other, value);
         }
         beaten
+    }
+
+    #[inline]
+    fn is_surely_above(&self, other: Bid) -> bool {
+        f64::from(other.weight) < other.rest() * self.least
     }
 }
 

@@ -370,14 +370,17 @@ impl Case<'_> {
 
     /// Those of one group of an order. Who has a share of the place has had its turn.
     fn members(&self, group: &[Ranked], need: Need, picked: &mut Picked) {
-        let shares = self.parts();
-        let had_turn =
-            |member: u16| need == Need::Usable && shares.iter().any(|part| part.member == member);
-        let lots = group
-            .iter()
-            .filter(|one| !had_turn(one.member))
-            .map(|one| (one.member, None));
-        self.group(lots, need, picked);
+        let lot = |one: &Ranked| (one.member, None);
+        let shares = match need {
+            Need::Usable => self.parts(),
+            Need::NotDrained | Need::Nothing => &[],
+        };
+        if shares.is_empty() {
+            return self.group(group.iter().map(lot), need, picked);
+        }
+        let had_turn = |one: &Ranked| shares.iter().any(|part| part.member == one.member);
+        let others = group.iter().filter(|one| !had_turn(one));
+        self.group(others.map(lot), need, picked);
     }
 
     /// Adds the endpoints of one PoP.

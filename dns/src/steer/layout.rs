@@ -407,11 +407,47 @@ impl Bits {
         }
     }
 
+    /// Those whose bit is set.
+    pub(super) fn set(&self) -> Members<'_> {
+        let bits = &self.0;
+        Members { bits, but: false }
+    }
+
+    /// All but those whose bit is set.
+    pub(super) fn unset(&self) -> Members<'_> {
+        let bits = &self.0;
+        Members { bits, but: true }
+    }
+
     /// Whether the bit is set; one that does not exist is.
     #[inline]
     pub(super) fn get(&self, at: usize) -> bool {
-        self.0
-            .get(at / 64)
-            .is_none_or(|word| word >> (at % 64) & 1 == 1)
+        is_set(&self.0, at)
+    }
+}
+
+#[inline]
+fn is_set(bits: &[u64], at: usize) -> bool {
+    bits.get(at / 64)
+        .is_none_or(|word| word >> (at % 64) & 1 == 1)
+}
+
+/// Some of the PoPs of a list, by their places in it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Members<'a> {
+    bits: &'a [u64],
+    /// Those whose bit is not set.
+    but: bool,
+}
+
+impl Members<'_> {
+    pub(super) const ALL: Self = Self {
+        bits: &[],
+        but: false,
+    };
+
+    #[inline]
+    pub(super) fn has(&self, member: u16) -> bool {
+        is_set(self.bits, usize::from(member)) != self.but
     }
 }
