@@ -242,7 +242,7 @@ Examples:
 Without --traffic and --from-server every /24 of the geo data counts alike (with --type AAAA every
 /48). A traffic file has a line for each client prefix: the prefix, blanks, an amount (1200, 3.5k,
 12Mbit). Loads need a capacity and the whole demand in its unit: --total, else the sum of a traffic
-file, or what the PoPs of the server carry; else half of all capacity is assumed.
+file, or what the PoPs of the server carry; else two fifths of all capacity are assumed.
 
 Exit code 0: done. 1: --max-moved is exceeded, or a file or server cannot be used. 2: wrong usage.";
 

@@ -101,7 +101,7 @@ fn a_plan_without_a_change_tells_how_things_stand() {
         "services  www.example.com., A",
         "change    none",
         "each address alike",
-        "half of all capacity",
+        "two fifths of all capacity",
         "within 100 ms",
         "No client moves.",
         "If one PoP more fails:",
@@ -245,19 +245,19 @@ fn loads_rest_on_the_pops_that_are_planned_for() {
         let plan = json(&bed.run(&[arguments, &["--json"]].concat()));
         plan["demand"]["load"].as_f64().expect("a load")
     };
-    assert_eq!(load(&[]), 1000.0);
+    assert_eq!(load(&[]), 800.0);
     // What is added carries more, and nobody asks for more because of it.
     assert_eq!(
         load(&["--add", "name=ber,lat=52.5,lon=13.4,capacity=8000"]),
-        1000.0
+        800.0
     );
     let more = "[[pop]]\nname = \"lab\"\nlatitude = 1\nlongitude = 1\ncapacity = 9000\nendpoints = [\"192.0.2.77\"]\n\
                 [[pool]]\nname = \"lab\"\npops = [\"lab\"]\n[[zone]]\nname = \"example.net\"\nfile = \"example.com.zone\"\n\
                 [[zone.service]]\nname = \"www\"\npool = \"lab\"\n";
     bed.file("m.toml", &format!("{CONFIG}{more}"));
-    assert_eq!(load(&["--service", "www.example.com"]), 1000.0);
-    assert_eq!(load(&["--service", "www.example.net"]), 4500.0);
-    assert_eq!(load(&[]), 5500.0);
+    assert_eq!(load(&["--service", "www.example.com"]), 800.0);
+    assert_eq!(load(&["--service", "www.example.net"]), 3600.0);
+    assert_eq!(load(&[]), 4400.0);
 }
 
 #[test]

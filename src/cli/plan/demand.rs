@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Share of all capacity that is asked for when nobody says how much is.
-const ASSUMED: f64 = 0.5;
+const ASSUMED: f64 = 0.4;
 
 /// Who asks, as the arguments want it.
 pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, Told), Failure> {
@@ -188,7 +188,7 @@ pub(super) fn load(args: &Arguments, told: &mut Told, prepared: &Prepared) {
         }
         (None, None) => (
             capacity * ASSUMED,
-            "assumed: half of all capacity of these PoPs".to_owned(),
+            "assumed: two fifths of all capacity of these PoPs".to_owned(),
         ),
     };
     told.load = Some(load);
