@@ -3,7 +3,7 @@
 use std::{fmt, path::Path, sync::Arc};
 
 use meridian_config::{Config, Diagnostics, LoadKind, LoadSource, Pool};
-use meridian_dns::{build, build::Built, steer};
+use meridian_dns::{answer::run_tests, build, build::Built};
 use meridian_geo_data::ClientMap;
 use serde::Serialize;
 use serde_json::json;
@@ -53,7 +53,7 @@ struct Mistake<'a> {
 /// Runs the command.
 pub(crate) fn run(args: &Check) -> Result<(), Failure> {
     let checked = read(&args.config, admin_files).and_then(|(config, built)| {
-        let failed = steer::run_tests(&config, &built.steering);
+        let failed = run_tests(&config, &built.zones, &built.steering);
         if failed.is_empty() {
             Ok(summary(&config, &built))
         } else {

@@ -260,7 +260,11 @@ fn finish(
             return Err(config.blame(mistakes));
         }
     };
-    mistakes.extend(meridian_dns::steer::run_tests(&config, &built.steering));
+    mistakes.extend(meridian_dns::answer::run_tests(
+        &config,
+        &built.zones,
+        &built.steering,
+    ));
     // The last good state passed once; answering beats exactness now.
     if !mistakes.is_empty() && copies.is_none() {
         return Err(config.blame(mistakes));

@@ -16,6 +16,7 @@
 )]
 
 mod chaos;
+mod check;
 mod compress;
 mod explain;
 mod follow;
@@ -42,6 +43,7 @@ use crate::{
     steer::{self, Decision, Explanation, Level, Reason},
     types::{ServiceId, UnixTime},
 };
+pub use check::run_tests;
 pub(crate) use explain::LABEL;
 pub use explain::Listed;
 pub use follow::{End, Followed, NotSteered, follow};

@@ -25,7 +25,6 @@ pub mod balance;
 mod block;
 mod build;
 mod case;
-mod check;
 mod choice;
 mod decide;
 mod demand;
@@ -42,7 +41,6 @@ mod types;
 mod view;
 mod words;
 
-pub use check::run_tests;
 pub use decide::decide;
 pub use demand::Demand;
 pub use explain::{

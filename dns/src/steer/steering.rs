@@ -354,20 +354,9 @@ impl Steering {
         self.services.get(id.index())
     }
 
-    /// The service that answers `name`: the one of that name, else the closest wildcard above it
-    /// (RFC 4592 §3.3.1). What else the zone holds is not looked at.
+    /// The service of that very name. What answers a name, the zone tells: [`follow`](crate::answer::follow).
     pub fn service_by_name(&self, name: &Name) -> Option<ServiceId> {
-        if let Some(id) = self.by_name.get(name) {
-            return Some(*id);
-        }
-        let mut above = name.parent();
-        while let Some(parent) = above {
-            if let Some(id) = self.by_name.get(&wildcard(&parent)?) {
-                return Some(*id);
-            }
-            above = parent.parent();
-        }
-        None
+        self.by_name.get(name).copied()
     }
 
     /// Names of services and PoPs for metrics.
@@ -423,11 +412,4 @@ impl Steering {
         let pop = pool.members.get(usize::from(member))?;
         self.pops.get(pop.index())
     }
-}
-
-/// `*.` in front of a name; `None` where that is too long to be a name.
-fn wildcard(parent: &Name) -> Option<Name> {
-    let mut wire = vec![1, b'*'];
-    wire.extend_from_slice(parent.as_wire());
-    Name::from_wire(&wire).ok()
 }

@@ -106,12 +106,14 @@ impl View {
         let families = pool.map_or(&[][..], |p| &p.families);
         let preferred = self.standing.preferred(service.pool.index());
         let gone = |family: &Family| !self.any(service.roster, *family);
+        let table = self.standing.table(service.stand);
+        let measured = || table.is_some_and(|table| table.is_any_measured());
         match service.policy {
             _ if families.is_empty() || families.iter().any(gone) => Level::LastResort,
             _ if !preferred.is_empty() => Level::Measured,
             _ if pool.is_some_and(|pool| !pool.anycast.is_empty()) => Level::ConfiguredOrder,
             Policy::Failover => Level::ConfiguredOrder,
-            Policy::Score if self.standing.table(service.stand).is_some() => Level::Measured,
+            Policy::Score if measured() => Level::Measured,
             Policy::Score => Level::Geo,
         }
     }

@@ -2,6 +2,7 @@
 //! answer path. Every reply that a test asks for passes the oracle in [`world`].
 
 mod adversarial;
+mod checked;
 mod cookies;
 mod explained;
 mod tables;

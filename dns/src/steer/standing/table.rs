@@ -9,6 +9,8 @@ pub(in crate::steer) struct Table {
     /// measured took part in the row.
     starts: Box<[u32]>,
     parts: Box<[Part]>,
+    /// Whether it did in any row.
+    measured: bool,
     /// Tells most tables apart that differ; of all of the above.
     sum: u64,
 }
@@ -35,6 +37,11 @@ impl Table {
         self.starts
             .get(row)
             .is_some_and(|start| start & MEASURED != 0)
+    }
+
+    /// Whether anything measured took part in any row. A PoP that grows (`ramp`) is nothing measured.
+    pub(in crate::steer) fn is_any_measured(&self) -> bool {
+        self.measured
     }
 
     /// Number of rows.
@@ -76,6 +83,7 @@ impl Rows {
         let step = |sum: u64, word: u32| (sum ^ u64::from(word)).wrapping_mul(0x0100_0000_01b3);
         let sum = words.chain(parts).fold(0xcbf2_9ce4_8422_2325, step);
         Table {
+            measured: self.starts.iter().any(|start| start & MEASURED != 0),
             sum,
             starts: self.starts.into(),
             parts: self.parts.into(),
@@ -105,6 +113,10 @@ mod tests {
             assert_eq!(table.row(at), row);
             assert_eq!(table.is_measured(at), at == 2);
         }
+        assert!(table.is_any_measured() && !Table::default().is_any_measured());
+        let mut plain = Rows::with_capacity(1);
+        plain.push(&given[0], false);
+        assert!(!plain.finish().is_any_measured());
         assert!(table.row(3).is_empty() && !table.is_measured(3));
         assert!(Table::default().row(0).is_empty());
     }

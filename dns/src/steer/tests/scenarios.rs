@@ -1,17 +1,15 @@
-//! Worked examples with their numbers, and the operator's own tests.
+//! Worked examples with their numbers.
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use meridian_config::{
-    CheckId, Config, Family, Fence, Policy, PoolCheck, PopId, Ratio, SteeringTest, Weight,
-};
+use meridian_config::{CheckId, Config, Family, Fence, Policy, PoolCheck, PopId, Ratio, Weight};
 use meridian_health_prober::{CheckHealth, HealthSnapshot, Verdict};
 
 use super::{
-    super::{Decision, Level, Reason, Standing, View, decide, explain, run_tests},
+    super::{Decision, Inputs, Level, Reason, Standing, View, balance::Price, decide, explain},
     model,
     world::{
-        World, config, exactly, health, network, parameters, place, pool_of, pop, small_database,
+        World, config, exactly, health, network, parameters, pool_of, pop, push, small_database,
     },
 };
 use crate::client::Client;
@@ -511,62 +509,39 @@ fn a_service_with_a_min_health_of_its_own() {
     );
 }
 
-fn test(name: &str, client: &str, down: &[u16], expect: u16) -> SteeringTest {
-    SteeringTest {
-        name: name.parse().unwrap(),
-        family: Family::V4,
-        client: client.parse().unwrap(),
-        down: down.iter().copied().map(PopId).collect(),
-        expect: PopId(expect),
-        at: place(),
-    }
-}
-
+/// A PoP that grows (`ramp`) shapes rows, and nothing of that is measured.
 #[test]
-fn the_operators_tests() {
-    let mut config = three();
-    config.tests = vec![
-        test("s0.example", "198.51.100.0/24", &[], 0),
-        test("S0.Example", "198.51.100.7/32", &[0], 1),
-        test("s0.example", "198.51.100.0/24", &[0, 1, 2], 0),
-    ];
-    let world = over(config.clone(), up());
-    assert!(run_tests(&config, &world.steering).is_empty());
-
-    config.tests = vec![
-        test("s0.example", "198.51.100.0/24", &[], 1),
-        test("s0.example", "198.51.100.0/24", &[0], 0),
-        test("s1.example", "198.51.100.0/24", &[], 0),
-    ];
-    let told: Vec<String> = run_tests(&config, &world.steering)
-        .0
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    assert_eq!(
-        told,
-        [
-            "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by fra, \
-             not by iad (fra 9.0 ms beats iad 82.4 ms; the client is located at 48.86, 2.35)",
-            "meridian.toml:1:1: test[0]: A of s0.example. for 198.51.100.0/24 is answered by iad, \
-             not by fra (fra: down: taken as down; iad, since fra (down: taken as down) would come \
-             first but may not be used; the client is located at 48.86, 2.35)",
-            "meridian.toml:1:1: test[0]: s1.example. is not the name of a service (the nearest \
-             service is s0.example.)",
-        ]
-    );
-}
-
-#[test]
-fn wildcard_services_are_found() {
-    let mut config = three();
-    config.zones[0].services[0].name = "*.example.".parse().unwrap();
-    let world = over(config, up());
-    let find = |text: &str| world.steering.service_by_name(&text.parse().unwrap());
-    assert_eq!(find("*.example"), Some(model::id(0)));
-    assert_eq!(find("a.b.EXAMPLE"), Some(model::id(0)));
-    assert_eq!(find("example"), None);
-    assert_eq!(find("a.test"), None);
+fn growing_alone_is_no_measurement() {
+    let level = |price: Price| {
+        let mut config = three();
+        for pop in &mut config.pops {
+            pop.load = Some(push());
+        }
+        let world = over(config, up()).after(vec![Inputs {
+            prices: vec![price; 3].into(),
+            ..Inputs::default()
+        }]);
+        let service = world.steering.service(model::id(0)).unwrap();
+        let has_table = world.view.standing().table(service.stand).is_some();
+        let told = world.view.level(&world.steering, model::id(0));
+        assert_eq!(ask(&world, PARIS).level, told);
+        (has_table, told)
+    };
+    let ramp = 0.5;
+    let grows = Price {
+        ramp,
+        ..Price::NEUTRAL
+    };
+    assert_eq!(level(Price::NEUTRAL), (false, Level::Geo));
+    assert_eq!(level(grows), (true, Level::Geo));
+    let price_ms = 10.0;
+    let known = Price {
+        price_ms,
+        known: true,
+        own: true,
+        ..grows
+    };
+    assert_eq!(level(known), (true, Level::Measured));
 }
 
 #[test]

@@ -372,7 +372,7 @@ fn fence() -> impl Strategy<Value = Fence> {
 }
 
 /// Load that is told by the operator's own means.
-fn push() -> LoadSource {
+pub(super) fn push() -> LoadSource {
     LoadSource {
         kind: LoadKind::Push,
         interval: Duration::from_secs(30),

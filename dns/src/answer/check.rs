@@ -6,31 +6,36 @@ use std::sync::Arc;
 use meridian_config::{Config, Diagnostic, Diagnostics, Family, Name, SteeringTest};
 use meridian_health_prober::HealthSnapshot;
 
-use super::{Reason, Standing, Steering, View, decide, explain::Explanation, explain::explain};
-use crate::client::Client;
+use super::{NotSteered, follow};
+use crate::{
+    client::Client,
+    steer::{Explanation, Reason, Standing, Steering, View, decide, explain},
+    zone::ZoneSet,
+};
 
 /// Decides for every `[[test]]` with the PoPs it names taken as down and all others as up.
 ///
-/// Returns a mistake for each test whose client gets another PoP first; empty when all hold.
-pub fn run_tests(config: &Config, steering: &Steering) -> Diagnostics {
+/// The name is looked up in `zones` as a query's is: under a `*` service it may stand in the zone file. Returns
+/// a mistake for each test whose client gets another PoP first; empty when all hold.
+pub fn run_tests(config: &Config, zones: &ZoneSet, steering: &Steering) -> Diagnostics {
     let health = Arc::new(HealthSnapshot::default());
     Diagnostics(
         config
             .tests
             .iter()
-            .filter_map(|test| run(config, steering, &health, test))
+            .filter_map(|test| run((config, zones, steering), &health, test))
             .collect(),
     )
 }
 
 fn run(
-    config: &Config,
-    steering: &Steering,
+    (config, zones, steering): (&Config, &ZoneSet, &Steering),
     health: &Arc<HealthSnapshot>,
     test: &SteeringTest,
 ) -> Option<Diagnostic> {
-    let Some(service) = steering.service_by_name(&test.name) else {
-        return Some(unknown_service(steering, test));
+    let service = match follow(zones, &test.name, test.family) {
+        Ok(followed) => followed.service,
+        Err(why) => return Some(no_service(steering, test, &why)),
     };
     let view = View::with_down(
         steering,
@@ -98,7 +103,7 @@ fn compare(explanation: &Explanation, expected: &str) -> String {
     format!("{}{lost}{place}", duel.unwrap_or_default())
 }
 
-fn unknown_service(steering: &Steering, test: &SteeringTest) -> Diagnostic {
+fn no_service(steering: &Steering, test: &SteeringTest, why: &NotSteered) -> Diagnostic {
     let distance = |name: &Name| strsim::damerau_levenshtein(&lower(name), &lower(&test.name));
     let nearest = steering
         .services()
@@ -108,8 +113,9 @@ fn unknown_service(steering: &Steering, test: &SteeringTest) -> Diagnostic {
         Some(service) => format!("the nearest service is {}", service.name),
         None => "no zone has a service".to_owned(),
     };
+    let (kind, name) = (record_type(test.family), &test.name);
     test.at
-        .mistake(format!("{} is not the name of a service", test.name), help)
+        .mistake(format!("no service answers {kind} of {name}: {why}"), help)
 }
 
 fn lower(name: &Name) -> String {
