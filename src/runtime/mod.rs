@@ -411,12 +411,13 @@ impl Runtime {
         look(&mut condition.unwrap_or_else(PoisonError::into_inner))
     }
 
+    #[allow(clippy::disallowed_methods)] // The runtime is the runner that owns the clock.
     fn teller(&self) -> Teller<'_> {
         Teller {
             events: &self.0.events,
             metrics: &self.0.metrics,
             now: Timestamp::now(),
-            clock: monotonic,
+            clock: Instant::now,
         }
     }
 }

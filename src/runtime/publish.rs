@@ -184,15 +184,9 @@ impl Publisher {
         }
     }
 
-    /// Lets TTLs that wait for a verdict shrink with the time that has passed since the prober told of it.
+    /// Lets TTLs of the snapshot in force shrink that wait for a verdict.
     pub fn grow_older(&self, now: Instant) {
-        let snapshot = self.current.load();
-        if let Some(made) = snapshot.view.health().made
-            && snapshot.view.is_in_doubt()
-        {
-            let age = now.saturating_duration_since(made);
-            snapshot.view.grow_older(age);
-        }
+        grow_older(&self.current.load().view, now);
     }
 
     /// The state in force, and health as steering sees it.
@@ -231,6 +225,8 @@ impl Publisher {
             &inputs.standing,
             inputs.generation + 1,
         );
+        // Its health may be as old as that of the view before: a tick brings none.
+        grow_older(&snapshot.view, started);
         // Most news of health are round trips of probes: no reason to forget what was decided.
         let in_force = self.current.load();
         let is_told_only = only_health && {
@@ -246,7 +242,7 @@ impl Publisher {
             inputs.generation += 1;
             // Swapped before anything is told: the first changed answer waits for nobody.
             self.retire(self.current.swap(Arc::new(snapshot)));
-            let took = (teller.clock)().saturating_sub(started);
+            let took = (teller.clock)().saturating_duration_since(started);
             teller
                 .metrics
                 .published(inputs.generation, took.as_secs_f64());
@@ -318,6 +314,15 @@ fn build(
         steering: built.steering.clone(),
         view: Arc::new(view),
         identity: built.identity.clone(),
+    }
+}
+
+/// Lets TTLs that wait for a verdict shrink with the time that has passed since the prober told of it.
+fn grow_older(view: &View, now: Instant) {
+    if let Some(made) = view.health().made
+        && view.is_in_doubt()
+    {
+        view.grow_older(now.saturating_duration_since(made));
     }
 }
 
@@ -422,8 +427,8 @@ pub struct Teller<'a> {
     pub metrics: &'a RuntimeMetrics,
     /// Now, for the event log.
     pub now: Timestamp,
-    /// Monotonic clock, for the time that building takes.
-    pub clock: fn() -> Duration,
+    /// Monotonic clock, for the age of health and the time that building takes.
+    pub clock: fn() -> Instant,
 }
 
 impl Teller<'_> {
@@ -522,12 +527,17 @@ impl Teller<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, path::Path};
+    use std::{fs, path::Path, sync::LazyLock};
 
+    use meridian_config::Family;
+    use meridian_dns::{client::Client, steer::decide};
     use meridian_health_prober::{EndpointHealth, GroupKey, PopHealth, Verdict};
     use prometheus::Registry;
 
     use super::*;
+
+    #[allow(clippy::disallowed_methods)] // any moment will do
+    static STARTED: LazyLock<Instant> = LazyLock::new(Instant::now);
 
     const CONFIG: &str = r#"
 [check.edge]
@@ -616,7 +626,7 @@ pool = "edge"
             events: &events,
             metrics: &metrics,
             now: Timestamp::UNIX_EPOCH,
-            clock: || Duration::ZERO,
+            clock: || *STARTED,
         };
         let first = health(1, Verdict::Up, 10);
         let publisher = Publisher::new(loaded(folder.path()), first, Arc::new(Gate::random()));
@@ -630,6 +640,49 @@ pool = "edge"
         assert!(!Arc::ptr_eq(&before, &publisher.current().load_full()));
     }
 
+    /// What waits for a verdict counts down through the standings that ticks publish.
+    #[test]
+    fn a_new_standing_sets_no_ttl_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let (events, metrics) = (
+            EventLog::default(),
+            RuntimeMetrics::new(&Registry::new()).unwrap(),
+        );
+        let teller = Teller {
+            events: &events,
+            metrics: &metrics,
+            now: Timestamp::UNIX_EPOCH,
+            clock: || *STARTED + Duration::from_secs(5),
+        };
+        let mut health = health(1, Verdict::Up, 10).as_ref().clone();
+        health.made = Some(*STARTED);
+        let groups = health.groups.values_mut();
+        for endpoint in groups.flat_map(|group| &mut group.endpoints) {
+            endpoint.flips_in = Some(Duration::from_secs(29));
+        }
+        let health = Arc::new(health);
+        let loaded = loaded(folder.path());
+        let publisher = Publisher::new(loaded.clone(), health.clone(), Arc::new(Gate::random()));
+        let ttl = || {
+            let snapshot = publisher.current().load_full();
+            // A German university, as data.
+            let client = Client::from_source("141.2.0.1".parse().unwrap());
+            decide(
+                &snapshot.steering,
+                &snapshot.view,
+                ServiceId(0),
+                &client,
+                Family::V4,
+            )
+            .ttl
+        };
+        publisher.grow_older(*STARTED + Duration::from_secs(4));
+        assert_eq!(ttl(), 25);
+        let standing = Arc::new(Standing::none(&loaded.built.steering));
+        publisher.loaded(loaded, health, standing, &teller);
+        assert_eq!(ttl(), 24);
+    }
+
     #[test]
     fn a_failover_under_another_check_is_measured_while_the_pop_is_down_already() {
         let folder = tempfile::tempdir().unwrap();
@@ -641,7 +694,7 @@ pool = "edge"
             events: &events,
             metrics: &metrics,
             now: Timestamp::UNIX_EPOCH,
-            clock: || Duration::ZERO,
+            clock: || *STARTED,
         };
         let config = format!(
             "{CONFIG}[[zone.service]]\nname = \"ns\"\npool = \"names\"\n\
