@@ -33,6 +33,8 @@ struct Figures {
     /// Mean latency above the optimum, as a part of it.
     gap: f64,
     gap_ms: f64,
+    /// The same above what the law of sharing costs with everything known; no number: that was not found.
+    lost: f64,
     price: f32,
     /// Questions to the model in a tick of the last half hour.
     asked: f64,
@@ -55,6 +57,7 @@ fn live(seed: u64, most_pops: f64, rules: Rules) -> Option<Figures> {
     let mut world = draw(seed, most_pops);
     world.rules = rules;
     let best = optimum::optimum(&world)?;
+    let shared = optimum::shared(&world, seed).unwrap_or(f64::NAN);
     let mut run = Run::new(world, seed);
     run.ticks(TICKS);
     let stay = run.last(LAST);
@@ -64,6 +67,7 @@ fn live(seed: u64, most_pops: f64, rules: Rules) -> Option<Figures> {
         moved: run.moved.iter().fold(0.0, |most, one| one.max(most)),
         gap: stay.latency / best - 1.0,
         gap_ms: stay.latency - best,
+        lost: stay.latency / shared - 1.0,
         price: prices.fold(0.0, f32::max),
         asked: run.asked[TICKS - LAST..].iter().sum::<usize>() as f64 / LAST as f64,
     })
@@ -85,7 +89,8 @@ enum Goal {
     Settles,
     /// No tick moves more than 5 % of all clients.
     Moves,
-    /// Mean latency is within 5 % of the optimum; only where the tolerance gives none away.
+    /// Mean latency is within 5 % of the optimum; where the tolerance gives more than that away, of what
+    /// PoPs that share cost with everything known.
     Latency,
 }
 
@@ -98,7 +103,8 @@ impl Goal {
             Self::Room => stay.mean <= 1.0,
             Self::Settles => stay.unrest <= 0.03 && stay.turns == 0,
             Self::Moves => figures.moved <= 0.05 + 1e-6,
-            Self::Latency => tolerance_ms > 1.0 || figures.gap <= 0.05,
+            Self::Latency if tolerance_ms > 1.0 => figures.gap.min(figures.lost) <= 0.05,
+            Self::Latency => figures.gap <= 0.05,
         }
     }
 }
@@ -133,26 +139,15 @@ fn all_goals_are_met(tolerance: f32) {
 #[test]
 #[ignore = "prints the distribution over 100 worlds; takes minutes"]
 fn distribution() {
-    let loose = |tolerance_ms| Rules {
-        tolerance_ms,
-        margin_ratio: 0.0,
-        margin_ms: 0.0,
-    };
-    let columns = [
-        ("tolerance 5 ms", Rules::new(5.0)),
-        ("tolerance 1 ms", Rules::new(1.0)),
-        ("tolerance 0 ms", Rules::new(0.0)),
-        ("1 ms, no hysteresis", loose(1.0)),
-    ];
     let told =
         |name: &str, none: u64| std::env::var(name).map_or(none, |text| text.parse().unwrap());
     let first = told("MERIDIAN_BALANCE_FIRST", 0);
     let count = told("MERIDIAN_BALANCE_WORLDS", 100);
     let mut unexpected = false;
-    for (name, rules) in columns {
-        let all = (first..first + count).map(|seed| (seed, live(seed, 200.0, rules)));
-        let all: Vec<(u64, Figures)> = all.filter_map(|(at, one)| Some((at, one?))).collect();
-        println!("\n{name}: {} of {count} worlds have an optimum", all.len());
+    for tolerance in [5.0, 1.0] {
+        let all = all_of(first..first + count, Rules::new(tolerance));
+        let met = all.len();
+        println!("\ntolerance {tolerance} ms: {met} of {count} worlds have an optimum");
         print(&all, "mean load / target", |f| f.stay.mean, 1.0);
         print(&all, "highest load / target", |f| f.stay.peak, 1.0);
         print(
@@ -165,14 +160,14 @@ fn distribution() {
         print(&all, "moved in a tick, %", |f| 100.0 * f.moved, 5.0);
         print(&all, "above the optimum, %", |f| 100.0 * f.gap, 5.0);
         print(&all, "above the optimum, ms", |f| f.gap_ms, f64::NAN);
+        print(&all, "above sharing, all known, %", |f| 100.0 * f.lost, 5.0);
         print(&all, "highest price, ms", |f| f64::from(f.price), f64::NAN);
         print(&all, "questions a tick, at last", |f| f.asked, f64::NAN);
         for goal in Goal::ALL {
-            let tolerance = rules.tolerance_ms;
             let missed = all.iter().filter(|one| !goal.is_met(&one.1, tolerance));
             let missed: Vec<u64> = missed.map(|one| one.0).collect();
             println!("{goal:?} is missed by {missed:?}");
-            if (first, count) == (0, 100) && rules == Rules::new(tolerance) && tolerance >= 1.0 {
+            if (first, count) == (0, 100) {
                 let known = MISSED
                     .iter()
                     .find(|one| (one.0, one.1) == (tolerance, goal));
@@ -181,6 +176,26 @@ fn distribution() {
         }
     }
     assert!(!unexpected, "other worlds miss a goal than are known to");
+}
+
+/// Worlds that have an optimum, several at once.
+fn all_of(seeds: std::ops::Range<u64>, rules: Rules) -> Vec<(u64, Figures)> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+    let part = |core: usize| {
+        let own = seeds.clone().skip(core).step_by(cores);
+        let lived = own.map(|seed| (seed, live(seed, 200.0, rules)));
+        lived.filter_map(|(at, one)| Some((at, one?))).collect()
+    };
+    std::thread::scope(|scope| {
+        let parts = (0..cores).map(|core| scope.spawn(move || part(core)));
+        let parts: Vec<_> = parts.collect();
+        let mut all: Vec<_> = parts
+            .into_iter()
+            .flat_map(|part| -> Vec<_> { part.join().unwrap() })
+            .collect();
+        all.sort_by_key(|one| one.0);
+        all
+    })
 }
 
 fn print(all: &[(u64, Figures)], name: &str, figure: impl Fn(&Figures) -> f64, goal: f64) {

@@ -158,6 +158,21 @@ impl World {
         }
     }
 
+    /// The same where nothing is left to guess: exact counts and readings, no answers kept, and room up
+    /// to the target for a controller that aims at `aim` of it.
+    pub(crate) fn known(&self, aim: f64) -> Self {
+        let mut known = self.clone();
+        known.noise = 0.0;
+        known.target /= aim;
+        for cell in &mut known.cells {
+            cell.counted = cell.demand;
+            for group in &mut cell.resolvers {
+                group.cohorts.truncate(1);
+            }
+        }
+        known
+    }
+
     /// What a cell is offered at these prices.
     fn offers(&self, cell: &Cell, prices: &[f32], published: &[Price]) -> Vec<Offer> {
         let mut offers: Vec<Offer> = cell
