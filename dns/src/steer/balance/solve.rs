@@ -88,6 +88,8 @@ pub(super) trait Asked {
 /// What is remembered of a search from step to step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Search {
+    /// Where a search stopped that had not come to its end, ms.
+    at: Option<Vec<f32>>,
     /// Seconds since a price changed.
     calm_s: f32,
     /// Steps since it found anything better.
@@ -113,13 +115,16 @@ impl Search {
         self.vain += 1;
         let resting = self.calm_s >= RESTING_S;
         if begin.content(sellers, resting) {
-            self.vain = 0;
+            (self.at, self.vain) = (None, 0);
             return Some(begin.demand);
+        }
+        if failed || self.vain.is_multiple_of(VAIN) {
+            self.at = None;
         }
         if !failed && self.vain > VAIN && !self.vain.is_multiple_of(AT_TIMES) {
             return Some(begin.demand);
         }
-        let Some(found) = seek(sellers, &begin, failed, model)? else {
+        let Some(found) = self.seek(sellers, &begin, failed, model)? else {
             return Some(begin.demand);
         };
         (self.calm_s, self.vain) = (0.0, 0);
@@ -129,54 +134,60 @@ impl Search {
         }
         publish(sellers, &found, &begin, model)
     }
-}
 
-/// Clears the market of the model, asks the model what that comes to, and again with rooms
-/// corrected by the difference; what was found, if it is better than `begin`.
-fn seek(
-    sellers: &[Seller],
-    begin: &Tried,
-    failed: bool,
-    model: &mut dyn Asked,
-) -> Option<Option<Tried>> {
-    let whole: f32 = begin.demand.iter().sum();
-    // Where little is wrong only what sets most of that right is worth moving anybody.
-    let little = begin.misplaced < LITTLE * whole;
-    let mut wanted = begin.misplaced * if little { WORTHWHILE } else { 1.0 };
-    let mut prices = filled(sellers, Some(&begin.prices));
-    let market = model.market(&prices);
-    let common = f64::from(common_excess(sellers, &begin.demand));
-    let (times, rounds, most) = if failed { FAILED } else { ORDINARY };
-    let left = (rounds * market.rows()).min(most);
-    let mut differs = vec![1.0_f64; sellers.len()];
-    let mut best = None;
-    for _ in 0..times {
-        let room = |pop: usize, price: f32| {
-            let room = f64::from(sellers.get(pop)?.room?);
-            Some(room * common * differs.get(pop)? * f64::from(forgiven(price)))
-        };
-        let cleared = Clearing::of(&market, &room, prices, left);
-        let (now, modelled) = cleared.into_parts();
-        let tried = Tried::new(sellers, now.clone(), model)?;
-        for (differs, (real, short)) in differs.iter_mut().zip(tried.demand.iter().zip(modelled)) {
-            let times = short / f64::from(*real);
-            *differs = if *real > 0.0 {
-                times.clamp(0.5, 2.0)
-            } else {
-                1.0
+    /// Clears the market of the model, asks the model what that comes to, and again with rooms
+    /// corrected by the difference; what was found, if it is better than `begin`.
+    fn seek(
+        &mut self,
+        sellers: &[Seller],
+        begin: &Tried,
+        failed: bool,
+        model: &mut dyn Asked,
+    ) -> Option<Option<Tried>> {
+        let whole: f32 = begin.demand.iter().sum();
+        // Where little is wrong only what sets most of that right is worth moving anybody.
+        let little = begin.misplaced < LITTLE * whole;
+        let mut wanted = begin.misplaced * if little { WORTHWHILE } else { 1.0 };
+        let at = self.at.take().filter(|at| at.len() == sellers.len());
+        let mut prices = filled(sellers, Some(at.as_ref().unwrap_or(&begin.prices)));
+        let market = model.market(&prices);
+        let common = f64::from(common_excess(sellers, &begin.demand));
+        let (times, rounds, most) = if failed { FAILED } else { ORDINARY };
+        let left = (rounds * market.rows()).min(most);
+        let mut differs = vec![1.0_f64; sellers.len()];
+        let mut best = None;
+        for _ in 0..times {
+            let room = |pop: usize, price: f32| {
+                let room = f64::from(sellers.get(pop)?.room?);
+                Some(room * common * differs.get(pop)? * f64::from(forgiven(price)))
             };
+            let cleared = Clearing::of(&market, &room, prices, left);
+            let (now, modelled) = cleared.into_parts();
+            let tried = Tried::new(sellers, now.clone(), model)?;
+            for (differs, (real, short)) in
+                differs.iter_mut().zip(tried.demand.iter().zip(modelled))
+            {
+                let times = short / f64::from(*real);
+                *differs = if *real > 0.0 {
+                    times.clamp(0.5, 2.0)
+                } else {
+                    1.0
+                };
+            }
+            prices = now;
+            let settled = tried.settled;
+            if tried.misplaced < wanted {
+                wanted = tried.misplaced;
+                best = Some(tried);
+            }
+            if settled {
+                return Some(best);
+            }
         }
-        prices = now;
-        let settled = tried.settled;
-        if tried.misplaced < wanted {
-            wanted = tried.misplaced;
-            best = Some(tried);
-        }
-        if settled {
-            break;
-        }
+        // What takes longer than a step goes on at the next one.
+        self.at = Some(prices);
+        Some(best)
     }
-    Some(best)
 }
 
 /// Goes to what was found, as far as clients may move.
