@@ -1,6 +1,6 @@
 //! Who asks, and how much that is: files, a server's counters, or the geo data.
 
-use std::{fs::File, io::BufReader, net::IpAddr};
+use std::{fs::File, io::BufReader, net::IpAddr, path::Path};
 
 use meridian_config::Family;
 use serde::Deserialize;
@@ -24,22 +24,7 @@ pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, T
     let (clients, family) = (&prepared.clients, prepared.family);
     let (mut load, mut load_source) = (None, None);
     let (demand, source, unit) = if let Some(file) = &args.traffic {
-        let failed = |error: TrafficError| {
-            let file = file.display();
-            match error {
-                TrafficError::Io(error) => {
-                    Failure::Message(format!("cannot read the traffic file {file}: {error}"))
-                }
-                TrafficError::Lines(lines) => Failure::List {
-                    what: format!("the traffic file {file} cannot be used"),
-                    lines,
-                },
-                error => {
-                    let text = format!("the traffic file {file} cannot be used: {error}");
-                    Failure::Message(text)
-                }
-            }
-        };
+        let failed = |error| traffic_failure(file, error);
         let opened = File::open(file).map_err(|error| failed(error.into()))?;
         let traffic = plan::read_traffic(BufReader::new(opened)).map_err(failed)?;
         let unit = match traffic.unit {
@@ -91,6 +76,20 @@ pub(super) fn demand(args: &Arguments, prepared: &Prepared) -> Result<(Demand, T
         load_source,
     };
     Ok((demand, told))
+}
+
+fn traffic_failure(file: &Path, error: TrafficError) -> Failure {
+    let file = file.display();
+    match error {
+        TrafficError::Io(error) => {
+            Failure::Message(format!("cannot read the traffic file {file}: {error}"))
+        }
+        TrafficError::Lines(lines) => Failure::List {
+            what: format!("the traffic file {file} cannot be used"),
+            lines,
+        },
+        error => Failure::Message(format!("the traffic file {file} cannot be used: {error}")),
+    }
 }
 
 /// What `GET /api/v1/demand` says.
