@@ -152,7 +152,10 @@ impl Runtime {
     fn put_zones_in_force(&self, before: &Loaded, next: Arc<Loaded>, paths: &[PathBuf]) {
         let inner = &self.0;
         let same = Arc::ptr_eq(&before.built.zones, &next.built.zones);
-        let refused = self.condition(|condition| condition.refused.take());
+        let refused = self.condition(|condition| {
+            condition.refused_at = None;
+            condition.refused.take()
+        });
         if same {
             // Touched, or mended back: only how the files look is new.
             inner.publisher.looked(next.clone());
