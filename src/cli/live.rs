@@ -284,6 +284,7 @@ impl From<OverrideError> for ControlError {
             OverrideError::NoSuchPop(name, _) => Self::UnknownPop(name),
             OverrideError::NotDrained(name) => Self::NotDrained(name),
             OverrideError::NotKept(_) => Self::NotKept(error.to_string()),
+            OverrideError::HandedOver => Self::NotTaken(error.to_string()),
         }
     }
 }

@@ -133,6 +133,10 @@ struct Condition {
     standing_not_kept: Option<String>,
     /// The files of the admin listener cannot be used.
     admin: Option<String>,
+    /// The newest tick of steering failed.
+    tick_failed: Option<String>,
+    /// What has ended although the server runs.
+    ended: Vec<String>,
 }
 
 impl Runtime {
@@ -320,17 +324,19 @@ impl Runtime {
     fn alarms(&self, loaded: &Loaded) -> Vec<String> {
         let geo = loaded.geo_broken.as_ref();
         let last_good = "running on the last good state: the files could not be used";
-        let alarms = self.condition(|condition| {
-            [
+        let (alarms, ended) = self.condition(|condition| {
+            let alarms = [
                 condition.overrides_lost.clone(),
                 condition.not_kept.clone(),
                 condition.standing_not_kept.clone(),
                 condition.admin.clone(),
+                condition.tick_failed.clone(),
                 geo.map(|why| format!("geo data: {why}")),
                 loaded.last_good.then(|| last_good.to_owned()),
-            ]
+            ];
+            (alarms, condition.ended.clone())
         });
-        let mut alarms: Vec<String> = alarms.into_iter().flatten().collect();
+        let mut alarms: Vec<String> = alarms.into_iter().flatten().chain(ended).collect();
         alarms.extend(self.announcements().alarms.iter().cloned());
         alarms.extend(self.0.measure.get().into_iter().flat_map(Measure::alarms));
         alarms

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -28,12 +28,22 @@ pub enum OverrideError {
     /// Not written, so not in force either.
     #[error("the override could not be kept: {0}")]
     NotKept(file::OverridesError),
+    /// Another process has read the file, and would not know of it.
+    #[error("an upgrade is handing this server over: ask again in a moment")]
+    HandedOver,
 }
 
 /// The overrides in force and where they are kept.
 pub struct Store {
     directory: PathBuf,
-    current: Mutex<BTreeMap<String, Override>>,
+    current: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    overrides: BTreeMap<String, Override>,
+    /// A successor goes on with the file: nothing changes here any more.
+    closed: bool,
 }
 
 impl Store {
@@ -46,11 +56,14 @@ impl Store {
                 (BTreeMap::new(), Some(error))
             }
         };
-        let current = in_force(kept, now);
+        let held = Held {
+            overrides: in_force(kept, now),
+            closed: false,
+        };
         (
             Self {
                 directory,
-                current: Mutex::new(current),
+                current: Mutex::new(held),
             },
             error,
         )
@@ -58,10 +71,33 @@ impl Store {
 
     /// The overrides as they stand.
     pub fn current(&self) -> BTreeMap<String, Override> {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.held().overrides.clone()
+    }
+
+    /// Refuses every change from now on, because a successor goes on with the file; or no longer. A change
+    /// that has begun is waited for.
+    pub fn close(&self, closed: bool) {
+        self.held().closed = closed;
+    }
+
+    /// Takes what another process has written since, and puts it where `apply` does.
+    ///
+    /// # Errors
+    /// The file cannot be used; what was known stays.
+    fn read_again(
+        &self,
+        now: SystemTime,
+        apply: impl FnOnce(BTreeMap<String, Override>),
+    ) -> Result<(), file::OverridesError> {
+        let mut held = self.held();
+        let next = in_force(file::load(&self.directory)?, now);
+        held.overrides.clone_from(&next);
+        apply(next);
+        Ok(())
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes the map: on disk first, then in memory, then where `apply` puts it. All of that is one
@@ -72,11 +108,14 @@ impl Store {
         change: impl FnOnce(&mut BTreeMap<String, Override>) -> Result<(), OverrideError>,
         apply: impl FnOnce(BTreeMap<String, Override>),
     ) -> Result<(), OverrideError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut next = in_force(current.clone(), now);
+        let mut held = self.held();
+        if held.closed {
+            return Err(OverrideError::HandedOver);
+        }
+        let mut next = in_force(held.overrides.clone(), now);
         change(&mut next)?;
         file::store(&self.directory, &next).map_err(OverrideError::NotKept)?;
-        current.clone_from(&next);
+        held.overrides.clone_from(&next);
         apply(next);
         Ok(())
     }
@@ -164,6 +203,18 @@ impl Runtime {
         Ok(())
     }
 
+    /// Takes up what the process before was told while this one began. Waits for the disk.
+    pub(super) fn take_up_overrides(&self) {
+        let apply = |all| self.0.prober.set_overrides(all);
+        if let Err(error) = self.0.overrides.read_again(wall_clock(), apply) {
+            let problem = format!(
+                "the kept overrides cannot be read again, those of before stay in force: {error}"
+            );
+            self.condition(|condition| condition.overrides_lost = Some(problem.clone()));
+            self.record(NewEvent::new(EventKind::Alarm, problem));
+        }
+    }
+
     /// Forgets a drain whose time is over; the prober has dropped it already.
     pub(super) fn override_ended(&self, pop: &str) {
         // Kept or not, it is no longer in force: the next start drops it by its time as well.
@@ -247,5 +298,46 @@ mod tests {
         let gone = |_: &mut BTreeMap<_, _>| Err(OverrideError::NotDrained("fra".to_owned()));
         let refused = store.change(SystemTime::UNIX_EPOCH, gone, |_| unreachable!());
         assert!(matches!(refused, Err(OverrideError::NotDrained(_))));
+    }
+
+    #[test]
+    fn nothing_changes_once_a_successor_goes_on_with_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, _) = Store::load(folder.path().to_owned(), SystemTime::UNIX_EPOCH);
+        let (new, _) = Store::load(folder.path().to_owned(), SystemTime::UNIX_EPOCH);
+        let insert = |pop: &str| {
+            let pop = pop.to_owned();
+            move |map: &mut BTreeMap<_, _>| {
+                map.insert(pop, drain(SystemTime::UNIX_EPOCH));
+                Ok(())
+            }
+        };
+        // While the new process reads everything else.
+        let change = |pop| old.change(SystemTime::UNIX_EPOCH, insert(pop), drop);
+        change("fra").unwrap();
+        old.close(true);
+        assert!(matches!(change("iad"), Err(OverrideError::HandedOver)));
+        let mut applied = BTreeMap::new();
+        new.read_again(SystemTime::UNIX_EPOCH, |all| applied = all)
+            .unwrap();
+        assert!(applied.contains_key("fra"));
+        assert_eq!(new.current(), applied);
+        // It has failed: the old one goes on.
+        old.close(false);
+        change("iad").unwrap();
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_again_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, _) = Store::load(folder.path().to_owned(), SystemTime::UNIX_EPOCH);
+        let insert = |map: &mut BTreeMap<_, _>| {
+            map.insert("fra".to_owned(), drain(SystemTime::UNIX_EPOCH));
+            Ok(())
+        };
+        store.change(SystemTime::UNIX_EPOCH, insert, drop).unwrap();
+        std::fs::write(folder.path().join(file::FILE), "rotten").unwrap();
+        let read = store.read_again(SystemTime::UNIX_EPOCH, |_| unreachable!());
+        assert!(read.is_err() && store.current().contains_key("fra"));
     }
 }

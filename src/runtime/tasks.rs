@@ -21,23 +21,39 @@ impl Runtime {
     pub(super) fn spawn_tasks(&self) {
         let health = self.0.prober.subscribe();
         let events = self.0.prober.events();
-        self.spawn(self.clone().publish_health(health));
-        self.spawn(self.clone().tell_verdicts(events));
-        self.spawn(self.clone().follow_files());
-        self.spawn(self.clone().watch_anomalies());
+        self.spawn("publishing verdicts", self.clone().publish_health(health));
+        self.spawn("telling verdicts", self.clone().tell_verdicts(events));
+        self.spawn("watching files", self.clone().follow_files());
+        self.spawn("watching for anomalies", self.clone().watch_anomalies());
     }
 
     /// Starts the ticks: last, when there is something that measures.
     pub(super) fn spawn_ticks(&self) {
-        self.spawn(self.clone().keep_standing());
-        self.spawn(self.clone().count_down());
+        self.spawn("steering by measurements", self.clone().keep_standing());
+        self.spawn("counting TTLs down", self.clone().count_down());
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let stop = self.0.stop.clone();
-        self.0
-            .tasks
-            .spawn(async move { stop.run_until_cancelled(task).await });
+    /// A task for as long as the server runs. Should a defect of ours end it, that is an alarm: the rest goes
+    /// on, and nobody would notice.
+    pub(super) fn spawn(
+        &self,
+        what: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let (stop, runtime) = (self.0.stop.clone(), self.clone());
+        let task = tokio::spawn(async move { stop.run_until_cancelled(task).await });
+        self.0.tasks.spawn(async move {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                runtime.has_ended(what);
+            }
+        });
+    }
+
+    /// Tells that something has ended which only the server's end should end.
+    fn has_ended(&self, what: &'static str) {
+        let problem = format!("{what} has ended by a defect of Meridian: restart the server");
+        self.condition(|condition| condition.ended.push(problem.clone()));
+        self.record(NewEvent::new(EventKind::Alarm, problem));
     }
 
     /// Every new health snapshot becomes a new snapshot of the DNS plane; latest wins, so nothing
@@ -53,8 +69,7 @@ impl Runtime {
             }
         }
         // It ends only with the server, or by a mistake of ours.
-        let message = "probing has ended: verdicts stay as they are; restart the server";
-        self.record(NewEvent::new(EventKind::Alarm, message));
+        self.has_ended("probing, so that verdicts stay as they are,");
     }
 
     /// While a verdict may flip soon, TTLs say so more shortly with each second. Nothing is published for

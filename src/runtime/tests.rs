@@ -376,6 +376,37 @@ async fn a_drain_beats_the_verdict_and_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_a_defect_ends_is_an_alarm() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    runtime.spawn("sleeping", async { panic!("on purpose") });
+    let told = |alarm: &String| alarm.starts_with("sleeping has ended");
+    until("it is told", || runtime.status().alarms.iter().any(told)).await;
+    assert_eq!(chosen(&runtime), "fra", "the rest goes on");
+    runtime.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_that_the_old_server_takes_during_an_upgrade_is_the_new_ones_too() {
+    let world = World::new();
+    let old = world.start().await.unwrap();
+    // It has read everything, and is about to take over.
+    let new = world.start().await.unwrap();
+    old.drain("fra", String::new(), None, "test").unwrap();
+    old.0.overrides.close(true);
+    let late = old.undrain("fra", "test");
+    assert!(matches!(late, Err(OverrideError::HandedOver)));
+    new.take_up_overrides();
+    until("clients leave fra", || chosen(&new) == "iad").await;
+    old.shutdown().await;
+    // What comes next is written over a map that has it.
+    new.drain("iad", String::new(), None, "test").unwrap();
+    new.undrain("iad", "test").unwrap();
+    assert_eq!(new.status().pops[0].state, PopState::Drained);
+    new.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_memory_that_cannot_be_written_is_an_alarm_until_it_can() {
     let world = World::new();
     let runtime = world.start().await.unwrap();
@@ -560,6 +591,9 @@ async fn a_broken_zone_among_others_changes_nothing_until_it_is_mended() {
     })
     .await;
     assert!(runtime.status().config.last_reload_successful);
+    // Mended, so the files are no longer too old to be announced with.
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(runtime.stale(Some(Duration::from_millis(1))), Ok(()));
     runtime.shutdown().await;
 }
 

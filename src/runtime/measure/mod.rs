@@ -29,6 +29,7 @@ mod tests;
 use std::{
     io,
     net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc as threads},
     time::Duration,
 };
@@ -266,18 +267,42 @@ fn own_thread(start: owner::Start) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build()?;
+    let alarms = start.alarms.clone();
     let work = move || runtime.block_on(owner::run(start));
-    std::thread::Builder::new()
-        .name("latency".to_owned())
-        .spawn(work)?;
-    Ok(())
+    thread(
+        "latency",
+        "measured latency is counted no more",
+        alarms,
+        work,
+    )
 }
 
 fn log_thread(config: Arc<Config>, shared: Shared) -> io::Result<threads::Sender<Arc<Config>>> {
     let (logs, changes) = threads::channel();
+    let alarms = shared.alarms.clone();
     let work = move || logs::run(&config, &changes, &shared);
-    std::thread::Builder::new()
-        .name("latency-logs".to_owned())
-        .spawn(work)?;
+    let lost = "the logs of [[latency.log]] are followed no more";
+    thread("latency-logs", lost, alarms, work)?;
     Ok(logs)
+}
+
+/// A thread for as long as the server runs. Should a defect of ours end it, that is an alarm: everything else
+/// goes on, and nobody would notice.
+fn thread(
+    name: &'static str,
+    lost: &'static str,
+    alarms: Alarms,
+    work: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
+    let work = move || {
+        // Nothing of what it leaves behind is looked at again.
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            let problem = format!("{lost}, by a defect of Meridian: restart the server");
+            alarms.set(name, Some(problem));
+        }
+    };
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)?;
+    Ok(())
 }

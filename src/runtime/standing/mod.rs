@@ -183,18 +183,27 @@ impl Runtime {
                 () = self.0.moving.wake.notified() => {}
             }
             let runtime = self.clone();
-            match tokio::task::spawn_blocking(move || runtime.tick()).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    // On a thread of its own: the next tick waits for no disk.
-                    let runtime = self.clone();
-                    drop(tokio::task::spawn_blocking(move || runtime.save_standing()));
-                }
-                Err(_) => tracing::error!(
-                    "a tick of steering failed inside Meridian; answers stay as they are"
-                ),
+            let ticked = tokio::task::spawn_blocking(move || runtime.tick()).await;
+            self.tell_failed_tick(ticked.is_err());
+            if matches!(ticked, Ok(true)) {
+                // On a thread of its own: the next tick waits for no disk.
+                let runtime = self.clone();
+                drop(tokio::task::spawn_blocking(move || runtime.save_standing()));
             }
             tokio::time::sleep(REST).await;
+        }
+    }
+
+    /// A defect of ours that stops ticks stops no answers: it is an alarm until a tick succeeds.
+    fn tell_failed_tick(&self, failed: bool) {
+        let text = "a tick of steering failed inside Meridian: who serves whom stays as it is; please report it";
+        let problem = failed.then(|| text.to_owned());
+        let replace = |condition: &mut super::Condition| {
+            std::mem::replace(&mut condition.tick_failed, problem.clone())
+        };
+        let before = self.condition(replace);
+        if let Some(problem) = problem.filter(|_| before.is_none()) {
+            self.record(NewEvent::new(EventKind::Alarm, problem));
         }
     }
 

@@ -127,6 +127,7 @@ impl Successor {
             return Err("the old server spoke out of turn".to_owned());
         };
         let listens = bound.addresses().to_vec();
+        runtime.take_up_overrides();
         runtime.take_up();
         runtime.answer(bound);
         let reading = runtime.clone();

@@ -84,6 +84,8 @@ impl Runtime {
         };
         // What came to be known while it began.
         self.write_down().await;
+        // Nothing may be kept from here on that the new server does not read.
+        self.0.overrides.close(true);
         // From here on queries are the new server's, until it fails.
         if let Some(site) = self.0.site.get() {
             site.freeze(true).await;
@@ -132,6 +134,7 @@ impl Runtime {
 
     /// Reads from the sockets again.
     async fn take_back(&self, kept: Vec<OwnedFd>) {
+        self.0.overrides.close(false);
         match Listeners::adopt(&self.0.booted.server, kept) {
             Ok(bound) => {
                 self.0.dns.store(Arc::new(bound.handle()));
