@@ -357,7 +357,17 @@ fn named(config: &Config) -> Vec<PathBuf> {
 fn secret_files(config: &Config) -> Vec<PathBuf> {
     let cookies = config.cookies.secrets.iter().map(|file| &file.path);
     let logins = load_pages(config).filter_map(|page| Some(page.login.as_ref()?.file()));
-    cookies.chain(logins).cloned().collect()
+    let token = config.admin.token_file.iter();
+    let tls = config.admin.tls.iter();
+    let tls = tls.flat_map(|tls| {
+        [
+            Some(&tls.certificate),
+            Some(&tls.key),
+            tls.client_ca.as_ref(),
+        ]
+    });
+    let files = cookies.chain(logins).chain(token).chain(tls.flatten());
+    files.cloned().collect()
 }
 
 /// The pages that loads are read from.

@@ -326,6 +326,27 @@ async fn a_file_change_reloads() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_new_token_reloads_and_no_copy_of_it_is_kept() {
+    let world = World::new();
+    let original = fs::read_to_string(world.config()).unwrap();
+    let with_token = original.replace("[admin]", "[admin]\ntoken_file = \"token\"");
+    fs::write(world.config(), with_token).unwrap();
+    fs::write(world.path("token"), "0123456789abcdef").unwrap();
+    let runtime = world.start().await.unwrap();
+    let before = runtime.config();
+    fs::write(world.path("new"), "fedcba9876543210").unwrap();
+    fs::rename(world.path("new"), world.path("token")).unwrap();
+    until("the new token is in force", || {
+        !Arc::ptr_eq(&runtime.config(), &before)
+    })
+    .await;
+    runtime.shutdown().await;
+    let copies = world.path("state/last-good/**/token");
+    let mut copies = glob::glob(copies.to_str().unwrap()).unwrap();
+    assert!(copies.next().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mending_a_file_of_a_refused_configuration_reloads() {
     let world = World::new();
     let runtime = world.start().await.unwrap();
