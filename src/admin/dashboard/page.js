@@ -194,7 +194,9 @@ async function explain(event) {
 }
 
 function showEvent(event) {
-  const time = element("td", new Date(event.time).toLocaleTimeString(), "faint");
+  const at = new Date(event.time);
+  const today = at.toDateString() === new Date().toDateString();
+  const time = element("td", today ? at.toLocaleTimeString() : at.toLocaleString(), "faint");
   time.title = event.time;
   const list = byId("events");
   list.prepend(row([time, [event.kind, "faint"], event.message]));

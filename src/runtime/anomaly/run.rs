@@ -101,7 +101,7 @@ fn loads(loads: &Loads) -> BTreeMap<Arc<str>, Result<(), String>> {
             LoadState::Unknown => Err(load
                 .problem
                 .clone()
-                .unwrap_or_else(|| "nothing was pushed".to_owned())),
+                .unwrap_or_else(|| "nothing was pushed lately".to_owned())),
             LoadState::Fresh | LoadState::Stale => Ok(()),
         };
         (Arc::from(pop.as_str()), known)
