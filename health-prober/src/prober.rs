@@ -243,8 +243,8 @@ mod tests {
     /// The whole of it over real sockets: up, down, back, reload, drain, end.
     #[tokio::test]
     async fn a_life() {
-        let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let (_kept, address) = crate::testing::keep_port([0, 0, 0, 0]);
+        let listener = TcpListener::bind(address).await.unwrap();
         let prober = Prober::start(
             config(address.port(), &[("fra", 2), ("iad", 1)]),
             BTreeMap::new(),

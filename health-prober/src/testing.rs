@@ -1,6 +1,20 @@
-//! Configurations for the tests of this crate.
+//! Configurations for the tests of this crate, and ports.
+
+use std::net::SocketAddr;
 
 use meridian_config::{Check, Config};
+use tokio::net::TcpSocket;
+
+/// Keeps a port of this address: bound, so that nobody else is given it, and without listening, so that
+/// connections are refused until a test listens there.
+pub(crate) fn keep_port(host: [u8; 4]) -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    // Then a listener may join.
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind((host, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
+}
 
 /// One pool under one tcp check with the default times; PoP `n` has the endpoints 127.0.`n`.1 and
 /// up.

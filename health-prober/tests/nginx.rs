@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, Stdio},
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use meridian_health_prober::{HealthSnapshot, Prober, Verdict};
+use tokio::net::TcpSocket;
 
 /// Ends nginx with the test.
 struct Nginx(Child);
@@ -35,10 +36,14 @@ fn is_there() -> bool {
     found
 }
 
-/// A port that nothing listened on a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    listener.local_addr().expect("it is bound").port()
+/// Keeps a port for nginx: bound, so that nobody else is given it, and without listening, so that who
+/// sets SO_REUSEADDR, as nginx does, may listen there.
+fn keep_port() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option");
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(any).expect("loopback");
+    socket
 }
 
 /// Three servers: HTTP/2 without TLS, over TLS, and HTTP/1.1 alone.
@@ -73,7 +78,8 @@ async fn http2_checks_of_nginx() {
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
-    let ports = [free_port(), free_port(), free_port()];
+    let kept = [(); 3].map(|()| keep_port());
+    let ports = [0, 1, 2].map(|n: usize| kept[n].local_addr().expect("it is bound").port());
     let _nginx = start(folder.path(), ports);
     let [plain, secure, old] = ports;
     let check = |name: &str, kind: &str, port: u16, more: &str| {

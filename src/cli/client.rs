@@ -364,9 +364,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_there_is_one_clear_line() {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
+        // Bound, so that nobody else gets the port, and not listened on.
+        let closed = tokio::net::TcpSocket::new_v4().unwrap();
+        closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let port = closed.local_addr().unwrap().port();
         let client = Client::new(&target(&format!("http://127.0.0.1:{port}"))).unwrap();
         let error = client.get::<serde_json::Value>("/").await.unwrap_err();
         let text = error.to_string();

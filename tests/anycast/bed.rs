@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use meridian_tests::{PATIENCE, Running, eventually, meridian, peer, scratch};
+use meridian_tests::{PATIENCE, Running, copy_program, eventually, meridian, peer, scratch};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, Uid},
@@ -289,7 +289,7 @@ fn config(number: usize, options: &SiteOptions) -> String {
 
 fn site(space: Namespace, number: usize, options: &SiteOptions) -> Site {
     let folder = scratch();
-    fs::copy(meridian(), folder.path().join("meridian")).expect("a copy of the binary");
+    copy_program(&meridian(), &folder.path().join("meridian"));
     fs::write(folder.path().join("meridian.toml"), config(number, options)).expect("a file");
     let zone = format!(
         "$ORIGIN example.com.\n$TTL 60\n@ SOA ns1 host 7 3600 600 86400 60\n@ NS ns1\n\

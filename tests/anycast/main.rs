@@ -5,13 +5,13 @@ mod client;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt as _,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use bed::{Bed, PREFIX, Site, SiteOptions};
 use client::{Client, who};
-use meridian_tests::{PATIENCE, eventually};
+use meridian_tests::{PATIENCE, copy_program, eventually, meridian};
 use nix::sys::signal::Signal;
 
 fn one(bgp: &str, announce: &str) -> [SiteOptions; 1] {
@@ -144,12 +144,18 @@ fn upgrade(site: &Site) -> (bool, String) {
     )
 }
 
-/// Puts a script in the place of the binary; the old file goes on living in its process.
-fn replace_binary(site: &Site, script: &str) {
+/// Puts a program in the place of the binary; the old file goes on living in its process.
+fn replace_binary(site: &Site, program: &Path) {
     let new = site.folder.path().join("new");
-    fs::write(&new, script).expect("a file");
-    fs::set_permissions(&new, fs::Permissions::from_mode(0o755)).expect("permissions");
+    copy_program(program, &new);
     fs::rename(&new, site.binary()).expect("a rename");
+}
+
+/// The same with a script.
+fn replace_by_script(site: &Site, script: &str) {
+    let file = site.folder.path().join("script");
+    fs::write(&file, script).expect("a file");
+    replace_binary(site, &file);
 }
 
 #[test]
@@ -162,19 +168,15 @@ fn an_upgrade_loses_no_query_and_no_session_and_a_bad_one_changes_nothing() {
     let since = established(&bed);
     let client = Client::start(&bed.client, PATIENCE);
     let site = &mut bed.sites[0];
-    let good = fs::read(site.binary()).expect("the binary");
 
     // It breaks: the old one goes on.
-    replace_binary(site, "#!/bin/sh\nexit 7\n");
+    replace_by_script(site, "#!/bin/sh\nexit 7\n");
     let (done, said) = upgrade(site);
     assert!(!done && said.contains("exit status: 7"), "{said}");
-    replace_binary(site, "#!/bin/sh\nkill -SEGV $$\n");
+    replace_by_script(site, "#!/bin/sh\nkill -SEGV $$\n");
     let (done, said) = upgrade(site);
     assert!(!done && said.contains("it ended: signal: 11"), "{said}");
-    fs::write(site.folder.path().join("good"), good).expect("a file");
-    let permissions = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(site.folder.path().join("good"), permissions).expect("permissions");
-    fs::rename(site.folder.path().join("good"), site.binary()).expect("a rename");
+    replace_binary(site, &meridian());
 
     // Its configuration is bad: it says why.
     let config = fs::read_to_string(site.config()).expect("a file");

@@ -2,11 +2,11 @@
 //! clients and gets them back.
 
 use std::{
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     process::Command,
 };
 
-use meridian_tests::{PATIENCE, Running, dns, eventually, free_port, http, meridian};
+use meridian_tests::{PATIENCE, Running, dns, eventually, free_port, http, meridian, own_port};
 use nix::sys::signal::Signal;
 
 const NAME: &str = "www.demo.example.";
@@ -23,9 +23,11 @@ struct Demo {
 
 fn start(more: &[&str]) -> Demo {
     let dns = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let edges: Vec<IpAddr> = (11..=16).map(|host| [127, 0, 0, host].into()).collect();
+    let edge_port = own_port(&edges).to_string();
     let mut command = Command::new(meridian());
     command
-        .args(["demo", "--edge-port", "0", "--admin", "127.0.0.1:0"])
+        .args(["demo", "--edge-port", &edge_port, "--admin", "127.0.0.1:0"])
         .args(["--listen", &dns.to_string()])
         .args(more);
     let process = Running::start("meridian demo", &mut command);

@@ -1,13 +1,13 @@
 //! nginx edges: one unprivileged nginx per PoP on an address of 127.0.0.0/8.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
 };
 
-use meridian_tests::{PATIENCE, Running, eventually, peer, scratch};
+use meridian_tests::{PATIENCE, Running, eventually, own_port, peer, scratch};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, geteuid},
@@ -182,21 +182,11 @@ fn children(pid: u32) -> Vec<Pid> {
         .collect()
 }
 
-/// 127.0.0.11 and up, and a port that is free on all of them.
+/// 127.0.0.11 and up, and a port of our own on all of them.
 pub(crate) fn addresses(count: u8) -> (Vec<IpAddr>, u16) {
     let addresses: Vec<IpAddr> = (0..count)
         .map(|n| Ipv4Addr::new(127, 0, 0, 11 + n).into())
         .collect();
-    for _ in 0..100 {
-        let first = TcpListener::bind(SocketAddr::new(addresses[0], 0)).expect("a free port");
-        let port = first.local_addr().expect("a bound address").port();
-        let others = &addresses[1..];
-        if others
-            .iter()
-            .all(|&a| TcpListener::bind(SocketAddr::new(a, port)).is_ok())
-        {
-            return (addresses, port);
-        }
-    }
-    panic!("no port is free on all of {addresses:?}");
+    let port = own_port(&addresses);
+    (addresses, port)
 }

@@ -2,10 +2,12 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{IpAddr, TcpListener, TcpStream},
     sync::{Arc, Condvar, Mutex},
     thread,
 };
+
+use meridian_tests::own_port;
 
 /// Answers 200 to everything on 127.0.0.1 and 127.0.0.2, at once or when released. Ends with the process.
 pub(crate) struct HeldPage {
@@ -15,11 +17,11 @@ pub(crate) struct HeldPage {
 
 impl HeldPage {
     pub(crate) fn start() -> Self {
-        let first = TcpListener::bind("127.0.0.1:0").expect("a socket");
-        let port = first.local_addr().expect("an address").port();
-        let second = TcpListener::bind(("127.0.0.2", port)).expect("a socket");
+        let addresses = [1, 2].map(|host| IpAddr::from([127, 0, 0, host]));
+        let port = own_port(&addresses);
         let held: Arc<(Mutex<bool>, Condvar)> = Arc::default();
-        for listener in [first, second] {
+        for address in addresses {
+            let listener = TcpListener::bind((address, port)).expect("a socket");
             let shared = held.clone();
             thread::spawn(move || {
                 for stream in listener.incoming().flatten() {

@@ -14,7 +14,9 @@ use std::{
     time::Duration,
 };
 
-use meridian_tests::{PATIENCE, Server, ServerOptions, dns, eventually, http, scratch};
+use meridian_tests::{
+    PATIENCE, Server, ServerOptions, copy_program, dns, eventually, http, scratch,
+};
 use nix::sys::signal::Signal;
 
 use load::Load;
@@ -357,7 +359,7 @@ fn a_port_without_permission_names_the_remedy() {
     let everybody = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), everybody).unwrap();
     let program = folder.path().join("meridian");
-    std::fs::copy(meridian_tests::meridian(), &program).unwrap();
+    copy_program(&meridian_tests::meridian(), &program);
     let config = format!(
         "[server]\nlisten = [\"127.0.0.1:53\"]\nstate_directory = \"state\"\n\
          [admin]\nlisten = \"127.0.0.1:{}\"\n{}",

@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, path::PathBuf, process::Command};
 
-use meridian_tests::{PATIENCE, Running, eventually, free_port_on, peer, scratch};
+use meridian_tests::{PATIENCE, Running, eventually, own_port, peer, scratch};
 use tempfile::TempDir;
 
 /// Address of the router.
@@ -39,7 +39,7 @@ impl Bird {
     /// `None`, told on stderr, where BIRD is not installed.
     pub(crate) fn start(sites: &[&str]) -> Option<Self> {
         let (program, client) = (peer("bird")?, peer("birdc")?);
-        let port = free_port_on(ADDRESS.parse().expect("an address"));
+        let port = own_port(&[ADDRESS.parse().expect("an address")]);
         let folder = scratch();
         let file = |name: &str| folder.path().join(name);
         let mut config = format!(

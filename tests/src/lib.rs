@@ -14,18 +14,21 @@ pub mod bgp;
 pub mod dns;
 pub mod http;
 pub mod mmdb_writer;
+mod ports;
 mod process;
 mod server;
 pub mod two_pops;
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Command,
     sync::OnceLock,
     time::{Duration, Instant},
 };
 
+pub use ports::own_port;
 pub use process::Running;
 pub use server::{Server, ServerOptions};
 use tempfile::TempDir;
@@ -117,6 +120,20 @@ pub fn peer(program: &str) -> Option<PathBuf> {
     found
 }
 
+/// Puts a copy of a program, or of a script, where it can be run at once.
+///
+/// A process of its own writes it. What this one has open for writing is open, for a moment, in every
+/// process that another thread is just starting, and until then it cannot be run (ETXTBSY).
+///
+/// # Panics
+/// When it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg(from).arg(to).status();
+    assert!(status.expect("cp runs").success(), "{}", to.display());
+    let everybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(to, everybody).expect("permissions");
+}
+
 /// An empty folder that disappears when dropped.
 ///
 /// # Panics
@@ -128,24 +145,9 @@ pub fn scratch() -> TempDir {
         .expect("a temporary folder")
 }
 
-/// A port that was free for UDP and TCP on `127.0.0.1` a moment ago.
+/// A port of `127.0.0.1` that nobody else gets: see [`own_port`].
 pub fn free_port() -> u16 {
-    free_port_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
-}
-
-/// A port that was free for UDP and TCP on this address a moment ago.
-///
-/// # Panics
-/// When the kernel has none left.
-pub fn free_port_on(address: IpAddr) -> u16 {
-    for _ in 0..100 {
-        let tcp = TcpListener::bind(SocketAddr::new(address, 0)).expect("a free TCP port");
-        let taken = tcp.local_addr().expect("a bound socket has an address");
-        if UdpSocket::bind(taken).is_ok() {
-            return taken.port();
-        }
-    }
-    panic!("no port is free for both UDP and TCP on {address}");
+    own_port(&[IpAddr::V4(Ipv4Addr::LOCALHOST)])
 }
 
 /// Polls until `poll` gives something.

@@ -146,9 +146,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_port_is_told_at_once() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        drop(socket);
+        // Nobody else gets its port, and it hears one other only: the kernel refuses what we send.
+        let deaf = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        deaf.connect("127.0.0.2:9").unwrap();
+        let address = deaf.local_addr().unwrap();
         let limit = Duration::from_secs(60);
         let error = both(address, &expected(), 1, limit).await.unwrap_err();
         assert!(error.starts_with(&format!("UDP {address}: ")), "{error}");

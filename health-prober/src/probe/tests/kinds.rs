@@ -197,11 +197,10 @@ async fn a_dns_answer_to_another_question_is_none() {
         probe(liar, &tcp, AMPLE).await,
         fail(Reason::Protocol(ProtocolFault::NotDns))
     );
-    let closed = UdpSocket::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    // Nobody else gets its port, and it hears one other only: the kernel refuses what we send.
+    let deaf = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    deaf.connect("127.0.0.2:9").await.unwrap();
+    let closed = deaf.local_addr().unwrap();
     assert_eq!(probe(closed, keys, AMPLE).await, fail(Reason::Refused));
 }
 

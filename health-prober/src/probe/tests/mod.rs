@@ -138,7 +138,8 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nall well";
 
 #[tokio::test]
 async fn tcp_passes_and_is_refused() {
-    let (listener, address) = listen().await;
+    let (_kept, address) = testing::keep_port([127, 0, 0, 1]);
+    let listener = TcpListener::bind(address).await.unwrap();
     assert!(passed(
         &probe(address, "type = \"tcp\"\nport = 1", AMPLE).await
     ));

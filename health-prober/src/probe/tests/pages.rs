@@ -142,10 +142,8 @@ async fn what_is_no_page() {
     assert!(failed(fetch(serve(vec![noise]).await).await).contains("not an HTTP response"));
     let absurd = response("200 OK", "active NaN\n");
     assert_eq!(fetch(serve(vec![absurd]).await).await, Err(Fault::Absurd));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
-    assert_eq!(failed(fetch(port).await), "connection refused");
+    let (_kept, closed) = testing::keep_port([127, 0, 0, 1]);
+    assert_eq!(failed(fetch(closed.port()).await), "connection refused");
 }
 
 const TWELVE: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nactive 12\n";
