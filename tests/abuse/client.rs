@@ -3,14 +3,16 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
-    time::Duration,
 };
 
 use hickory_proto::{
     op::Message,
     rr::rdata::opt::{EdnsCode, EdnsOption},
 };
-use meridian_tests::dns::{self, Question};
+use meridian_tests::{
+    PATIENCE,
+    dns::{self, Question},
+};
 
 /// OPTION-CODE of DNS cookies (RFC 7873 §4).
 const COOKIE: u16 = 10;
@@ -22,9 +24,7 @@ impl Client {
     pub(crate) fn at(source: Ipv4Addr, server: SocketAddr) -> Self {
         let socket = UdpSocket::bind((source, 0)).expect("an address of loopback");
         socket.connect(server).expect("a route on loopback");
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .expect("a timeout");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self(socket)
     }
 
@@ -33,7 +33,7 @@ impl Client {
         self.0.send(&question.to_wire()).expect("loopback takes it");
     }
 
-    /// Sends, and waits up to five seconds.
+    /// Sends, and waits.
     pub(crate) fn ask(&self, question: &Question) -> io::Result<Message> {
         let query = question.to_wire();
         self.0.send(&query)?;
@@ -43,6 +43,13 @@ impl Client {
                 return dns::decode(&reply);
             }
         }
+    }
+
+    /// So many replies: the server counts before it sends.
+    pub(crate) fn replies(&self, count: u32) -> Vec<Message> {
+        let reply = |_| self.receive().expect("one more reply");
+        let replies = (0..count).map(reply);
+        replies.map(|r| dns::decode(&r).expect("a reply")).collect()
     }
 
     /// Everything that has come so far.

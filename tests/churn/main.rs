@@ -143,9 +143,10 @@ impl World {
     #[allow(clippy::disallowed_methods)] // real servers, real time
     fn ask(&self, over_tcp: bool) {
         let questions = [
-            dns::question("gen.a.example", "TXT").edns(1232),
-            dns::question("www.b.example", "A").edns(1232),
-        ];
+            dns::question("gen.a.example", "TXT"),
+            dns::question("www.b.example", "A"),
+        ]
+        .map(|question| question.edns(1232).patiently());
         for question in questions.iter().cycle() {
             if self.stop.load(Relaxed) {
                 return;

@@ -39,7 +39,7 @@ fn start(of_pops: &str, of_pool: &str, more: &str, through: &[&str]) -> Server {
 /// What the clients that are told of get.
 fn answer(dns: SocketAddr) -> Option<String> {
     let asked = dns::question("www.example.com", "A").ecs(CLIENTS);
-    let reply = asked.udp(dns).ok()?;
+    let reply = asked.patiently().udp(dns).ok()?;
     dns::addresses(&reply).first().map(ToString::to_string)
 }
 
@@ -69,7 +69,7 @@ fn move_away(server: &Server) {
     // One publication and one tick. Asked of the API: queries from one client alone would be all the
     // demand that there is, of which a tick moves 5 %.
     let path = format!("/api/v1/explain?name=www.example.com&client={CLIENTS}");
-    eventually("the answer has moved", PATIENCE * 2, || {
+    eventually("the answer has moved", PATIENCE * 6, || {
         let explained = http::get(server.admin, &path).ok()?.json();
         (explained["chosen"] == "iad").then_some(())
     });

@@ -152,7 +152,7 @@ fn floods_and_garbage_do_not_hurt() {
     let syslog = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let beacon = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let server = start(&format!(
-        "[latency]\nrate = 100\nreporters = 16\n[latency.syslog]\nlisten = \"{syslog}\"\n\
+        "[latency]\nrate = 10\nreporters = 16\n[latency.syslog]\nlisten = \"{syslog}\"\n\
          [[latency.syslog.sender]]\naddress = \"127.0.0.1\"\npop = \"fra\"\n\
          [latency.beacon]\nlisten = \"{beacon}\"\norigins = [\"*\"]\nproxies = [\"127.0.0.1\"]\n\
          urls = {{ fra = \"https://fra.example.com/tiny\" }}\n"
@@ -183,7 +183,7 @@ fn floods_and_garbage_do_not_hurt() {
         "/api/v1/latency",
         &lines("fra", 5.0, 1000),
     );
-    // All, or on a slow machine nearly all.
+    // All, or nearly all where the machine took seconds from one to the other.
     let over = reply.expect("a reply").json()["reasons"]["rate"].as_u64();
     assert!(over.is_some_and(|over| over > 500), "{over:?}");
     for body in ["{\"fra\":1e39}", "[[[[", "{\"fra\":-5,\"x\":1}", ""] {
@@ -200,7 +200,7 @@ fn floods_and_garbage_do_not_hurt() {
     });
     assert!(
         counted(&server, "syslog", "taken") + counted(&server, "syslog", "unroutable")
-            <= 100.0 * 10.0 + 100.0 * 60.0
+            <= 10.0 * 10.0 + 10.0 * 60.0
     );
     let reply = dns::question("www.example.com", "A").udp(server.dns);
     assert_eq!(dns::addresses(&reply.expect("a reply")).len(), 1);

@@ -77,22 +77,21 @@ fn a_source_lives_dies_and_comes_back() {
         let ratio = sample(&metrics, "meridian_pop_load_ratio{pop=\"fra\"}")?;
         ((ratio - 0.4).abs() < 1e-9).then_some(())
     });
-    let page_text = server.command(&["status"]);
-    let text = String::from_utf8_lossy(&page_text.stdout).into_owned();
-    assert!(text.contains("40 of 100"), "{text}");
+    eventually("the page of the status shows it", PATIENCE, || {
+        let page = server.command(&["status"]);
+        let text = String::from_utf8_lossy(&page.stdout).into_owned();
+        text.contains("40 of 100").then_some(())
+    });
 
     // What makes no sense is no value: the last one stays.
     page.say("active{server=\"edge\"} NaN\n");
-    let stale = eventually("stale with the last value", PATIENCE, || {
+    eventually("stale with the last value", PATIENCE, || {
         let load = load(&server, "fra");
         assert!(load["ratio"].is_null() || load["ratio"] == 0.4, "{load}");
-        (load["state"] != "fresh").then_some(load)
+        // A reading may have come too late in between: that is the problem then.
+        let problem = load["problem"].as_str().unwrap_or_default();
+        (load["state"] != "fresh" && problem.contains("no finite number")).then_some(())
     });
-    assert!(
-        stale["problem"]
-            .as_str()
-            .is_some_and(|p| p.contains("no finite number"))
-    );
     page.die();
     let unknown = wait(&server, "fra", "unknown", None);
     assert!(unknown["problem"].is_string(), "{unknown}");
@@ -148,13 +147,12 @@ fn an_explanation_shows_the_reading_and_its_source() {
         let told = http::get(server.admin, path).ok()?.json();
         let candidates = told["candidates"].as_array()?.clone();
         let fra = candidates.iter().find(|one| one["pop"] == "fra")?;
-        fra["load"]["reading"]
-            .is_object()
-            .then(|| fra["load"]["reading"].clone())
+        // On a busy machine readings may be late for a while.
+        let reading = fra["load"]["reading"].clone();
+        (reading["state"] == "fresh").then_some(reading)
     });
     assert_eq!(reading["source"], page.url());
     assert_eq!(reading["ratio"], 0.4);
-    assert_eq!(reading["state"], "fresh");
 }
 
 #[test]
@@ -234,8 +232,20 @@ fn errors_take_a_pop_out_of_answers_and_it_comes_back() {
     verdict("iad", "up");
     answer([192, 0, 2, 10]);
     page.serve(60, 40);
-    let pop = verdict("fra", "down");
-    assert_eq!(pop["endpoints"][0]["reason"], "40 of 100 requests failed");
+    verdict("fra", "down");
+    let reason = eventually("fra is down for its errors", PATIENCE, || {
+        let pop = http::get(server.admin, "/api/v1/pops/fra").ok()?.json();
+        let reason = pop["endpoints"][0]["reason"].as_str()?.to_owned();
+        reason.ends_with("requests failed").then_some(reason)
+    });
+    // Since the last reading; on a busy machine one may have come too late, and its requests count in the
+    // next.
+    let numbers: Vec<u64> = reason.split(' ').filter_map(|n| n.parse().ok()).collect();
+    let [failed, all] = numbers[..] else {
+        panic!("{reason}")
+    };
+    assert_eq!(reason, format!("{failed} of {all} requests failed"));
+    assert!(failed > 0 && failed % 40 == 0 && all % 100 == 0, "{reason}");
     answer([192, 0, 2, 11]);
     // Out of answers it has hardly any traffic: that lets it come back.
     page.serve(1, 1);

@@ -73,10 +73,10 @@ impl Gdnsd {
         gdnsd
     }
 
-    /// Sends a query and waits for its reply.
+    /// Sends a query and waits for its reply, half a minute in all.
     pub(crate) fn ask(&self, query: &[u8]) -> Result<Message, Error> {
         let mut buffer = [0; 4096];
-        for _ in 0..5 {
+        for _ in 0..60 {
             self.socket.send(query)?;
             loop {
                 match self.socket.recv(&mut buffer) {

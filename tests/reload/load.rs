@@ -44,7 +44,7 @@ impl Load {
             .into_iter()
             .flat_map(|(count, transport)| std::iter::repeat_n(transport, count))
             .map(|transport| {
-                let (stop, question) = (stop.clone(), dns::question(name, "A"));
+                let (stop, question) = (stop.clone(), dns::question(name, "A").patiently());
                 std::thread::spawn(move || client(&question, server, transport, &stop))
             })
             .collect();

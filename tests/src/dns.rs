@@ -14,13 +14,17 @@ use hickory_proto::{
     },
 };
 
-/// A reply must arrive within this time, per attempt.
+use crate::PATIENCE;
+
+/// A reply must arrive within this time, per attempt. Who asks again and again until the answer is right
+/// does not wait longer for one that a server took with it when it was killed.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One question with its EDNS options.
 #[derive(Clone, Debug)]
 pub struct Question {
     message: Message,
+    limit: Duration,
 }
 
 /// Asks for `name` and a type such as `A` or `TYPE65280`.
@@ -37,7 +41,10 @@ pub fn question(name: &str, rtype: &str) -> Question {
     name.set_fqdn(true);
     let mut message = Message::query();
     message.add_query(Query::query(name, rtype));
-    Question { message }
+    Question {
+        message,
+        limit: TIMEOUT,
+    }
 }
 
 impl Question {
@@ -73,6 +80,14 @@ impl Question {
         self.option(EdnsOption::Subnet(ClientSubnet::new(address, length, 0)))
     }
 
+    /// Waits for the reply as long as [`PATIENCE`]: where none may be lost, a machine that is busy for a
+    /// while must not pass for a server that lost one.
+    #[must_use]
+    pub fn patiently(mut self) -> Self {
+        self.limit = PATIENCE;
+        self
+    }
+
     /// The octets on the wire.
     ///
     /// # Panics
@@ -84,11 +99,11 @@ impl Question {
     /// Asks over UDP, once.
     ///
     /// # Errors
-    /// When no reply comes in five seconds or it cannot be decoded.
+    /// When no reply comes in five seconds, or as long as was asked for, or it cannot be decoded.
     pub fn udp(&self, server: SocketAddr) -> io::Result<Message> {
         let socket = UdpSocket::bind((unspecified(server), 0))?;
         socket.connect(server)?;
-        socket.set_read_timeout(Some(TIMEOUT))?;
+        socket.set_read_timeout(Some(self.limit))?;
         socket.send(&self.to_wire())?;
         let mut buffer = [0; 65_535];
         loop {
@@ -103,10 +118,10 @@ impl Question {
     /// Asks over a TCP connection of its own.
     ///
     /// # Errors
-    /// When no reply comes in five seconds or it cannot be decoded.
+    /// When no reply comes in five seconds, or as long as was asked for, or it cannot be decoded.
     pub fn tcp(&self, server: SocketAddr) -> io::Result<Message> {
         let mut stream = TcpStream::connect(server)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_read_timeout(Some(self.limit))?;
         stream.write_all(&frame(&self.to_wire()))?;
         decode(&read_frame(&mut stream)?)
     }
