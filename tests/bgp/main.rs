@@ -91,7 +91,8 @@ fn life(kind: Kind, guard: Guard, name: &str) {
         router.route(V6, Via::V6).map(|route| route.next_hop),
         Some(HOST_V6.to_owned())
     );
-    assert_eq!(host.status("v4").routes.len(), 2);
+    // Told after it is sent, so the router may know it first.
+    host.wait("v4", "both routes", |status| status.routes.len() == 2);
 
     host.desire(&[(V4, worse()), (V6, worse())]);
     for (prefix, via) in all {
@@ -269,14 +270,11 @@ fn a_silent_blackhole_ends_the_session_and_it_comes_back() {
     eventually("gone at the router", PATIENCE, || {
         router.route(V4, Via::V4).is_none().then_some(())
     });
-    host.wait("v4", "down", |status| {
-        status.state != SessionState::Established
+    host.wait("v4", "down for silence", |status| {
+        let error = status.last_error.as_deref().unwrap_or_default();
+        let silence = error.contains("hold timer expired") || error.contains("no answer");
+        status.state != SessionState::Established && silence
     });
-    let error = host.status("v4").last_error.unwrap_or_default();
-    assert!(
-        error.contains("hold timer expired") || error.contains("no answer"),
-        "{error}"
-    );
     bed.blackhole(false);
     eventually("announced again", PATIENCE, || router.route(V4, Via::V4));
 }
@@ -404,13 +402,14 @@ fn a_kernel_without_tcp_ao_closes_that_session_only() {
     let host = Host::start(&bed, settings);
     host.desire(&[(V6, plain())]);
     eventually("the other session", PATIENCE, || router.route(V6, Via::V6));
-    let status = host.status("v4");
-    assert_ne!(status.state, SessionState::Established);
-    let error = status.last_error.unwrap_or_default();
     // With TCP-AO in the kernel, BIRD, which has no key, gives no answer.
     let expected = [
         "the session stays closed: this kernel has no TCP-AO",
         "its TCP-AO key differs",
     ];
-    assert!(expected.iter().any(|text| error.contains(text)), "{error}");
+    host.wait("v4", "the reason", |status| {
+        let error = status.last_error.as_deref().unwrap_or_default();
+        expected.iter().any(|text| error.contains(text))
+    });
+    assert_ne!(host.status("v4").state, SessionState::Established);
 }

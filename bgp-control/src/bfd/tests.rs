@@ -340,6 +340,7 @@ struct Station {
     changes: mpsc::Receiver<Change>,
 }
 
+/// Three seconds of silence end a session: a busy machine may keep a thread waiting for most of one.
 fn neighbor(local: &str, other: &str) -> Neighbor {
     Neighbor {
         name: "peer".into(),
@@ -347,7 +348,7 @@ fn neighbor(local: &str, other: &str) -> Neighbor {
         local: Some(local.parse().unwrap()),
         timing: Timing {
             interval: Duration::from_millis(100),
-            multiplier: 3,
+            multiplier: 30,
         },
     }
 }
