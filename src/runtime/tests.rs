@@ -11,6 +11,7 @@ use std::{
 use meridian_config::{Family, Name};
 use meridian_dns::{client::Client, steer};
 use meridian_geo_data::latency::{Latency, Reporter, Sample};
+use meridian_health_prober::overrides;
 
 use super::{
     Cause, Options, OverrideError, Runtime, StartError, events::EventKind, measure,
@@ -181,20 +182,15 @@ async fn how_latency_is_judged_changes_with_a_reload() {
     runtime.shutdown().await;
 }
 
+/// Waits for the copy that is made in the background.
 async fn kept(state: &Path) {
-    // The copy is made in the background; bounded wait for it to be published.
-    for _ in 0..500 {
-        if state.join("last-good/current").exists() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("the last good state was not kept");
+    let current = state.join("last-good/current");
+    until("the last good state is kept", || current.exists()).await;
 }
 
-/// Waits until `met`; panics after a generous bound.
+/// Waits until `met`; panics after a bound that no busy machine or slow disk reaches.
 async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if met() {
             return;
         }
@@ -495,13 +491,7 @@ async fn damaged_overrides_are_an_alarm_and_are_set_aside() {
     let runtime = world.start().await.unwrap();
     runtime.drain("fra", String::new(), None, "test").unwrap();
     runtime.shutdown().await;
-    let state = world.path("state");
-    let file = fs::read_dir(&state)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.is_file())
-        .unwrap();
+    let file = world.path("state").join(overrides::FILE);
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let runtime = world.start().await.unwrap();
