@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{sleep, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{sleep, sleep_until},
+};
 
 use crate::{
     cli::{Demo, Failure, Live, Moment, Signals, threads},
@@ -68,7 +71,8 @@ async fn demo(args: &Demo) -> Result<(), Failure> {
     let style = Style::stdout();
     print(&intro(listen, live.admin, edge_port, &config, style));
     let story = Story::new(listen, style);
-    let told = story.tell(&live.runtime, &edges);
+    let begun = Notify::new();
+    let told = story.tell(&live.runtime, &edges, &begun);
     let over = async {
         match args.duration {
             Some(duration) => sleep(duration).await,
@@ -77,7 +81,7 @@ async fn demo(args: &Demo) -> Result<(), Failure> {
     };
     tokio::select! {
         () = told => {}
-        () = script(&edges, &args.fail, &args.heal) => {}
+        () = script(&edges, &args.fail, &args.heal, &begun) => {}
         () = over => {}
         () = signals.stop() => print("\n"),
     }
@@ -86,12 +90,13 @@ async fn demo(args: &Demo) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Carries out the script; never ends.
-async fn script(edges: &[Edge], fail: &[Moment], heal: &[Moment]) {
+/// Carries out the script, whose time starts when the story has begun; never ends.
+async fn script(edges: &[Edge], fail: &[Moment], heal: &[Moment], begun: &Notify) {
     let mut acts: Vec<(&Moment, State)> = Vec::new();
     acts.extend(fail.iter().map(|moment| (moment, State::Dead)));
     acts.extend(heal.iter().map(|moment| (moment, State::Up)));
     acts.sort_by_key(|(moment, _)| moment.at);
+    begun.notified().await;
     let start = now();
     for (moment, state) in acts {
         sleep_until(start + moment.at).await;

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use futures_util::{StreamExt, stream::SelectAll};
 use tokio::{
-    sync::broadcast,
+    sync::{Notify, broadcast},
     time::{Instant, MissedTickBehavior, interval},
 };
 
@@ -40,8 +40,8 @@ impl Story {
         }
     }
 
-    /// Tells until the server stops.
-    pub(super) async fn tell(&self, runtime: &Runtime, edges: &[Edge]) {
+    /// Tells until the server stops. `begun` is notified once it is told where the clients are at first.
+    pub(super) async fn tell(&self, runtime: &Runtime, edges: &[Edge], begun: &Notify) {
         let (_, mut events) = runtime.events().follow();
         let mut acts = watched(edges);
         let Ok(mut resolver) = Resolver::new(self.server).await else {
@@ -59,7 +59,10 @@ impl Story {
                     Err(broadcast::error::RecvError::Lagged(_)) => {}
                     Err(broadcast::error::RecvError::Closed) => return,
                 },
-                _ = looks.tick() => self.look(&mut resolver, &mut seen).await,
+                _ = looks.tick() => {
+                    self.look(&mut resolver, &mut seen).await;
+                    begun.notify_one();
+                }
             }
         }
     }

@@ -21,8 +21,9 @@ use super::{
 };
 
 /// Time that the prober gets to lay its verdicts out for a new configuration. It takes
-/// milliseconds; without it a reload would wait for ever on a prober that has died.
-const CARRY_OVER: Duration = Duration::from_secs(1);
+/// milliseconds, or longer on a machine that is very busy: clients must not be sent to what is known to be
+/// down then. Without it a reload would wait for ever on a prober that has died.
+const CARRY_OVER: Duration = Duration::from_secs(10);
 
 /// What asked for a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -27,11 +27,18 @@ const READY: Duration = Duration::from_secs(20);
 const SERVING: Duration = Duration::from_secs(6);
 /// For going on with sessions.
 const TAKEN: Duration = Duration::from_secs(2);
+/// For a process that has closed its end to end itself: its own word on why is worth waiting for…
+const LAST_WORD: Duration = Duration::from_secs(5);
+/// … but not for long while nobody answers.
+const LAST_WORD_IN_HASTE: Duration = Duration::from_millis(100);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// The conversation with a new process; dropping it ends that process.
 struct Talk {
     channel: Arc<Channel>,
     child: Option<Child>,
+    last_word: Duration,
 }
 
 impl Runtime {
@@ -77,7 +84,7 @@ impl Runtime {
         };
         let mut files: Vec<BorrowedFd<'_>> = kept.iter().map(|fd| fd.as_fd()).collect();
         files.push(self.0.admin.as_fd());
-        talk.send("took no offer", &offer, &files)?;
+        talk.send("took no offer", &offer, &files).await?;
         let version = match talk.hear("was not ready", READY).await? {
             FromNew::Ready { version } => version,
             other => return Err(unexpected(other)),
@@ -91,10 +98,11 @@ impl Runtime {
             site.freeze(true).await;
         }
         dns.hand_over();
+        talk.last_word = LAST_WORD_IN_HASTE;
         let result = self.hand_over(&mut talk).await;
         if let Err(error) = result {
             // Two must never read from one connection: first it ends, then this server goes on.
-            talk.end();
+            talk.end(Duration::ZERO).await;
             self.take_back(kept).await;
             return Err(error);
         }
@@ -111,7 +119,7 @@ impl Runtime {
     }
 
     async fn hand_over(&self, talk: &mut Talk) -> Result<(), UpgradeError> {
-        talk.send("did not serve", &FromOld::Serve, &[])?;
+        talk.send("did not serve", &FromOld::Serve, &[]).await?;
         match talk.hear("did not serve", SERVING).await? {
             FromNew::Serving => {}
             other => return Err(unexpected(other)),
@@ -124,7 +132,7 @@ impl Runtime {
         let result = talk.finish(&words::saved(&passed), &files).await;
         drop(files);
         if result.is_err() {
-            talk.end();
+            talk.end(Duration::ZERO).await;
             if let Err(error) = site.adopt(passed).await {
                 tracing::error!(error, "sessions cannot be taken back");
             }
@@ -198,28 +206,31 @@ impl Runtime {
         Ok(Talk {
             channel: Arc::new(channel),
             child: Some(child.map_err(failed)?),
+            last_word: LAST_WORD,
         })
     }
 }
 
 impl Talk {
-    fn send(
+    async fn send(
         &mut self,
         when: &'static str,
         message: &FromOld,
         files: &[BorrowedFd<'_>],
     ) -> Result<(), UpgradeError> {
-        let sent = self.channel.send(message, files);
-        sent.map_err(|source| self.lost(when, source))
+        match self.channel.send(message, files) {
+            Ok(()) => Ok(()),
+            Err(source) => Err(self.lost(when, source).await),
+        }
     }
 
     async fn hear(&mut self, when: &'static str, limit: Duration) -> Result<FromNew, UpgradeError> {
         let channel = self.channel.clone();
         let heard = tokio::task::spawn_blocking(move || channel.receive::<FromNew>(limit)).await;
-        let heard = heard.unwrap_or(Err(ChannelError::Closed));
-        heard
-            .map(|(message, _)| message)
-            .map_err(|source| self.lost(when, source))
+        match heard.unwrap_or(Err(ChannelError::Closed)) {
+            Ok((message, _)) => Ok(message),
+            Err(source) => Err(self.lost(when, source).await),
+        }
     }
 
     async fn finish(
@@ -227,15 +238,20 @@ impl Talk {
         sessions: &FromOld,
         files: &[BorrowedFd<'_>],
     ) -> Result<(), UpgradeError> {
-        self.send("did not take the sessions", sessions, files)?;
+        self.send("did not take the sessions", sessions, files)
+            .await?;
         match self.hear("did not take the sessions", TAKEN).await? {
             FromNew::Taken => Ok(()),
             other => Err(unexpected(other)),
         }
     }
 
-    fn lost(&mut self, when: &'static str, source: ChannelError) -> UpgradeError {
-        let ended = match self.end() {
+    async fn lost(&mut self, when: &'static str, source: ChannelError) -> UpgradeError {
+        let patience = match source {
+            ChannelError::Closed => self.last_word,
+            _ => Duration::ZERO,
+        };
+        let ended = match self.end(patience).await {
             Some(status) => format!("it ended: {status}"),
             None => "it was ended".to_owned(),
         };
@@ -246,25 +262,37 @@ impl Talk {
         }
     }
 
-    /// Ends the new process; says how it had ended by itself.
-    fn end(&mut self) -> Option<std::process::ExitStatus> {
-        let mut child = self.child.take()?;
-        // A process that has closed its end is about to end: its own word is worth a moment.
-        for _ in 0..20 {
-            if let Ok(Some(status)) = child.try_wait() {
-                return Some(status);
+    /// Ends the new process; says how it had ended by itself, within `patience`.
+    async fn end(&mut self, patience: Duration) -> Option<std::process::ExitStatus> {
+        let child = self.child.as_mut()?;
+        let ended = async {
+            loop {
+                match child.try_wait() {
+                    Ok(Some(status)) => return Some(status),
+                    Ok(None) => tokio::time::sleep(LOOK).await,
+                    Err(_) => return None,
+                }
             }
-            std::thread::sleep(Duration::from_millis(5));
+        };
+        let status = tokio::time::timeout(patience, ended).await.ok().flatten();
+        if status.is_none() {
+            self.kill();
         }
-        let _ = child.kill();
-        let _ = child.wait();
-        None
+        self.child = None;
+        status
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 impl Drop for Talk {
     fn drop(&mut self) {
-        self.end();
+        self.kill();
     }
 }
 
