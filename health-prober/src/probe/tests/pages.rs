@@ -1,7 +1,5 @@
 //! Pages of load sources over real sockets.
 
-use std::time::Duration;
-
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -70,7 +68,8 @@ fn asked(url: &str, keys: &str) -> Fetch {
         pop: "fra".into(),
         id: 1,
         page: page.clone(),
-        timeout: Duration::from_secs(20),
+        // A page without end is 16 MiB until it is given up: seconds of work, minutes on a busy machine.
+        timeout: super::AMPLE,
         wanted: Some([series.clone()].into()),
         access: Prepared::read(&config).pages.remove("fra").unwrap(),
     }
