@@ -19,12 +19,13 @@ pub fn pool_detection_bound(config: &Config, pool: &Pool) -> Option<Duration> {
     checks.flat_map(of_pops).max()
 }
 
-/// A passive check is read at the interval of the load source, whatever it says.
+/// A passive check is read at the interval of the load source, whatever it says. What dies between two
+/// readings may still pass at the first of them, by the requests before.
 fn of(check: &Check) -> Duration {
     match check.kind {
         CheckKind::Passive(_) => check
             .interval
-            .saturating_mul(check.fall)
+            .saturating_mul(check.fall.saturating_add(1))
             .saturating_add(check.timeout),
         _ => detection_bound(check),
     }
@@ -48,5 +49,18 @@ mod tests {
         assert_eq!([bound(0), bound(1), bound(2)], times);
         config.pools[0].check = None;
         assert_eq!(pool_detection_bound(&config, &config.pools[0]), None);
+    }
+
+    #[test]
+    fn a_passive_check_needs_a_reading_more_than_it_has_to_fail() {
+        let config = testing::read(
+            "[check.errors]\ntype = \"passive\"\nfall = 3\n\
+             errors = { metric = \"errors\" }\nrequests = { metric = \"requests\" }\n\
+             [[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\nendpoints = [\"127.0.0.1\"]\n\
+             load = { prometheus = \"http://127.0.0.1:9/\", metric = \"active\", interval = \"10s\", timeout = \"2s\" }\n\
+             [[pool]]\nname = \"edge\"\ncheck = \"errors\"\npops = [\"fra\"]\n",
+        );
+        let bound = pool_detection_bound(&config, &config.pools[0]);
+        assert_eq!(bound, Some(Duration::from_secs(4 * 10 + 2)));
     }
 }

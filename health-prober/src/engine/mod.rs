@@ -372,11 +372,13 @@ impl Tracked {
     /// probed; `None` while nothing contradicts it.
     fn flips_in(&self, now: Instant) -> Option<Duration> {
         let (failures, passes) = (self.machine.failures(), self.machine.passes());
+        let held = self.flap.remaining(now);
+        // With a rise of 1 a pass that is held back is counted nowhere else.
+        let waits = held.is_some() && self.doubted.is_some();
         match self.machine.verdict() {
-            Verdict::Down if passes > 0 => {
+            Verdict::Down if passes > 0 || waits => {
                 let missing = self.thresholds.rise.saturating_sub(passes);
-                let held = self.flap.remaining(now).unwrap_or_default();
-                Some(self.pace.rise_in(missing).max(held))
+                Some(self.pace.rise_in(missing).max(held.unwrap_or_default()))
             }
             Verdict::Up | Verdict::Unknown if failures > 0 => {
                 let missing = self.thresholds.fall.saturating_sub(failures);

@@ -648,6 +648,26 @@ fn a_target_that_goes_up_and_down_is_held_down_and_comes_back_when_it_is_quiet()
     assert_eq!(ups(&free), 20, "it can be turned off");
 }
 
+/// TTLs shrink toward the end of the time held, also where one pass would be enough.
+#[test]
+fn who_is_held_down_says_when_that_could_end_whatever_its_rise() {
+    for rise in [1, 2] {
+        let mut config = testing::config(&[("fra", 1)]);
+        config.checks[0].rise = rise;
+        let mut sim = Simulation::new(&config, 10);
+        // Three falls within two minutes, and then only passes.
+        let quiet = |at: Duration| at > secs(120) || at.as_secs() % 40 < 20;
+        sim.run_until(secs(140), &|_, at| {
+            if quiet(at) { pass() } else { refuse() }
+        });
+        let pop = sim.pop("fra");
+        assert!(pop.reason.contains("held down for"), "{}", pop.reason);
+        // In here it is a time since the engine began.
+        let left = pop.flips_in.unwrap_or_default().saturating_sub(secs(140));
+        assert!(left > secs(15) && left <= secs(60), "rise {rise}: {left:?}");
+    }
+}
+
 /// Pools that combine checks differently over the same two, each of which is probed once.
 #[test]
 fn several_checks_make_one_verdict_for_each_pool() {

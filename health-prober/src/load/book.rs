@@ -12,18 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use meridian_config::{
-    CheckKind, Config, LoadKind, LoadPage, LoadSource, PassiveCheck, PopId, SeriesMatch,
-};
+use meridian_config::{Config, LoadKind, LoadPage, LoadSource, PassiveCheck, PopId, SeriesMatch};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Access, Fault, Found, Page, gauge::Gauge, growth::Growth};
-use crate::{
-    KeptLoad, Level, Loads, LocalReason, Outcome, PopLoad, PushError, Reason, engine::Now,
+use super::{
+    Access, Fault, Found, Page,
+    gauge::Gauge,
+    growth::Growth,
+    passive::{passive_checks, unread, unread_first, verdict, wanted},
+    unit::{same_unit, what},
 };
+use crate::{KeptLoad, Level, Loads, LocalReason, Outcome, PopLoad, PushError, engine::Now};
 
 /// Pages fetched at the same time; those that find no place wait their turn.
 const MAX_FETCHES: usize = 64;
+/// Loads beyond this, and ratios, are mistakes of unit: as at the API.
+const GREATEST: f64 = 1e15;
 /// Longest time until the first reading.
 const FIRST: Duration = Duration::from_secs(1);
 
@@ -243,6 +247,12 @@ impl Book {
         self.sources.iter().filter_map(one).collect()
     }
 
+    /// Time since the last level of every source that has had one.
+    pub(crate) fn ages(&self, now: Instant) -> Vec<(String, Duration)> {
+        let one = |(pop, source): (&String, &Source)| Some((pop.clone(), source.gauge.age(now)?));
+        self.sources.iter().filter_map(one).collect()
+    }
+
     /// Takes up what another process kept, where nothing newer is known and the source still counts the
     /// same. It is as old as it was there, by the wall clock; what lies in the future is as of now.
     pub(crate) fn restore(&mut self, kept: Vec<KeptLoad>, now: Now) {
@@ -342,7 +352,7 @@ impl Source {
         };
         // A rate needs a second reading; until then nothing is known, and nothing is wrong.
         match value {
-            Some(value) if !value.is_finite() => Err(Fault::Absurd),
+            Some(value) if !(0.0..=GREATEST).contains(&value) => Err(Fault::Absurd),
             Some(value) => {
                 self.gauge.set(Level::Value(value), now);
                 Ok(())
@@ -391,7 +401,9 @@ impl Source {
             (None, _) => (None, None),
             (Some(Level::Ratio(ratio)), _) => (Some(ratio), None),
             (Some(Level::Value(value)), None) => (Some(0.0), Some(value)),
-            (Some(Level::Value(value)), Some(capacity)) => (Some(value / capacity), Some(value)),
+            (Some(Level::Value(value)), Some(capacity)) => {
+                (Some((value / capacity).min(GREATEST)), Some(value))
+            }
         };
         let source = match (self.spec.kind.page(), &self.pushed_by) {
             (Some(page), _) => page.url(),
@@ -409,111 +421,6 @@ impl Source {
             age: self.gauge.age(now),
             problem: self.problem.clone(),
         }
-    }
-}
-
-fn unread(fault: &Fault) -> Outcome {
-    let reason = LocalReason::Source(fault.to_string());
-    Outcome::Inconclusive { reason }
-}
-
-fn unread_first() -> Outcome {
-    let reason = LocalReason::NotProbed;
-    Outcome::Inconclusive { reason }
-}
-
-/// # Rules
-/// Fewer requests than `min_requests` speak against nobody: a PoP that is out of answers has none,
-/// and must be able to come back. If it then fails again, flap detection holds it down for growing
-/// times.
-fn verdict(check: &PassiveCheck, errors: f64, requests: f64) -> Outcome {
-    if requests < f64::from(check.min_requests) || errors <= check.max_ratio * requests {
-        return Outcome::Pass {
-            rtt: Duration::ZERO,
-        };
-    }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "not negative, and saturating"
-    )]
-    let whole = |number: f64| number.round() as u64;
-    Outcome::Fail {
-        reason: Reason::Errors {
-            errors: whole(errors),
-            requests: whole(requests),
-        },
-    }
-}
-
-/// Passive checks by number of the PoP, those of each sorted by name.
-fn passive_checks(config: &Config) -> BTreeMap<PopId, Vec<(String, PassiveCheck)>> {
-    let mut all: BTreeMap<PopId, Vec<_>> = BTreeMap::new();
-    for pool in &config.pools {
-        for id in pool.check.iter().flat_map(|check| &check.checks) {
-            let check = config.check(*id);
-            let CheckKind::Passive(passive) = &check.kind else {
-                continue;
-            };
-            for pop in &pool.pops {
-                let one = (check.name.clone(), passive.clone());
-                all.entry(*pop).or_default().push(one);
-            }
-        }
-    }
-    for checks in all.values_mut() {
-        checks.sort_by(|(a, _), (b, _)| a.cmp(b));
-        checks.dedup_by(|(a, _), (b, _)| a == b);
-    }
-    all
-}
-
-/// The load's own series, then errors and requests of each passive check.
-fn wanted(kind: &LoadKind, passive: &[(String, PassiveCheck)]) -> Option<Arc<[SeriesMatch]>> {
-    let LoadKind::Prometheus { series, .. } = kind else {
-        return None;
-    };
-    let pairs = passive
-        .iter()
-        .flat_map(|(_, check)| [check.errors.clone(), check.requests.clone()]);
-    Some(std::iter::once(series.clone()).chain(pairs).collect())
-}
-
-/// Whether a value of one may stand for the other until that has been read.
-fn same_unit(one: &LoadSource, other: &LoadSource) -> bool {
-    what(&one.kind) == what(&other.kind)
-}
-
-fn what(kind: &LoadKind) -> String {
-    match kind {
-        LoadKind::Prometheus {
-            series, rate, sum, ..
-        } => {
-            let label = |l: &meridian_config::LabelMatch| {
-                let star = if l.prefix { "*" } else { "" };
-                format!("{}=\"{}{star}\"", l.name, l.value)
-            };
-            let labels: Vec<_> = series.labels.iter().map(label).collect();
-            let mut text = series.metric.clone();
-            if !labels.is_empty() {
-                text = format!("{text}{{{}}}", labels.join(","));
-            }
-            if rate.is_some() {
-                text = format!("rate({text})");
-            }
-            if *sum {
-                text = format!("sum({text})");
-            }
-            text
-        }
-        LoadKind::StubStatus { field, .. } => {
-            let text = format!("{field:?}").to_lowercase();
-            match field {
-                meridian_config::StubField::Requests => format!("rate({text})"),
-                _ => text,
-            }
-        }
-        LoadKind::Push => "pushed".to_owned(),
     }
 }
 

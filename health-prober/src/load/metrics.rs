@@ -12,7 +12,6 @@ use super::Shared;
 use crate::{
     Loads,
     metrics::{Family, counter, family, gauge},
-    runner::now,
 };
 
 const RATIO: Family = (
@@ -68,14 +67,14 @@ impl Collector for LoadCollector {
 
     fn collect(&self) -> Vec<MetricFamily> {
         let loads = self.loads.borrow().clone();
-        let wall = now().wall;
         let ratios = loads
             .iter()
             .filter_map(|(pop, load)| Some(gauge(&[pop], RATIO, load.ratio?)));
-        let ages = loads.iter().filter_map(|(pop, load)| {
-            let age = wall.duration_since(load.at?).unwrap_or_default();
-            Some(gauge(&[pop], AGE, age.as_secs_f64()))
-        });
+        // By the clock that never jumps: a wall clock that is set makes no source fresh or silent.
+        let ages = self.shared.ages();
+        let ages = ages
+            .iter()
+            .map(|(pop, age)| gauge(&[pop], AGE, age.as_secs_f64()));
         let mut readings = Vec::new();
         for (pop, counts) in self.shared.readings() {
             for (outcome, count) in counts {

@@ -6,7 +6,8 @@
 //!                       └→ errors ÷ requests → Outcome → Engine::observe (passive checks)
 //! ```
 //!
-//! `text` and `stub` read pages, `growth` counters, `gauge` knows what silence means, `book` is the
+//! `text` and `stub` read pages, `growth` counters, `gauge` knows what silence means, `passive` judges
+//! errors, `unit` tells what is counted, `book` is the
 //! one value that holds every source, still without a clock; `runner` is the task around it and
 //! [`crate::probe::Fetcher`] the network.
 //!
@@ -20,9 +21,11 @@ mod book;
 mod gauge;
 mod growth;
 mod metrics;
+mod passive;
 mod runner;
 mod stub;
 mod text;
+mod unit;
 
 use std::fmt;
 
@@ -76,7 +79,7 @@ pub(crate) enum Fault {
     Twice,
     /// More series match than are kept.
     TooManySeries,
-    /// Not a number, negative, or without end.
+    /// Not a number, negative, without end, or beyond any load.
     Absurd,
 }
 
@@ -156,7 +159,7 @@ impl fmt::Display for Fault {
             }
             Self::Twice => f.write_str("one series stands twice on the page"),
             Self::TooManySeries => f.write_str("more than 4096 series match"),
-            Self::Absurd => f.write_str("the value is negative or no finite number"),
+            Self::Absurd => f.write_str("the value is negative, above 1e15 or no number"),
         }
     }
 }

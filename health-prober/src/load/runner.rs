@@ -68,6 +68,11 @@ impl Shared {
         self.notify.notify_one();
     }
 
+    /// Time since the last level of every source that has had one.
+    pub(crate) fn ages(&self) -> Vec<(String, Duration)> {
+        self.book().ages(now().instant)
+    }
+
     /// The loads of now.
     pub(crate) fn loads(&self, health: &HealthSnapshot) -> Loads {
         let usable = usable(health);
@@ -215,7 +220,10 @@ impl LoadRunner {
         if let Err(fault) = &read {
             tracing::debug!(pop = %fetch.pop, url = %fetch.page.url(), %fault, "load not read");
         }
-        self.shared.count(&fetch.pop, &read);
+        // Of a source that a reload has taken away nothing is shown any more.
+        if self.shared.book().pops().any(|pop| pop == fetch.pop) {
+            self.shared.count(&fetch.pop, &read);
+        }
         if !observed.is_empty() {
             self.inbox.observe(observed);
         }

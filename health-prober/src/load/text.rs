@@ -176,7 +176,7 @@ fn matches(labels: &[u8], wanted: &SeriesMatch) -> Option<bool> {
     if wanted.labels.is_empty() {
         return Some(true);
     }
-    let mut there = 0;
+    let mut there = Vec::with_capacity(wanted.labels.len());
     let mut rest = labels.trim_ascii();
     while !rest.is_empty() {
         let (name, value, after) = next_label(rest)?;
@@ -185,11 +185,14 @@ fn matches(labels: &[u8], wanted: &SeriesMatch) -> Option<bool> {
             if !label.accepts(&value) {
                 return Some(false);
             }
-            there += 1;
+            // One that stands twice does not stand in for another.
+            if !there.contains(&name) {
+                there.push(name);
+            }
         }
         rest = after;
     }
-    Some(there == wanted.labels.len())
+    Some(there.len() == wanted.labels.len())
 }
 
 /// `name="value"` and what follows the comma after it.
@@ -376,6 +379,13 @@ mod tests {
             // The same mistake in a metric that nobody asked for does not matter.
             assert_eq!(values(page, series("other", &[])), Ok(vec![]), "{page}");
         }
+    }
+
+    #[test]
+    fn a_label_that_stands_twice_is_not_two() {
+        let both = series("a", &[("b", "c"), ("d", "e")]);
+        let page = "a{b=\"c\",b=\"c\"} 1\na{b=\"c\",d=\"e\",b=\"c\"} 2\n";
+        assert_eq!(values(page, both), Ok(vec![2.0]));
     }
 
     /// Row 6: every feed is bounded, whatever its size.

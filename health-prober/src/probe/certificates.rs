@@ -38,6 +38,10 @@ impl Certificates {
         self.lock().retain(|id, _| live.contains(id));
     }
 
+    pub(super) fn forget(&self, gone: TargetId) {
+        self.lock().remove(&gone);
+    }
+
     /// All of them, by PoP, check and address.
     pub(crate) fn all(&self) -> Vec<Certificate> {
         let mut all: Vec<_> = self.lock().values().cloned().collect();

@@ -18,8 +18,7 @@ use tokio::{
 use super::{Clock, Trouble, connect};
 use crate::{LocalReason, Phase, ProtocolFault, Reason};
 
-/// No server answers with more over UDP when EDNS was not used (RFC 1035 §4.2.1), and no more of
-/// an answer is looked at over TCP.
+/// No server answers with more over UDP when EDNS was not used (RFC 1035 §4.2.1).
 const ANSWER: usize = 4096;
 /// Datagrams that are not the answer before the probe gives up.
 const STRAY: usize = 16;

@@ -78,6 +78,10 @@ impl Keep {
         self.lock().retain(|id, _| live.contains(id));
     }
 
+    pub(super) fn forget(&self, gone: TargetId) {
+        self.lock().remove(&gone);
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().len()

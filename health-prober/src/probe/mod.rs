@@ -46,6 +46,9 @@ pub(crate) trait Probe: Send + Sync + 'static {
 
     /// Forgets whatever is kept for targets that are not among these.
     fn retain(&self, live: &HashSet<TargetId>);
+
+    /// Forgets what a probe has left that ended after its target was gone.
+    fn forget(&self, gone: TargetId);
 }
 
 /// Probes over the network of this machine.
@@ -143,6 +146,11 @@ impl Probe for NetworkProbe {
     fn retain(&self, live: &HashSet<TargetId>) {
         self.keep.retain(live);
         self.tls.certificates.retain(live);
+    }
+
+    fn forget(&self, gone: TargetId) {
+        self.keep.forget(gone);
+        self.tls.certificates.forget(gone);
     }
 }
 

@@ -212,8 +212,10 @@ impl<P: Probe> Runner<P> {
             return;
         };
         let now = now();
-        if let Some(stats) = self.stats.get(&job.id) {
-            stats.count(&outcome, now.instant.duration_since(job.started));
+        match self.stats.get(&job.id) {
+            Some(stats) => stats.count(&outcome, now.instant.duration_since(job.started)),
+            // A reload has taken the target away meanwhile.
+            None => self.probe.forget(job.id),
         }
         if let Outcome::Inconclusive { reason } = &outcome {
             self.tell_trouble(&job, reason, now.instant);

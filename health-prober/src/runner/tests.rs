@@ -32,6 +32,7 @@ struct Fake {
     world: Mutex<World>,
     probes: AtomicUsize,
     live: AtomicUsize,
+    forgotten: AtomicUsize,
 }
 
 impl Probe for Fake {
@@ -61,6 +62,10 @@ impl Probe for Fake {
     fn retain(&self, live: &HashSet<TargetId>) {
         self.live.store(live.len(), SeqCst);
     }
+
+    fn forget(&self, _: TargetId) {
+        self.forgotten.fetch_add(1, SeqCst);
+    }
 }
 
 struct Running {
@@ -76,6 +81,7 @@ fn start(config: &Config) -> Running {
         world: Mutex::new(World::Well),
         probes: AtomicUsize::new(0),
         live: AtomicUsize::new(0),
+        forgotten: AtomicUsize::new(0),
     });
     let mut engine = Engine::new(1000, now().instant);
     engine.reload(config, now());
@@ -187,6 +193,24 @@ async fn reloads_and_overrides_are_published_and_stopping_ends_it() {
     running.inbox.stop();
     running.task.await.unwrap();
     assert!(running.snapshots.changed().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_probe_leaves_of_a_target_that_is_gone_is_forgotten() {
+    let mut running = start(&testing::config(&[("fra", 1), ("iad", 1)]));
+    running.wait_for("iad", Verdict::Up).await;
+    running.set(World::Vanished);
+    let before = running.fake.probes.load(SeqCst);
+    while running.fake.probes.load(SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // It ends after the reload.
+    running.set(World::Well);
+    let other = testing::config(&[("nrt", 1)]);
+    running.inbox.reload(Arc::new(other));
+    running.wait_for("nrt", Verdict::Up).await;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(running.fake.forgotten.load(SeqCst) >= 1);
 }
 
 fn testing_one() -> Config {

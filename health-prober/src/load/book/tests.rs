@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{LoadState, testing};
+use crate::{LoadState, Reason, testing};
 
 const PAGE: &str = "prometheus = \"http://192.0.2.10:9100/metrics\", metric = \"active\"";
 
@@ -140,10 +140,11 @@ fn a_source_that_dies_is_stale_then_unknown_and_never_zero() {
 fn a_page_without_sense_is_like_no_page() {
     let mut simulation = Simulation::new(&fra(PAGE));
     simulation.run(20, &|_| one(70.0));
-    let senseless: [fn(f64) -> Result<Page, Fault>; 4] = [
+    let senseless: [fn(f64) -> Result<Page, Fault>; 5] = [
         |_| Ok(Page::Series(vec![Found::new()])),
         |_| Ok(Page::Series(vec![Found::from([(1, 1.0), (2, 1.0)])])),
         |_| Ok(Page::Series(vec![Found::from([(1, f64::INFINITY)])])),
+        |_| Ok(Page::Series(vec![Found::from([(1, 2e15)])])),
         |_| Err(Fault::Absurd),
     ];
     for (more, page) in senseless.into_iter().enumerate() {
@@ -549,6 +550,18 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn ages_are_those_of_the_clock_that_never_jumps() {
+    let mut simulation = Simulation::new(&fra("push = true, interval = \"10s\""));
+    let now = simulation.now();
+    assert_eq!(simulation.book.ages(now.instant), []);
+    let level = Level::Ratio(0.5);
+    simulation.book.push("fra", level, "cron", now).unwrap();
+    let later = now.instant + Duration::from_secs(7);
+    let age = ("fra".to_owned(), Duration::from_secs(7));
+    assert_eq!(simulation.book.ages(later), [age]);
 }
 
 #[test]
