@@ -34,6 +34,9 @@ const BODY_LIMIT: usize = 64 << 10;
 /// Time for a request, its body included, until the head of the answer.
 const REQUEST_TIME: Duration = Duration::from_secs(30);
 
+/// The same for an upgrade: the new server reads everything and waits for its first verdicts.
+const UPGRADE_TIME: Duration = Duration::from_secs(75);
+
 /// Longest drain; an operator who means forever leaves `for` out.
 const LONGEST_DRAIN: Duration = Duration::from_secs(366 * 86_400);
 
@@ -44,6 +47,9 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
     pub(super) followers: Arc<Semaphore>,
 }
+
+/// Where an upgrade is asked for.
+const UPGRADE: &str = "/api/v1/upgrade";
 
 type Table = [(&'static str, MethodRouter<Shared>)];
 
@@ -72,7 +78,7 @@ fn table() -> Box<Table> {
             "/api/v1/blackholes",
             post(site::blackhole).delete(site::end_blackhole),
         ),
-        ("/api/v1/upgrade", post(site::upgrade)),
+        (UPGRADE, post(site::upgrade)),
         ("/api/v1/openapi.json", get(openapi::document)),
     ])
 }
@@ -108,11 +114,16 @@ async fn guard(Extension(line): Extension<Line>, mut request: Request, next: Nex
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     request.extensions_mut().insert(who.clone());
-    let answer = match timeout(REQUEST_TIME, next.run(request)).await {
+    let limit = match path == UPGRADE {
+        true => UPGRADE_TIME,
+        false => REQUEST_TIME,
+    };
+    let answer = match timeout(limit, next.run(request)).await {
         Ok(answer) => answer,
         Err(_) => {
-            let error = "the request took longer than 30 s";
-            Refusal::new(StatusCode::REQUEST_TIMEOUT, error, "").into_response()
+            let error = format!("the request took longer than {} s", limit.as_secs());
+            let help = "a reload, drain or upgrade that has begun goes on: see `meridian events`";
+            Refusal::new(StatusCode::REQUEST_TIMEOUT, error, help).into_response()
         }
     };
     if method != Method::GET && method != Method::HEAD {

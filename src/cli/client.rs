@@ -27,8 +27,8 @@ use super::args::Target;
 /// Time to connect, and time until the answer's head and (unless followed) its body are there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The same for a write; the server answers within 30 s.
-const WRITE_PATIENCE: Duration = Duration::from_secs(40);
+/// The same for a write; the server answers within 30 s, and within 75 s when it is an upgrade.
+const WRITE_PATIENCE: Duration = Duration::from_secs(80);
 
 /// Largest body that is read; `status` of thousands of PoPs stays far below.
 const BODY_LIMIT: usize = 64 << 20;
@@ -178,7 +178,7 @@ impl Client {
         };
         let answer = timeout(patience, sender.send_request(request))
             .await
-            .map_err(|_| self.talk("no answer within 10 s".to_owned()))?
+            .map_err(|_| self.talk(format!("no answer within {} s", patience.as_secs())))?
             .map_err(|e| self.talk(chain(&e)))?;
         if answer.status().is_success() {
             return Ok(answer);

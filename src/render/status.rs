@@ -1,6 +1,6 @@
 //! `meridian status`.
 
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeSet, fmt::Write as _, time::Duration};
 
 use jiff::Timestamp;
 use meridian_health_prober::LoadState;
@@ -70,7 +70,10 @@ fn heading(status: &Status, now: Timestamp, style: Style) -> String {
 fn pops(pops: &[PopStatus], now: Timestamp) -> Table {
     let mut table = Table::new(&["POP", "STATE", "FOR", "ENDPOINTS", "POOLS", "WHY"]);
     for pop in pops {
-        let up = pop.endpoints.iter().filter(|e| e.verdict != "down").count();
+        // An endpoint under several checks stands there once for each.
+        let all: BTreeSet<_> = pop.endpoints.iter().map(|e| e.address).collect();
+        let down = pop.endpoints.iter().filter(|e| e.verdict == "down");
+        let down: BTreeSet<_> = down.map(|e| e.address).collect();
         let since = match &pop.override_ {
             Some(word) => Some(word.since),
             None => pop.since,
@@ -79,7 +82,7 @@ fn pops(pops: &[PopStatus], now: Timestamp) -> Table {
             Cell::painted(Paint::Bold, &pop.name),
             Cell::painted(Paint::of_state(pop.state.as_str()), pop.state.as_str()),
             Cell::new(since.map(|t| ago(t, now)).unwrap_or_default()),
-            Cell::new(format!("{up} of {}", pop.endpoints.len())),
+            Cell::new(format!("{} of {}", all.len() - down.len(), all.len())),
             Cell::new(pools(&pop.pools)),
             Cell::new(why(pop, now)),
         ]);
@@ -297,7 +300,7 @@ ALARM  disk full
 
 POP  STATE    FOR  ENDPOINTS  POOLS                  WHY
 fra  down     2m   0 of 1     edge a b c and 2 more  1 of 1 endpoints down
-iad  drained  1h   3 of 3     edge                   drain by operator: switch\u{1b}[2J (ends in 1h); verdict up
+iad  drained  1h   1 of 1     edge                   drain by operator: switch\u{1b}[2J (ends in 1h); verdict up
 
 Endpoints that are not up, or cannot be probed:
   POP  ENDPOINT    CHECK  VERDICT  FOR  LAST PROBE

@@ -259,10 +259,12 @@ impl Runtime {
         let _turn = self.0.publishing.lock().await;
         let mut health = self.0.prober.subscribe();
         let config = next.config.clone();
+        let before = health.borrow_and_update().generation;
         self.0.prober.reload(config, prepared.unwrap_or_default());
         let groups = describe::groups(&next.config);
+        // Groups of the same names may have other endpoints: those of before do not count.
         let knows_all = |known: &Arc<HealthSnapshot>| {
-            groups.iter().all(|group| known.groups.contains_key(group))
+            known.generation > before && groups.iter().all(|group| known.groups.contains_key(group))
         };
         let waiting = tokio::time::timeout(CARRY_OVER, health.wait_for(knows_all));
         let in_time = matches!(waiting.await, Ok(Ok(_)));

@@ -205,8 +205,14 @@ impl Monitor {
         }
         for (pop, count) in pops {
             let share = count / all;
-            let usual = self.usual(Kind::Share, &pop).unwrap_or(0.0);
-            let enough = share.max(usual) * all >= least && !now.out.contains(&pop);
+            let usual = self.usual(Kind::Share, &pop);
+            let out = now.out.contains(&pop);
+            let in_force = || self.series.get(&(Kind::Share, pop.clone()));
+            if out && !in_force().is_some_and(Series::is_off) {
+                // Having nobody is not its usual share: it would be off when it comes back.
+                continue;
+            }
+            let enough = share.max(usual.unwrap_or(0.0)) * all >= least && !out;
             self.judge(Kind::Share, &pop, share, enough, bounds, news);
         }
     }

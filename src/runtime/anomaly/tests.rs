@@ -145,6 +145,11 @@ fn the_share_of_a_pop_that_is_not_known_to_be_out() {
     world.now.out.clear();
     let news = world.minutes(60, &[], &usual);
     assert_eq!(news, [], "and it comes back without a word");
+    // However long it was away: having nobody has not become usual.
+    world.now.out.insert(name("nrt"));
+    assert_eq!(world.minutes(600, &[], &drained), []);
+    world.now.out.clear();
+    assert_eq!(world.minutes(60, &[], &usual), []);
 }
 
 #[test]
