@@ -19,7 +19,15 @@ pub(super) async fn document(params: Params) -> Result<Response, Refusal> {
 mod tests {
     use std::collections::BTreeSet;
 
+    use jiff::Timestamp;
+    use meridian_health_prober::LoadState;
+    use serde_json::Value;
+
     use super::*;
+    use crate::runtime::status::{
+        CheckStatus, ConfigStatus, EndpointStatus, GeoStatus, LoadStatus, OverrideStatus, PopState,
+        PopStatus, ServiceStatus, Status,
+    };
 
     #[test]
     fn every_path_is_documented_and_every_documented_path_exists() {
@@ -40,6 +48,137 @@ mod tests {
                 matches!(next, Some('`' | '?'))
             });
             assert!(shown, "docs/api.md does not list {path}");
+        }
+    }
+
+    /// Every key of a value stands in its schema.
+    fn is_described(document: &Value, schema: &Value, value: &Value, at: &str) {
+        let reference = schema["$ref"].as_str().and_then(|r| r.strip_prefix('#'));
+        if let Some(reference) = reference {
+            let schema = document.pointer(reference).unwrap();
+            return is_described(document, schema, value, at);
+        }
+        match value {
+            Value::Object(keys) => {
+                for (key, value) in keys {
+                    let at = format!("{at}.{key}");
+                    let schema = &schema["properties"][key];
+                    assert!(!schema.is_null(), "{at} is not described");
+                    is_described(document, schema, value, &at);
+                }
+            }
+            Value::Array(items) => {
+                for item in items {
+                    is_described(document, &schema["items"], item, at);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn status() -> Status {
+        let time = Timestamp::UNIX_EPOCH;
+        let (check, reason, up) = (|| "edge".to_owned(), || "pass".to_owned(), "up".to_owned());
+        let one = CheckStatus {
+            check: check(),
+            verdict: up.clone(),
+            reason: reason(),
+            since: Some(time),
+            rtt_ms: Some(1.0),
+        };
+        let endpoint = EndpointStatus {
+            address: [192, 0, 2, 1].into(),
+            check: Some(check()),
+            verdict: up.clone(),
+            reason: reason(),
+            since: Some(time),
+            rtt_ms: Some(1.0),
+            checks: vec![one],
+        };
+        let load = LoadStatus {
+            state: LoadState::Fresh,
+            ratio: Some(0.5),
+            value: Some(5.0),
+            capacity: Some(10.0),
+            what: "active".to_owned(),
+            source: "push".to_owned(),
+            at: Some(time),
+            problem: Some("silent".to_owned()),
+        };
+        let drain = OverrideStatus {
+            kind: "drain".to_owned(),
+            reason: String::new(),
+            since: time,
+            until: Some(time),
+        };
+        let pop = PopStatus {
+            name: "fra".to_owned(),
+            latitude: 50.0,
+            longitude: 8.0,
+            weight: 100,
+            state: PopState::Drained,
+            verdict: up,
+            reason: reason(),
+            since: Some(time),
+            override_: Some(drain),
+            pools: vec![check()],
+            load: Some(load),
+            endpoints: vec![endpoint],
+        };
+        Status {
+            version: "1".to_owned(),
+            started: time,
+            generation: 1,
+            config: ConfigStatus {
+                file: String::new(),
+                loaded: time,
+                last_reload_successful: false,
+                refused: Some(String::new()),
+                last_good: true,
+            },
+            pops: vec![pop],
+            services: vec![ServiceStatus {
+                name: "www.".to_owned(),
+                pool: check(),
+                level: 0,
+                shift_bound_s: Some(39.0),
+                shift_last_s: Some(32.0),
+            }],
+            geo: vec![GeoStatus {
+                file: "bundled".to_owned(),
+                database_type: String::new(),
+                level: "country".to_owned(),
+                built: time,
+            }],
+            announcements: None,
+            alarms: vec![String::new()],
+        }
+    }
+
+    #[test]
+    fn everything_that_status_tells_is_described() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        let schema = &document["components"]["schemas"]["Status"];
+        let told = serde_json::to_value(status()).unwrap();
+        is_described(&document, schema, &told, "status");
+    }
+
+    #[test]
+    fn every_way_to_be_refused_is_told() {
+        let document: Value = serde_json::from_str(DOCUMENT).unwrap();
+        for (path, operations) in document["paths"].as_object().unwrap() {
+            let open = ["/healthz", "/readyz"].contains(&path.as_str());
+            let codes: &[&str] = match open {
+                true => &["400"],
+                false => &["400", "401", "403", "408"],
+            };
+            for (method, operation) in operations.as_object().unwrap() {
+                let responses = operation["responses"].as_object();
+                for code in codes {
+                    let told = responses.is_some_and(|told| told.contains_key(*code));
+                    assert!(told, "{method} {path} does not tell of {code}");
+                }
+            }
         }
     }
 
