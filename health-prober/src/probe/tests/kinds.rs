@@ -80,6 +80,28 @@ async fn the_end_of_a_certificate_is_known_whatever_the_check_says_of_it() {
     }
 }
 
+/// What speaks HTTP/2 runs in tasks of its own, which a probe that gives up must not leave behind.
+#[tokio::test]
+async fn nothing_is_left_of_a_probe_over_http2_that_is_never_answered() {
+    for keys in ["type = \"http\"\nhttp2 = true", "type = \"grpc\"\nport = 1"] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let target = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(&mut Vec::new()).await
+        });
+        let job = job(address, keys, SHORT);
+        let outcome = NetworkProbe::new(0).probe(&job).await;
+        let silent = |phase| outcome == fail(Reason::Timeout(phase));
+        assert!(
+            silent(Phase::Headers) || silent(Phase::Answer),
+            "{outcome:?}"
+        );
+        let closed = tokio::time::timeout(Duration::from_secs(60), target).await;
+        assert!(closed.is_ok(), "{keys}: the connection is still open");
+    }
+}
+
 /// A DNS server on both transports that lets `change` have every answer; `None` stays silent.
 async fn dns(change: impl Fn(&mut Message) -> Option<()> + Send + Clone + 'static) -> SocketAddr {
     let reply = move |octets: &[u8]| {
