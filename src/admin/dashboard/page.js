@@ -112,7 +112,7 @@ function showPops(pops) {
     return row([
       pop.name,
       [pop.state, stateClass(pop.state)],
-      [ago(pop.since), "faint"],
+      [ago(pop.override ? pop.override.since : pop.since), "faint"],
       [number(rates.pops.get(pop.name) || 0), "n"],
       [(share(pop.name) * 100).toFixed(1) + " %", "n"],
       load(pop),
