@@ -197,6 +197,12 @@ impl Matrix {
             })
         });
         self.races = entered.collect();
+        // Who is not in the pool any more stands in the way of no other.
+        let races = &self.races;
+        self.held.0.retain(|subject, held| {
+            let race = races.iter().find(|race| race.anycast == subject.anycast);
+            race.is_none_or(|race| race.pops.contains(&held.pop))
+        });
     }
 
     #[cfg(test)]

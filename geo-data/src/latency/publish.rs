@@ -77,7 +77,7 @@ impl Matrix {
         let preferred = preferred.collect();
         let preferences = self.preferences(now_s);
         self.named = deviants.iter().map(|one| one.key).collect();
-        self.generation += 1;
+        self.generation = self.generation.wrapping_add(1);
         Arc::new(Latency::new(Parts {
             generation: self.generation,
             line,
@@ -177,8 +177,9 @@ impl Matrix {
     /// so few samples do not show it.
     fn deviation(&self, key: u64, reading: &Reading, base: Option<f32>) -> Option<f32> {
         let Some(base) = base else {
-            // Nothing else is known there.
-            return Some(f32::MAX);
+            // Nothing else is known there. It is no reason to leave out others: without a cell it is not
+            // steered by, and an anycast column alone has no say in scores.
+            return Some(0.0);
         };
         let margin = (self.rules.margin_ratio * base).max(self.rules.margin_ms);
         let off = reading.trust * (reading.p25_ms - base).abs();

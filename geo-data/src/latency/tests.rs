@@ -609,3 +609,45 @@ proptest! {
         prop_assert_eq!(publish(seeds[0]), publish(seeds[1]));
     }
 }
+
+/// Prefixes of which nobody knows a place cannot be steered by, so they take no place from others.
+#[test]
+fn prefixes_without_a_cell_leave_out_no_others() {
+    let rules = Rules {
+        max_exceptions: 1,
+        ..Rules::default()
+    };
+    let mut matrix = Matrix::new(rules, clients(), &sites(), 1);
+    for third in 0..20 {
+        let prefix = format!("198.51.{third}.0/24");
+        feed(&mut matrix, NOW, 20, &sample(&prefix, "fra", 10.0));
+    }
+    feed(&mut matrix, NOW, 30, &sample("198.51.77.0/24", "fra", 40.0));
+    let nowhere = "192.0.2.0/24";
+    assert_eq!(matrix.clients.locate([192, 0, 2, 1].into()).cell, None);
+    feed(&mut matrix, NOW, 30, &sample(nowhere, "fra", 40.0));
+    let latency = matrix.publish(NOW);
+    assert!(exception(&latency, "198.51.77.0/24").is_some());
+    assert!(exception(&latency, nowhere).is_none());
+}
+
+/// A PoP that leaves the pool while clients prefer it does not keep others from being preferred.
+#[test]
+fn who_leaves_a_pool_is_preferred_no_more() {
+    let mut matrix = matrix();
+    matrix.set_races(&[race()]);
+    for hour in 0..3 {
+        let now = NOW + hour * 3600;
+        an_hour(&mut matrix, now);
+        matrix.publish(now + 60);
+    }
+    let now = NOW + 2 * 3600 + 90;
+    assert!(!matrix.publish(now).preferences().is_empty());
+    let pops = race().pops.into_iter().filter(|pop| &**pop != "fra");
+    let without = Race {
+        pops: pops.collect(),
+        ..race()
+    };
+    matrix.set_races(&[without]);
+    assert!(matrix.publish(now).preferences().is_empty());
+}

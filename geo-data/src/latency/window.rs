@@ -63,6 +63,7 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
         code: u16,
         reporter: Reporter,
     ) -> Result<(), Refused> {
+        let heard_s = self.last_s;
         let slice = self.turn(now_s, rules);
         let drawn = |who: u64| mix(who ^ mix(row ^ u64::from(slice)));
         let may = match reporter {
@@ -77,6 +78,8 @@ impl<const KEEP: usize, const SEEN: usize> Window<KEEP, SEEN> {
             }
         };
         if !may {
+            // What is not counted makes nothing newer. A new half refuses nobody, so this is still the same.
+            self.last_s = heard_s;
             return Err(Refused::Repeated);
         }
         let [count, _] = &mut self.counts;
@@ -309,6 +312,26 @@ mod tests {
         assert!(trust(20).unwrap() < 1.0 && trust(20) > trust(24));
         assert_eq!(trust(24 * 7), None);
         assert!(window.is_gone(at + 86_400 * 10, &Rules::default()));
+    }
+
+    #[test]
+    fn who_is_refused_makes_nothing_newer() {
+        let at = 1_800_000;
+        let all: Vec<_> = (0..1000)
+            .map(|who| (at, 50.0, Reporter::Other(who)))
+            .collect();
+        let mut window = filled(&all);
+        let (read, rules) = (window.read(at, &Rules::default()), Rules::default());
+        for who in 0..1000 {
+            let refused = window.add(
+                (at + 900, &rules),
+                7,
+                code_of(9.0).unwrap(),
+                Reporter::Other(who),
+            );
+            assert_eq!(refused, Err(Refused::Repeated));
+        }
+        assert_eq!((read.unwrap().samples, window.last_s), (32, at));
     }
 
     #[test]
