@@ -16,16 +16,42 @@ impl ClientMap {
     /// Everything known of `address`. Reads the databases again, which are not kept in memory:
     /// tens of milliseconds for the largest, not for the query path.
     pub fn describe(&self, address: IpAddr) -> Description {
-        let located = self.locate(address);
-        let (how, judged) = fold(address);
-        let network = self.networks.longest(judged);
         let mut details_gone = Vec::new();
-        let mut read = |database: &Database| {
+        let described = self.described(address, |database, judged| {
             database.record(judged).unwrap_or_else(|Gone| {
                 details_gone.push(database.info.file.clone());
                 None
             })
+        });
+        let untold = described.location.is_none();
+        let source = match (described.source, details_gone.first()) {
+            (Source::Database(_), Some(file)) if untold => {
+                Source::Database(file.display().to_string())
+            }
+            (source, _) => source,
         };
+        Description {
+            source,
+            details_gone,
+            ..described
+        }
+    }
+
+    /// The same without what only the files say (city, AS, the place before it became a cell): reads
+    /// nothing, so it may be asked for by whoever sends a packet. Of several databases all are named.
+    pub fn outline(&self, address: IpAddr) -> Description {
+        self.described(address, |_, _| None)
+    }
+
+    fn described(
+        &self,
+        address: IpAddr,
+        mut record: impl FnMut(&Database, IpAddr) -> Option<Record>,
+    ) -> Description {
+        let located = self.locate(address);
+        let (how, judged) = fold(address);
+        let network = self.networks.longest(judged);
+        let mut read = |database: &Database| record(database, judged);
         let found = self.city.iter().find_map(|database| {
             let record = read(database)?;
             let place = self.place_of(&record)?;
@@ -42,8 +68,8 @@ impl ClientMap {
                 Source::Database(database.info.file.display().to_string())
             }
             // The tables still know where it is; only what the file says in full is gone.
-            (None, None) => match details_gone.first().filter(|_| located.cell.is_some()) {
-                Some(file) => Source::Database(file.display().to_string()),
+            (None, None) => match located.cell {
+                Some(_) => Source::Database(self.city_files()),
                 None => Source::Nothing,
             },
         };
@@ -66,8 +92,15 @@ impl ClientMap {
             asn: system.asn.or(record.asn),
             as_name: system.as_name.or(record.as_name),
             pinned: located.pinned,
-            details_gone,
+            details_gone: Vec::new(),
         }
+    }
+
+    /// The files of all databases that know places.
+    fn city_files(&self) -> String {
+        let files = self.city.iter();
+        let files = files.map(|database| database.info.file.display().to_string());
+        files.collect::<Vec<_>>().join(", ")
     }
 
     /// The place a record stands for, before it became a cell.

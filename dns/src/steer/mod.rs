@@ -45,6 +45,7 @@ pub use decide::decide;
 pub use demand::Demand;
 pub use explain::{
     Better, Candidate, Endpoint, Explanation, Held, Hybrid, LoadState, MeasuredLatency, explain,
+    explain_briefly,
 };
 pub use standing::{Inputs, Kept, Model, Moved, Standing};
 pub use steering::{KM_PER_MS, Service, Steering};

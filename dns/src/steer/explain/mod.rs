@@ -30,8 +30,25 @@ use super::{
 use crate::{client::Client, types::ServiceId};
 use placed::{Placed, placed, placed_by_share};
 
-/// Decides as [`decide`](super::decide) does, and says why. `None`: there is no such service.
+/// Decides as [`decide`](super::decide) does, and says why. `None`: there is no such service. Reads the
+/// databases of the geo data: not for whoever sends a packet.
 pub fn explain(
+    steering: &Steering,
+    view: &View,
+    service: ServiceId,
+    client: &Client,
+    family: Family,
+) -> Option<Explanation> {
+    let explained = explain_briefly(steering, view, service, client, family)?;
+    Some(Explanation {
+        location: steering.clients.describe(explained.block.addr()),
+        ..explained
+    })
+}
+
+/// The same, its location without what only the files of the geo data say: it reads none, so that it
+/// may be asked for over the DNS.
+pub fn explain_briefly(
     steering: &Steering,
     view: &View,
     service: ServiceId,
@@ -49,7 +66,7 @@ pub fn explain(
     let anycast = hybrid(&case);
     // Described in the client's own family, so that it shows how the address was folded.
     let block = judged.net(client.address);
-    let location = steering.clients.describe(block.addr());
+    let location = steering.clients.outline(block.addr());
     let service = case.service;
     let of_family = |address: &&IpAddr| Family::of(**address) == family;
     Some(Explanation {
