@@ -100,7 +100,7 @@ fn snapshot(zones: ZoneSet) -> Snapshot {
     let built = build(&config, Arc::new(clients)).unwrap_or_else(|error| panic!("{error}"));
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     Snapshot {

@@ -68,7 +68,7 @@ fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
     let health = health(config);
     let inputs = |latency, price| inputs(config, every, (latency, price));
     let first = inputs(0, 0);
-    let none = Standing::none(&steering);
+    let none = Standing::none();
     let (standing, took) = timed(|| none.next(&steering, &health, &first));
     let (tables, rows) = standing.size();
     println!("  first tick             {took:>12.1?}   {tables} tables, {rows} rows");

@@ -63,12 +63,12 @@ fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
     let (steering, took) = timed(|| Steering::new(config, map));
     println!("  Steering::new          {took:>12.1?}");
     let up = Arc::new(health(config, 7));
-    let (view, _) = timed(|| View::new(&steering, Arc::new(Standing::none(&steering)), up.clone()));
+    let (view, _) = timed(|| View::new(&steering, Arc::new(Standing::none()), up.clone()));
     let rounds = 20;
     let again = || {
         drop(black_box(View::new(
             &steering,
-            Arc::new(Standing::none(&steering)),
+            Arc::new(Standing::none()),
             up.clone(),
         )))
     };
@@ -95,7 +95,7 @@ fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
     let (next, _) = timed(|| {
         View::new(
             &steering,
-            Arc::new(Standing::none(&steering)),
+            Arc::new(Standing::none()),
             Arc::new(health(config, 8)),
         )
     });
@@ -140,7 +140,7 @@ fn view_of_nobody(steering: &Steering, config: &Config) -> View {
         .collect();
     View::with_down(
         steering,
-        Arc::new(Standing::none(steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
         &all,
     )

@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let demand = Arc::new(Demand::assumed(&clients));
     let steering = Steering::new(&config, clients);
     let inputs = |turn| inputs(turn, &demand);
-    let first = Standing::none(&steering);
+    let first = Standing::none();
     let standing = Arc::new(first.next(&steering, &HealthSnapshot::default(), &inputs(0)));
     println!("{:?} tables and rows", standing.size());
     let current = ArcSwap::from_pointee(view(&steering, standing.clone()));

@@ -92,7 +92,7 @@ fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value
     let (config, built) = check::read(path, |_| Diagnostics::default())?;
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     let family = match args.rtype {

@@ -228,7 +228,7 @@ impl Course {
     fn new(world: &World) -> Self {
         Self {
             balance: Balance::default(),
-            standing: Arc::new(Standing::none(&world.steering)),
+            standing: Arc::new(Standing::none()),
             names: names(world),
             now_s: 0.0,
         }

@@ -143,7 +143,7 @@ impl World {
             drained,
             down,
             health: Arc::default(),
-            standing: Arc::new(Standing::none(&steering)),
+            standing: Arc::new(Standing::none()),
             latency: Arc::new(Latency::empty()),
             steering,
             config,

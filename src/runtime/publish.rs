@@ -80,7 +80,7 @@ impl Inputs {
 impl Publisher {
     /// Publishes the first snapshot. `gate` keeps what rate limits have counted, over all of them.
     pub fn new(loaded: Arc<Loaded>, health: Arc<HealthSnapshot>, gate: Arc<Gate>) -> Self {
-        let standing = Arc::new(Standing::none(&loaded.built.steering));
+        let standing = Arc::new(Standing::none());
         let snapshot = build(&loaded, &health, &standing, 1);
         gate.prepare(&snapshot.identity.limits);
         let inputs = Inputs {
@@ -678,7 +678,7 @@ pool = "edge"
         };
         publisher.grow_older(*STARTED + Duration::from_secs(4));
         assert_eq!(ttl(), 25);
-        let standing = Arc::new(Standing::none(&loaded.built.steering));
+        let standing = Arc::new(Standing::none());
         publisher.loaded(loaded, health, standing, &teller);
         assert_eq!(ttl(), 24);
     }

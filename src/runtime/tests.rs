@@ -110,7 +110,7 @@ fn chosen_by_latency(runtime: &Runtime, latency: &Arc<Latency>) -> String {
         latency: latency.clone(),
         ..steer::Inputs::default()
     };
-    let mut standing = steer::Standing::none(steering);
+    let mut standing = steer::Standing::none();
     // At most 5 % of the clients move at a time.
     for _ in 0..100 {
         standing = standing.next(steering, &health, &inputs);

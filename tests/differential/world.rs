@@ -208,7 +208,7 @@ pub(crate) fn servers() -> Vec<(&'static str, Snapshot)> {
         Snapshot {
             view: Arc::new(View::with_down(
                 &base.steering,
-                Arc::new(Standing::none(&base.steering)),
+                Arc::new(Standing::none()),
                 health,
                 &pops,
             )),
@@ -263,7 +263,7 @@ fn read(folder: &Path) -> Snapshot {
     let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     Snapshot {

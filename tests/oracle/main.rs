@@ -120,7 +120,7 @@ impl Meridian {
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));
         let view = View::new(
             &built.steering,
-            Arc::new(Standing::none(&built.steering)),
+            Arc::new(Standing::none()),
             Arc::new(HealthSnapshot::default()),
         );
         Self(Snapshot {

@@ -79,7 +79,7 @@ pub(crate) fn snapshot(path: &Path) -> Snapshot {
     let built = build(&config, clients).unwrap_or_else(|error| panic!("{error}"));
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     Snapshot {

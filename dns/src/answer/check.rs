@@ -39,7 +39,7 @@ fn run(
     };
     let view = View::with_down(
         steering,
-        Arc::new(Standing::none(steering)),
+        Arc::new(Standing::none()),
         health.clone(),
         &test.down,
     );

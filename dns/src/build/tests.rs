@@ -79,7 +79,7 @@ fn from_files_to_an_answer() {
     assert_eq!((built.zones.len(), built.files.len()), (2, 2));
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     let snapshot = Snapshot {

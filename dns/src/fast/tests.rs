@@ -33,7 +33,7 @@ fn snapshot() -> Snapshot {
     let built = build(&config, Arc::new(clients)).unwrap();
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     let lines = "www A 192.0.2.1\nalias CNAME www\n*.wild A 192.0.2.2\nsub NS ns.sub\n\

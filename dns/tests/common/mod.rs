@@ -71,7 +71,7 @@ pub(crate) fn snapshot() -> (Config, Snapshot) {
     let built = build::build(&config, clients).unwrap();
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     let snapshot = Snapshot {

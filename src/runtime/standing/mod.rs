@@ -335,7 +335,7 @@ impl Runtime {
         loaded: Arc<Loaded>,
         health: Arc<HealthSnapshot>,
     ) -> Arc<Standing> {
-        let (runtime, none) = (self.clone(), Standing::none(&loaded.built.steering));
+        let (runtime, none) = (self.clone(), Standing::none());
         let latency = self.latency(&loaded.clients);
         let work = move || runtime.0.moving.carried_over(&loaded, &health, latency);
         let done = tokio::task::spawn_blocking(work).await;

@@ -34,7 +34,7 @@ pub static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         .unwrap_or_else(|told| panic!("{told}"));
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         Arc::new(HealthSnapshot::default()),
     );
     Snapshot {

@@ -55,7 +55,7 @@ fn snapshot(pops: usize) -> Snapshot {
     let config = meridian_config::load(&path).unwrap_or_else(|told| panic!("{told}"));
     let clients = Arc::new(ClientMap::open(&config.geo).unwrap());
     let built = build(&config, clients).unwrap_or_else(|told| panic!("{told}"));
-    let standing = Arc::new(Standing::none(&built.steering));
+    let standing = Arc::new(Standing::none());
     let view = View::new(
         &built.steering,
         standing,

@@ -142,7 +142,7 @@ pub struct Moved {
 
 impl Standing {
     /// Nothing is measured: every decision follows the configuration and the geo data alone.
-    pub fn none(_steering: &Steering) -> Self {
+    pub fn none() -> Self {
         Self::default()
     }
 

@@ -68,7 +68,7 @@ fn measure(mut world: World, addresses: &[&str], parts: Parts) -> World {
         })),
         ..Inputs::default()
     };
-    let standing = Standing::none(&world.steering).next(&world.steering, &world.health, &inputs);
+    let standing = Standing::none().next(&world.steering, &world.health, &inputs);
     world.view = View::new(&world.steering, Arc::new(standing), world.health.clone());
     world
 }

@@ -235,7 +235,7 @@ proptest! {
             return Ok(());
         }
         let steering = Steering::new(&config, world.steering.clients.clone());
-        let view = View::new(&steering, Standing::none(&steering).into(), world.health.clone());
+        let view = View::new(&steering, Standing::none().into(), world.health.clone());
         for (service, of) in services(&world) {
             let free = matches!(of.policy, Policy::Failover)
                 || of.tolerance_ms == 0.0

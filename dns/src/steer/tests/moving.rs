@@ -386,7 +386,7 @@ fn hysteresis_by_table() {
         (&[(100.0, 130.0), (100.0, 85.0)], 1),
     ];
     for (ticks, expect) in table {
-        let mut standing = Standing::none(&world.steering);
+        let mut standing = Standing::none();
         for (a, b) in ticks {
             let inputs = measured(&world, &[*a, *b], &[]);
             for _ in 0..100 {
@@ -417,7 +417,7 @@ fn hysteresis_by_table() {
 #[test]
 fn an_explanation_shows_the_margin_that_holds() {
     let world = duel(0);
-    let mut standing = Standing::none(&world.steering);
+    let mut standing = Standing::none();
     for (a, b) in [(100.0, 130.0), (100.0, 95.0)] {
         let inputs = measured(&world, &[a, b], &[]);
         standing = standing.next(&world.steering, &world.health, &inputs);
@@ -519,10 +519,7 @@ fn named_but_empty_latency_columns_do_not_hold_a_pop_back_that_was_drained() {
     assert_eq!(answers(&drained, before), [Some(PopId(1)); 32]);
     let back = answers(&world.health, after);
     assert!(back.contains(&Some(PopId(0))));
-    assert_eq!(
-        back,
-        answers(&world.health, Standing::none(&world.steering))
-    );
+    assert_eq!(back, answers(&world.health, Standing::none()));
 }
 
 /// After a reload PoPs and pools are known again by name: the incumbent stays.

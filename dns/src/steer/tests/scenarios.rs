@@ -564,7 +564,7 @@ fn the_level_of_a_service() {
     );
     let down = View::with_down(
         &world.steering,
-        Standing::none(&world.steering).into(),
+        Standing::none().into(),
         world.health.clone(),
         &[PopId(0), PopId(1), PopId(2)],
     );

@@ -49,7 +49,7 @@ fn snapshot(world: &World) -> Snapshot {
     let built = build(&config, world.steering.clients.clone()).unwrap();
     let view = View::new(
         &built.steering,
-        Arc::new(Standing::none(&built.steering)),
+        Arc::new(Standing::none()),
         world.health.clone(),
     );
     Snapshot {

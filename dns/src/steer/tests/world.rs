@@ -190,11 +190,7 @@ impl World {
         let clients = Arc::new(ClientMap::open(&config.geo).unwrap());
         let steering = Steering::new(&config, clients);
         let health = Arc::new(health);
-        let view = View::new(
-            &steering,
-            Arc::new(Standing::none(&steering)),
-            health.clone(),
-        );
+        let view = View::new(&steering, Arc::new(Standing::none()), health.clone());
         Self {
             config,
             steering,
@@ -233,7 +229,7 @@ pub(in crate::steer) fn lived(
     health: &HealthSnapshot,
     history: &[Inputs],
 ) -> Standing {
-    let first = Standing::none(steering);
+    let first = Standing::none();
     let tick = |before: Standing, inputs| before.next(steering, health, inputs);
     history.iter().fold(first, tick)
 }

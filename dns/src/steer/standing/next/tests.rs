@@ -107,7 +107,7 @@ proptest! {
     fn plain_rows_hold_who_answers(world in world(), addresses in prop::collection::vec(some_address(), 8)) {
         let steering = &world.steering;
         let layout = Layout::new(steering, &world.health, &[]);
-        let none = Arc::new(Standing::none(steering));
+        let none = Arc::new(Standing::none());
         let view = View::new(steering, none, world.health.clone());
         let exceptions = Exceptions::default();
         for (id, service) in (0_u32..).map(ServiceId).zip(steering.services()) {
@@ -248,7 +248,7 @@ fn tables_past_the_memory_bound_are_not_made() {
     let world = forty_cells();
     let measured = the_other_way(&world);
     let (steering, health) = (&world.steering, &world.health);
-    let start = Standing::none(steering);
+    let start = Standing::none();
     let tables = |octets| {
         let bounds = Bounds { octets, ..FREE };
         let standing = start.next_within(bounds, steering, health, &measured);
