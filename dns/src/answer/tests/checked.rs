@@ -32,6 +32,16 @@ name = "edge"
 check = "edge"
 pops = ["fra", "iad"]
 
+[[pop]]
+name = "nrt"
+latitude = 35.76
+longitude = 140.39
+endpoints = ["192.0.2.30"]
+
+[[pool]]
+name = "far"
+pops = ["nrt"]
+
 [[geo.network]]
 prefix = "198.51.100.0/24"
 latitude = 48.86
@@ -48,11 +58,15 @@ pool = "edge"
 [[zone.service]]
 name = "*.geo"
 pool = "edge"
+
+[[zone.service]]
+name = "far"
+pool = "far"
 "#;
 
 /// Names below the wildcard service that the zone file answers, and one that leads back to it.
 const ZONE: &str = "$TTL 300\n@ SOA ns root 1 2 3 4 60\n@ NS ns\nns A 192.0.2.53\n\
-    static.geo A 192.0.2.99\nblank.geo TXT \"no address\"\nalias.geo CNAME www\naway.geo CNAME www.example.net.\n\
+    static.geo A 192.0.2.99\nblank.geo TXT \"no address\"\nalias.geo CNAME www\nother.geo CNAME far\naway.geo CNAME www.example.net.\n\
     sub.geo NS ns\n";
 
 fn world(tests: &[(&str, &str, &str)]) -> (Config, Built) {
@@ -93,8 +107,23 @@ fn what_holds_is_not_told() {
         ("www.example", "[\"fra\", \"iad\"]", "fra"),
         ("a.b.geo.example", "[]", "fra"),
         ("alias.geo.example", "[\"fra\"]", "iad"),
+        // Not of the pool of the wildcard's service.
+        ("other.geo.example", "[\"nrt\"]", "nrt"),
     ]);
     assert_eq!(told(&world), [] as [&str; 0]);
+}
+
+/// What a wildcard's service has no say in is told when the test is run.
+#[test]
+fn an_alias_under_a_wildcard_is_judged_by_the_pool_that_answers() {
+    let world = world(&[
+        ("other.geo.example", "[]", "fra"),
+        ("a.geo.example", "[]", "nrt"),
+    ]);
+    let told = told(&world);
+    assert_eq!(told.len(), 2);
+    assert!(told[0].contains("fra is not in pool far"), "{told:?}");
+    assert!(told[1].contains("nrt is not in pool edge"), "{told:?}");
 }
 
 #[test]
