@@ -20,6 +20,8 @@ use std::{
     sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
 };
 
+use meridian_geo_data::fold;
+
 use crate::types::ServiceId;
 
 /// Samples of one worker between two readings: 32 KiB.
@@ -120,7 +122,8 @@ fn place(number: u64, shift: u32) -> usize {
 
 fn pack(service: ServiceId, client: IpAddr) -> u64 {
     let service = u64::from(service.0).min(SERVICE_MASK) << SERVICE_SHIFT;
-    match client {
+    // An IPv6 address with an IPv4 address inside is judged by that, and often has it behind the /48.
+    match fold(client).1 {
         IpAddr::V4(v4) => service | u64::from(v4.to_bits() >> 8),
         // The upper 48 of 128 bits.
         #[allow(clippy::cast_possible_truncation)]
@@ -182,6 +185,16 @@ mod tests {
         };
         let expect = [asked(1, "203.0.113.0"), asked(9, "2001:db8:1::")];
         assert_eq!(read(&samples), expect);
+        // Mapped, NAT64, 6to4, Teredo: as they are judged.
+        for text in [
+            "::ffff:203.0.113.9",
+            "64:ff9b::203.0.113.9",
+            "2002:cb00:7109::1",
+            "2001::34ff:8ef6",
+        ] {
+            samples.record(ServiceId(1), text.parse().unwrap(), add);
+            assert_eq!(read(&samples), [asked(1, "203.0.113.0")], "{text}");
+        }
         assert_eq!(read(&samples), []);
     }
 
