@@ -1,7 +1,10 @@
 //! From the configuration to the parts of [`Steering`](super::Steering): what several services
 //! have in common is made once.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use meridian_config::{Config, Family, Name, Policy, PoolCheck, PoolId, PopId, Ratio};
 
@@ -139,6 +142,8 @@ type TestedKey = (PopId, Option<PoolCheck>, u64);
 
 struct Builder<'a> {
     config: &'a Config,
+    /// PoPs that operator networks pin clients to.
+    pins: HashSet<PopId>,
     cells: usize,
     profiles: Vec<Profile>,
     rosters: Vec<Roster>,
@@ -155,6 +160,12 @@ impl<'a> Builder<'a> {
     fn new(config: &'a Config, cells: usize) -> Self {
         Self {
             config,
+            pins: config
+                .geo
+                .networks
+                .iter()
+                .filter_map(|net| net.pop)
+                .collect(),
             cells,
             profiles: Vec::new(),
             rosters: Vec::new(),
@@ -170,7 +181,8 @@ impl<'a> Builder<'a> {
 
     fn service(&mut self, zone: &Name, service: &meridian_config::Service) -> Service {
         let steering = &service.steering;
-        let uniform = [Family::V4, Family::V6].map(|f| is_uniform(self.config, service, f));
+        let uniform =
+            [Family::V4, Family::V6].map(|f| is_uniform(self.config, &self.pins, service, f));
         // Milliseconds as f32 are exact enough; see Terms::score.
         #[allow(clippy::cast_possible_truncation)]
         let tolerance_ms = (steering.tolerance.as_secs_f64() * 1000.0) as f32;
@@ -266,6 +278,7 @@ impl<'a> Builder<'a> {
         }
         let pool = self.config.pool(service.pool);
         self.stands.push(Stand {
+            pool: service.pool,
             profile: service.profile,
             roster: service.roster,
             tolerance_ms: tolerance,
@@ -318,7 +331,12 @@ impl<'a> Builder<'a> {
 /// scope 0 is the truth: nobody has any; or only one PoP has some, and it is not fenced; or the
 /// order is the operator's, without fences and pins. PoPs without an address of the family never
 /// show in the answer.
-fn is_uniform(config: &Config, service: &meridian_config::Service, family: Family) -> bool {
+fn is_uniform(
+    config: &Config,
+    pins: &HashSet<PopId>,
+    service: &meridian_config::Service,
+    family: Family,
+) -> bool {
     let pool = config.pool(service.pool);
     let with_family = || {
         let has = |pop: &&PopId| {
@@ -339,8 +357,8 @@ fn is_uniform(config: &Config, service: &meridian_config::Service, family: Famil
         _ if anycast.next().is_some() => false,
         1 => open,
         _ => {
-            let is_pin = |pop: &PopId| config.geo.networks.iter().any(|net| net.pop == Some(*pop));
-            service.steering.policy == Policy::Failover && open && !with_family().any(is_pin)
+            let pinned = || with_family().any(|pop| pins.contains(pop));
+            service.steering.policy == Policy::Failover && open && !pinned()
         }
     }
 }

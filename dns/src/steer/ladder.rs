@@ -183,8 +183,10 @@ impl Case<'_> {
             end = group_end(&order, end, self.service.grouping_in(self.cell));
         }
         let before = if last.is_some() { end } else { order.len() };
-        let rises =
-            |one: &Ranked| self.state(one.member).rise.is_some() && self.has_family(one.member);
+        let rises = |one: &Ranked| {
+            let rises = self.state(one.member).rise.is_some() && self.has_family(one.member);
+            rises && !self.admits(one.member, Need::Usable)
+        };
         order.iter().take(before).any(rises)
     }
 

@@ -240,7 +240,7 @@ pub(super) struct State {
     v4: bool,
     /// Usable, with a usable IPv6 endpoint.
     v6: bool,
-    /// How soon it could be usable again, in whole seconds.
+    /// How soon it could be usable again, as a whole or for a family, in whole seconds.
     pub(super) rise: Option<NonZeroU16>,
 }
 
@@ -323,7 +323,7 @@ impl Falls {
 }
 
 /// How soon a PoP could change what answers hold: notes when its endpoints could leave them, and
-/// returns when it could come back as a whole.
+/// returns when it could come back, as a whole or for a family.
 fn soon(
     steering: &Steering,
     tested: &Tested,
@@ -349,7 +349,27 @@ fn soon(
             falls.put(tested.first_bit + index, whole_seconds(first));
         }
     }
-    None
+    family_back(steering, tested, health, state).map(whole_seconds)
+}
+
+/// How soon a PoP that is usable could have an endpoint again of a family of which it has none now.
+fn family_back(
+    steering: &Steering,
+    tested: &Tested,
+    health: &PopHealth,
+    state: State,
+) -> Option<Duration> {
+    let pop = steering.pops.get(tested.pop.index())?;
+    let missing = pop.endpoints.iter().enumerate().filter(|(_, address)| {
+        let has = match Family::of(**address) {
+            Family::V4 => state.v4,
+            Family::V6 => state.v6,
+        };
+        !has
+    });
+    missing
+        .filter_map(|(index, address)| endpoint(health, index, *address)?.flips_in)
+        .min()
 }
 
 /// Rounded up, at least 1.

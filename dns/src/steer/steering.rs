@@ -254,6 +254,8 @@ pub(super) struct Profile {
 /// What measurements are weighed for: services with the same stand share their clients alike.
 #[derive(Clone, Debug)]
 pub(super) struct Stand {
+    /// Its services' own; pools with the same PoPs share a profile.
+    pub(super) pool: PoolId,
     pub(super) profile: usize,
     pub(super) roster: usize,
     pub(super) tolerance_ms: f32,

@@ -18,9 +18,16 @@ pub(super) fn reason(
 ) -> String {
     let chosen = candidates.iter().find(|one| one.chosen);
     let name = chosen.map_or("", |one| &one.pop);
+    let has_rows = !case.parts().is_empty();
+    let shares_place = chosen.is_some_and(|one| one.share.is_some_and(|share| share > 0.0));
     match decision.reason {
-        Reason::Nearest if !case.parts().is_empty() => serves(case, name, chosen),
-        Reason::WeightShared if !case.parts().is_empty() => format!(
+        Reason::Nearest | Reason::WeightShared if has_rows && !shares_place => format!(
+            "none of those who serve this place has an {} address: {name} comes first of the others, by \
+             configuration and distance",
+            family(case.family)
+        ),
+        Reason::Nearest if has_rows => serves(case, name, chosen),
+        Reason::WeightShared if has_rows => format!(
             "{} share the clients of this place; this client's block belongs to {name}",
             shares(candidates)
         ),
@@ -256,8 +263,12 @@ fn obstacle(case: &Case<'_>, one: &Candidate) -> Option<String> {
 }
 
 fn chosen(case: &Case<'_>, decision: &Decision, one: &Candidate) -> String {
+    let stands_in = !case.parts().is_empty() && one.share.is_none_or(|share| share <= 0.0);
     let how = match decision.reason {
         Reason::Pinned => "pinned",
+        Reason::WeightShared | Reason::Nearest if stands_in => {
+            "first of those who do not serve this place"
+        }
         Reason::WeightShared => "this client's block belongs to it",
         Reason::Nearest => "best score",
         Reason::Unicast => "measured to be better than anycast",
@@ -280,17 +291,21 @@ pub(super) fn ttl(
     if decision.ttl >= whole {
         return None;
     }
-    let given = |one: &&Candidate| one.endpoints.iter().any(|endpoint| endpoint.given);
-    let soon = |one: &Candidate| {
-        let seconds = one.flips_in_s?;
-        let what = if one.usable { "go down" } else { "come back" };
-        Some(format!("{} may {what} within {seconds:.1} s", one.pop))
+    let awaited = case.choice().is_awaited();
+    let counts = |one: &&Candidate| match one.usable {
+        true => one.endpoints.iter().any(|endpoint| endpoint.given),
+        // What an operator holds down does not come back by itself.
+        false => awaited && !one.drained,
     };
-    let given = candidates.iter().filter(given).find_map(soon);
-    let missed = candidates.iter().filter(|one| !one.usable).find_map(soon);
-    let why = given
-        .or(missed)
-        .unwrap_or_else(|| "an endpoint in it may go down soon".to_owned());
+    let soon = |one: &Candidate| Some((one.flips_in_s?, one.usable, one.pop.clone()));
+    let all = candidates.iter().filter(counts).filter_map(soon);
+    let first = all.min_by(|one, other| one.0.total_cmp(&other.0));
+    let why = match first {
+        Some((seconds, true, pop)) => format!("{pop} may go down within {seconds:.1} s"),
+        Some((seconds, false, pop)) => format!("{pop} may come back within {seconds:.1} s"),
+        None if awaited => "an endpoint that would be in it may come back soon".to_owned(),
+        None => "an endpoint in it may go down soon".to_owned(),
+    };
     Some(format!(
         "lowered from {whole} s, since {why}; never below {least} s"
     ))

@@ -3,9 +3,9 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use meridian_geo_data::ClientMap;
+use meridian_geo_data::{Cell, CellKey, ClientMap};
 
-use super::{Exceptions, Of, Standing, Table};
+use super::{Exceptions, Of, Standing, Table, near::NONE};
 use crate::steer::{
     Steering,
     balance::{Part, Parts},
@@ -72,11 +72,11 @@ impl<'a> Ground<'a> {
                     && one.key.min_health.to_bits() == key.min_health.to_bits()
             });
             let (at, one) = exact.or_else(|| all().next())?;
+            let named = |pop: &u16| steering.labels().pops.get(usize::from(*pop));
+            let known: HashMap<_, u16> = key.members.iter().map(named).zip(0..).collect();
             let new = |pop: &u16| {
                 let name = old.labels.pops.get(usize::from(*pop))?;
-                let same = |pop: &u16| steering.labels().pops.get(usize::from(*pop)) == Some(name);
-                let member = key.members.iter().position(same)?;
-                u16::try_from(member).ok()
+                known.get(&Some(name)).copied()
             };
             let members: Vec<_> = one.key.members.iter().map(new).collect();
             Some((self.old.table(Some(at)), members))
@@ -97,7 +97,8 @@ impl<'a> Before<'a> {
         self.table
     }
 
-    /// Who served a row; empty where nobody knows.
+    /// Who served a row; empty where nobody knows. Who is not in the list any more stands there as
+    /// [`NONE`]: its clients go at once, as those of a PoP that is down.
     pub(super) fn row(&self, row: usize) -> Parts {
         let (Some(table), Some(row)) = (self.table, self.old_row(row)) else {
             return Parts::new();
@@ -106,9 +107,10 @@ impl<'a> Before<'a> {
         match &self.members {
             None => parts.copied().collect(),
             Some(members) => parts
-                .filter_map(|part| {
-                    let member = members.get(usize::from(part.member)).copied().flatten()?;
-                    Some(Part { member, ..*part })
+                .map(|part| {
+                    let member = members.get(usize::from(part.member)).copied().flatten();
+                    let member = member.unwrap_or(NONE);
+                    Part { member, ..*part }
                 })
                 .collect(),
         }
@@ -140,11 +142,7 @@ impl Ground<'_> {
 
 /// Old cell by new one.
 fn cells(old: &ClientMap, new: &ClientMap) -> Vec<Option<u32>> {
-    let key = |cell: &meridian_geo_data::Cell| {
-        let at = cell.center;
-        (at.latitude.to_bits(), at.longitude.to_bits(), cell.country)
-    };
-    let known: HashMap<_, u32> = old.cells().iter().map(key).zip(0..).collect();
-    let find = |cell| known.get(&key(cell)).copied();
+    let known: HashMap<CellKey, u32> = old.cells().iter().map(Cell::key).zip(0..).collect();
+    let find = |cell: &Cell| known.get(&cell.key()).copied();
     new.cells().iter().map(find).collect()
 }

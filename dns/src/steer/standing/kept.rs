@@ -156,11 +156,9 @@ fn names(pops: &[Arc<str>], members: &[u16]) -> Vec<String> {
 /// New member by old one.
 fn members(steering: &Steering, old: &KeptStand, stand: &Stand) -> Vec<Option<u16>> {
     let new = names(&steering.labels().pops, &stand.key.members);
-    let find = |name: &String| new.iter().position(|one| one == name);
-    old.members
-        .iter()
-        .map(|name| find(name).and_then(|at| u16::try_from(at).ok()))
-        .collect()
+    let known: HashMap<&String, u16> = new.iter().zip(0..).collect();
+    let old = old.members.iter();
+    old.map(|name| known.get(name).copied()).collect()
 }
 
 /// Old row by new one.

@@ -55,8 +55,7 @@ impl Standing {
         let mut stands: Vec<Modelled<'a>> = Vec::new();
         let mut rows = 0;
         for (number, stand) in steering.stands.iter().enumerate() {
-            let pool = steering.profiles.get(stand.profile).map(|one| one.pool);
-            if pool.is_some_and(|pool| is_led_elsewhere(steering, pool)) {
+            if is_led_elsewhere(steering, stand.pool) {
                 continue;
             }
             let table = self.table(Some(number));

@@ -6,7 +6,10 @@ use meridian_config::{CheckId, Config, Family, Fence, Policy, PoolCheck, PopId, 
 use meridian_health_prober::{CheckHealth, HealthSnapshot, Verdict};
 
 use super::{
-    super::{Decision, Inputs, Level, Reason, Standing, View, balance::Price, decide, explain},
+    super::{
+        Decision, Inputs, Level, Reason, Standing, View, balance::Price, decide, explain,
+        explain_briefly,
+    },
     model,
     world::{
         World, config, exactly, health, network, parameters, pool_of, pop, push, small_database,
@@ -618,4 +621,97 @@ fn each_check_of_a_pool_shows() {
     let fra = told.candidates.iter().find(|one| one.pop == "fra").unwrap();
     assert!(!fra.usable);
     assert_eq!(fra.endpoints[0].checks.len(), 2);
+}
+
+/// A PoP may be usable without an endpoint of a family; one that may be back counts as a PoP that may.
+#[test]
+fn the_ttl_while_a_family_of_a_pop_may_come_back() {
+    let config = three();
+    let with = |seconds: u64| {
+        let down = [(0, vec![true, false]), (1, vec![]), (2, vec![])];
+        let mut health = health(&config, &down, &[]);
+        let group = health.groups.iter_mut().find(|(key, _)| key.pop == "fra");
+        group.unwrap().1.endpoints[0].flips_in = Some(Duration::from_secs(seconds));
+        over(config.clone(), health)
+    };
+    let world = with(5);
+    let ttl = |world: &World, family| {
+        let told = explain(
+            &world.steering,
+            &world.view,
+            model::id(0),
+            &client(PARIS),
+            family,
+        );
+        let told = told.unwrap();
+        (told.chosen, told.ttl, told.ttl_why)
+    };
+    let why = "lowered from 30 s, since an endpoint that would be in it may come back soon; never below 15 s";
+    assert_eq!(
+        ttl(&world, Family::V4),
+        (Some("iad".into()), 15, Some(why.into()))
+    );
+    assert_eq!(ttl(&world, Family::V6), (Some("fra".into()), 30, None));
+    assert_eq!(ttl(&with(20), Family::V4).1, 20);
+}
+
+/// Why a TTL is lowered names who may change the answer first, and nobody whom an operator holds down.
+#[test]
+fn a_lowered_ttl_names_who_lowers_it() {
+    let config = three();
+    let down = [(0, vec![true, true]), (1, vec![true, true]), (2, vec![])];
+    let mut health = health(&config, &down, &[0]);
+    for (pop, seconds) in [("fra", 3), ("iad", 20)] {
+        let group = health.groups.iter_mut().find(|(key, _)| key.pop == pop);
+        for endpoint in &mut group.unwrap().1.endpoints {
+            endpoint.flips_in = Some(Duration::from_secs(seconds));
+        }
+    }
+    let world = over(config, health);
+    let told = explain(
+        &world.steering,
+        &world.view,
+        model::id(0),
+        &client(PARIS),
+        Family::V4,
+    );
+    let told = told.unwrap();
+    let why = "lowered from 30 s, since iad may come back within 20.0 s; never below 15 s";
+    assert_eq!((told.ttl, told.ttl_why.as_deref()), (20, Some(why)));
+}
+
+/// Failure class 24: who asks for reasons over the DNS has no file read.
+#[test]
+fn row_24_a_brief_explanation_reads_no_files() {
+    use std::io::Write as _;
+    let database = small_database(&[("198.51.100.0/24", ("FR", 48.86, 2.35))]);
+    let file = database.as_file().try_clone().unwrap();
+    let shown = database.path().display().to_string();
+    let world = World::over(database, three(), up());
+    let told = |how: fn(&_, &_, _, &_, _) -> _| -> super::super::Explanation {
+        let told: Option<_> = how(
+            &world.steering,
+            &world.view,
+            model::id(0),
+            &client(PARIS),
+            Family::V4,
+        );
+        told.unwrap()
+    };
+    let whole = told(explain).location;
+    assert!(whole.location.is_some() && whole.details_gone.is_empty());
+    // Written to in place: whoever reads it sees that.
+    let mut file = file;
+    file.write_all(b"more").unwrap();
+    assert_eq!(told(explain).location.details_gone.len(), 1);
+    let brief = told(explain_briefly);
+    assert_eq!(
+        (brief.location.details_gone.len(), brief.location.cell),
+        (0, whole.cell)
+    );
+    assert_eq!(
+        brief.location.source,
+        meridian_geo_data::Source::Database(shown)
+    );
+    assert_eq!(brief.why, told(explain).why);
 }

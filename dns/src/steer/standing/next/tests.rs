@@ -264,3 +264,41 @@ fn tables_past_the_memory_bound_are_not_made() {
     assert_eq!(count, 1);
     assert!(some < all);
 }
+
+/// Pools with the same PoPs score alike, but only one of these is led by BGP: its clients do not follow prices,
+/// those of the other do, whichever comes first in the configuration.
+#[test]
+fn the_model_tells_pools_with_the_same_pops_apart() {
+    let foreseen = |anycast: usize| {
+        let mut config = forty_cells().config;
+        let mut other = config.pools[0].clone();
+        other.name = "other".into();
+        config.pools.push(other);
+        config.pools[anycast].anycast = Some(meridian_config::Anycast {
+            addresses: vec!["192.0.2.250".parse().unwrap()],
+            margin: std::time::Duration::ZERO,
+        });
+        let services = &mut config.zones[0].services;
+        services[1].steering = services[0].steering.clone();
+        services[1].pool = meridian_config::PoolId(1);
+        let world = World::new(config, Default::default());
+        let inputs = the_other_way(&world);
+        let standing = lived(
+            &world.steering,
+            &world.health,
+            std::slice::from_ref(&inputs),
+        );
+        let mut model = standing.model(&world.steering, &world.health, &inputs);
+        model.at(&[0.0, 0.0])
+    };
+    let cells = forty_cells().steering.clients().cells().len();
+    // Half of all that is asked.
+    let expect = f32::from(u16::try_from(cells).unwrap()) / 2.0;
+    for anycast in [0, 1] {
+        let demand: f32 = foreseen(anycast).iter().sum();
+        assert!(
+            (demand - expect).abs() < 1e-3 * expect,
+            "{anycast}: {demand} for {expect}"
+        );
+    }
+}
