@@ -19,7 +19,7 @@ use super::{intake::Source, *};
 use crate::runtime::events::NewEvent;
 
 /// Reached only when a test fails.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A configuration below this folder with more keys in `[latency]`.
 fn config(folder: &Path, latency: &str) -> Arc<Config> {
