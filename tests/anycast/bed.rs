@@ -7,7 +7,9 @@ use std::{
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
 
-use meridian_tests::{PATIENCE, Running, copy_program, eventually, meridian, peer, scratch};
+use meridian_tests::{
+    PATIENCE, Running, copy_program, eventually, meridian, peer, scratch, state_in_memory,
+};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::{Pid, Uid},
@@ -93,6 +95,7 @@ pub(crate) struct Site {
     pub(crate) process: Running,
     pub(crate) folder: TempDir,
     number: usize,
+    _state: Option<TempDir>,
 }
 
 impl Site {
@@ -296,12 +299,14 @@ fn site(space: Namespace, number: usize, options: &SiteOptions) -> Site {
          ns1 A 192.0.2.53\nwho A 198.51.100.{number}\n"
     );
     fs::write(folder.path().join("example.zone"), zone).expect("a file");
+    let state = state_in_memory(folder.path());
     let process = launch(&space, number, folder.path());
     Site {
         space,
         process,
         folder,
         number,
+        _state: state,
     }
 }
 

@@ -30,7 +30,7 @@ use std::{
 
 pub use ports::own_port;
 pub use process::Running;
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, state_in_memory};
 use tempfile::TempDir;
 
 /// Long enough for anything on a busy machine; reached only when a test fails.

@@ -53,6 +53,7 @@ pub struct Server {
     pub process: Running,
     options: ServerOptions,
     folder: TempDir,
+    _state: Option<TempDir>,
 }
 
 impl Server {
@@ -76,6 +77,7 @@ impl Server {
         let admin = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let text = config_text(&options, dns, admin, &folder.path().join("state"));
         write(&folder.path().join("meridian.toml"), &text);
+        let state = state_in_memory(folder.path());
         for (name, text) in &options.files {
             write(&folder.path().join(name), text);
         }
@@ -89,6 +91,7 @@ impl Server {
             process,
             options,
             folder,
+            _state: state,
         }
     }
 
@@ -154,6 +157,20 @@ impl Server {
             .output()
             .expect("meridian runs")
     }
+}
+
+/// A link `state` to a folder in memory, where there is room for one. What a server keeps it writes down to
+/// the disk; a disk that others keep busy takes a minute for that, which is longer than a request to the
+/// admin API may take.
+///
+/// # Panics
+/// When the folder has something of that name.
+pub fn state_in_memory(folder: &Path) -> Option<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    let state = builder.prefix("meridian-test-").tempdir_in("/dev/shm");
+    let state = state.ok()?;
+    std::os::unix::fs::symlink(state.path(), folder.join("state")).expect("a link");
+    Some(state)
 }
 
 fn config_text(
