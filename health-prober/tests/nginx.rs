@@ -120,7 +120,7 @@ async fn http2_checks_of_nginx() {
         ("secure".to_owned(), Verdict::Up),
     ];
     let reached = snapshots.wait_for(|snapshot| verdicts(snapshot) == expect);
-    if tokio::time::timeout(Duration::from_secs(60), reached)
+    if tokio::time::timeout(Duration::from_secs(180), reached)
         .await
         .is_err()
     {

@@ -264,7 +264,7 @@ impl Running {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let _ = stream.write_all(text.as_bytes()).await;
         let mut got = Vec::new();
-        let _ = timeout(Duration::from_secs(60), stream.read_to_end(&mut got)).await;
+        let _ = timeout(Duration::from_secs(180), stream.read_to_end(&mut got)).await;
         let got = String::from_utf8_lossy(&got).into_owned();
         let status = got.split(' ').nth(1).and_then(|code| code.parse().ok());
         (status.unwrap_or(0), got)
@@ -608,7 +608,7 @@ async fn events_follow_without_a_gap_and_end_with_the_server() {
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut lines = BufReader::new(stream).lines();
     let mut data = Vec::new();
-    while let Ok(Ok(Some(line))) = timeout(Duration::from_secs(60), lines.next_line()).await {
+    while let Ok(Ok(Some(line))) = timeout(Duration::from_secs(180), lines.next_line()).await {
         let Some(json) = line.strip_prefix("data: ") else {
             continue;
         };
@@ -729,7 +729,7 @@ async fn a_changed_token_ends_what_is_open_under_the_old_one() {
     token_file(folder.path(), "fedcba9876543210");
     refresh.refresh(&admin).unwrap();
     let mut rest = Vec::new();
-    let ended = timeout(Duration::from_secs(60), follower.read_to_end(&mut rest)).await;
+    let ended = timeout(Duration::from_secs(180), follower.read_to_end(&mut rest)).await;
     ended.expect("it no longer follows").unwrap();
     let status = on(&mut idle, "/api/v1/pops", old).await;
     assert!(matches!(status, 0 | 401), "{status}");

@@ -187,7 +187,7 @@ mod tests {
     async fn told(inotify: &mut Inotify, end: impl Fn(&Notice) -> bool) -> Vec<Notice> {
         let mut all = Vec::new();
         while !all.iter().any(&end) {
-            let more = tokio::time::timeout(Duration::from_secs(20), inotify.events()).await;
+            let more = tokio::time::timeout(Duration::from_secs(180), inotify.events()).await;
             all.extend(more.expect("events"));
         }
         all

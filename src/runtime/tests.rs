@@ -145,14 +145,14 @@ async fn round_trips_that_are_told_move_an_answer_and_are_kept() {
     }
     let mut measured = runtime.measured().unwrap();
     let both = |published: &measure::Published| published.latency.pairs() == 2;
-    let wait = tokio::time::timeout(Duration::from_secs(60), measured.wait_for(both));
+    let wait = tokio::time::timeout(Duration::from_secs(180), measured.wait_for(both));
     let latency = wait.await.unwrap().unwrap().latency.clone();
     assert_eq!(chosen_by_latency(&runtime, &latency), "iad");
     runtime.shutdown().await;
     // The next one knows it from the start.
     let again = world.start().await.unwrap();
     let mut measured = again.measured().unwrap();
-    let wait = tokio::time::timeout(Duration::from_secs(60), measured.wait_for(both));
+    let wait = tokio::time::timeout(Duration::from_secs(180), measured.wait_for(both));
     let latency = wait.await.unwrap().unwrap().latency.clone();
     assert_eq!(chosen_by_latency(&again, &latency), "iad");
     again.shutdown().await;
@@ -192,7 +192,7 @@ async fn kept(state: &Path) {
 
 /// Waits until `met`; panics after a bound that no busy machine or slow disk reaches.
 async fn until(what: &str, mut met: impl FnMut() -> bool) {
-    for _ in 0..6000 {
+    for _ in 0..18_000 {
         if met() {
             return;
         }

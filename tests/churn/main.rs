@@ -19,13 +19,10 @@ use std::{
 };
 
 use hickory_proto::{op::Message, rr::RData};
-use meridian_tests::{Server, ServerOptions, dns, http};
+use meridian_tests::{PATIENCE, Server, ServerOptions, dns, http};
 
 const FRA: &str = "192.0.2.1";
 const IAD: &str = "198.51.100.1";
-
-/// Longest time that a change may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONFIG: &str = r#"
 [steering]

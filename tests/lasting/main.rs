@@ -69,7 +69,7 @@ fn move_away(server: &Server) {
     // One publication and one tick. Asked of the API: queries from one client alone would be all the
     // demand that there is, of which a tick moves 5 %.
     let path = format!("/api/v1/explain?name=www.example.com&client={CLIENTS}");
-    eventually("the answer has moved", PATIENCE * 6, || {
+    eventually("the answer has moved", PATIENCE, || {
         let explained = http::get(server.admin, &path).ok()?.json();
         (explained["chosen"] == "iad").then_some(())
     });
@@ -126,7 +126,7 @@ fn a_process_that_is_killed_leaves_what_it_wrote_while_it_ran() {
     let modified = |name: &str| std::fs::metadata(state.join(name)).ok()?.modified().ok();
     std::fs::write(state.join("told"), "").expect("a file");
     let told = modified("told");
-    eventually("a write of what ticks remember", PATIENCE * 6, || {
+    eventually("a write of what ticks remember", PATIENCE * 2, || {
         (modified("steering.json")? > told?).then_some(())
     });
     server.process.kill();
@@ -177,7 +177,7 @@ fn an_upgrade_keeps_what_came_while_the_new_process_began() {
     push(server.admin, "iad", 20);
     page.release();
     assert!(
-        server.process.wait(PATIENCE * 2).success(),
+        server.process.wait(PATIENCE).success(),
         "{}",
         server.process.log()
     );

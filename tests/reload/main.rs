@@ -318,7 +318,7 @@ fn sigterm_answers_what_was_received_and_exits_0() {
         dns::decode(&dns::read_frame(&mut stream).unwrap()).unwrap();
         udp.recv(&mut buffer).unwrap();
     }
-    let status = server.process.wait(Duration::from_secs(20));
+    let status = server.process.wait(PATIENCE);
     assert_eq!(status.code(), Some(0), "{}", server.process.log());
 }
 

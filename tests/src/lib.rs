@@ -33,8 +33,9 @@ pub use process::Running;
 pub use server::{Server, ServerOptions, state_in_memory};
 use tempfile::TempDir;
 
-/// Long enough for anything on a busy machine; reached only when a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for anything on a busy machine, whose disk may keep everybody waiting for a minute; reached
+/// only when a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 
 /// The binary under test: `MERIDIAN_BIN`, else the one beside this test's own target directory,
 /// which is built when it is missing or older than what it is made of.

@@ -377,7 +377,7 @@ fn station(local: &str, other: &str, inherited: Option<HandedOver>) -> Station {
 impl Station {
     fn until(&self, state: State) -> Change {
         loop {
-            let change = self.changes.recv_timeout(Duration::from_secs(60)).unwrap();
+            let change = self.changes.recv_timeout(Duration::from_secs(180)).unwrap();
             if change.to == state {
                 return change;
             }

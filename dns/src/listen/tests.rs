@@ -21,7 +21,7 @@ use super::{
 use crate::metrics::Dropped;
 
 /// Reached only when a test fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 fn frame(octets: &[u8]) -> Vec<u8> {
     let length = u16::try_from(octets.len()).unwrap();
@@ -48,7 +48,7 @@ async fn closed(stream: &mut TcpStream) {
 
 async fn ask(socket: &UdpSocket, server: SocketAddr, octets: &[u8]) -> (Vec<u8>, SocketAddr) {
     let mut buffer = vec![0; 65_535];
-    for _ in 0..30 {
+    for _ in 0..180 {
         socket.send_to(octets, server).await.unwrap();
         let wait = timeout(Duration::from_secs(1), socket.recv_from(&mut buffer));
         if let Ok(received) = wait.await {
