@@ -76,7 +76,7 @@ mod tests {
         }
     }
 
-    fn status() -> Status {
+    fn pop() -> PopStatus {
         let time = Timestamp::UNIX_EPOCH;
         let (check, reason, up) = (|| "edge".to_owned(), || "pass".to_owned(), "up".to_owned());
         let one = CheckStatus {
@@ -111,7 +111,7 @@ mod tests {
             since: time,
             until: Some(time),
         };
-        let pop = PopStatus {
+        PopStatus {
             name: "fra".to_owned(),
             latitude: 50.0,
             longitude: 8.0,
@@ -124,7 +124,11 @@ mod tests {
             pools: vec![check()],
             load: Some(load),
             endpoints: vec![endpoint],
-        };
+        }
+    }
+
+    fn status() -> Status {
+        let time = Timestamp::UNIX_EPOCH;
         Status {
             version: "1".to_owned(),
             started: time,
@@ -136,10 +140,10 @@ mod tests {
                 refused: Some(String::new()),
                 last_good: true,
             },
-            pops: vec![pop],
+            pops: vec![pop()],
             services: vec![ServiceStatus {
                 name: "www.".to_owned(),
-                pool: check(),
+                pool: "edge".to_owned(),
                 level: 0,
                 shift_bound_s: Some(39.0),
                 shift_last_s: Some(32.0),
