@@ -256,6 +256,8 @@ impl Runtime {
         // Before it is our turn: verdicts must not wait for files.
         let config = next.config.clone();
         let prepared = tokio::task::spawn_blocking(move || Prepared::read(&config)).await;
+        // Nor for a tick, which what follows would wait for.
+        let _no_tick = self.0.moving.ticking.lock().await;
         let _turn = self.0.publishing.lock().await;
         let mut health = self.0.prober.subscribe();
         let config = next.config.clone();

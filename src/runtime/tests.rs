@@ -394,6 +394,43 @@ async fn a_drain_beats_the_verdict_and_survives_a_restart() {
     again.shutdown().await;
 }
 
+/// A tick may search for seconds. A PoP that goes meanwhile leaves the answers at once, while a reload is
+/// waiting for the end of that tick too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pop_that_goes_leaves_the_answers_while_a_tick_is_under_way() {
+    let world = World::new();
+    let runtime = world.start().await.unwrap();
+    assert_eq!(chosen(&runtime), "fra");
+    let turn = runtime.0.moving.ticking.lock().await;
+    let (ends, end) = std::sync::mpsc::channel::<()>();
+    let (begins, begun) = tokio::sync::oneshot::channel();
+    let (searching, of) = (runtime.clone(), ends);
+    let tick = std::thread::spawn(move || {
+        let _memory = searching.0.moving.at_work();
+        let _ = begins.send(());
+        let _ = end.recv();
+    });
+    begun.await.unwrap();
+    runtime.drain("fra", String::new(), None, "test").unwrap();
+    until("clients leave fra", || chosen(&runtime) == "iad").await;
+    world.write(&["fra", "iad"], "ttl = \"20s\"\n");
+    let again = runtime.clone();
+    let reload = tokio::spawn(async move { again.reload(Cause::Signal).await });
+    // However far the reload has come meanwhile.
+    for _ in 0..20 {
+        runtime.undrain("fra", "test").unwrap();
+        until("clients come back", || chosen(&runtime) == "fra").await;
+        runtime.drain("fra", String::new(), None, "test").unwrap();
+        until("clients leave again", || chosen(&runtime) == "iad").await;
+    }
+    assert!(!reload.is_finished());
+    drop((of, turn));
+    tick.join().unwrap();
+    reload.await.unwrap().unwrap();
+    assert_eq!(chosen(&runtime), "iad");
+    runtime.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_a_defect_ends_is_an_alarm() {
     let world = World::new();

@@ -71,6 +71,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 pub struct Moving {
     /// Locked for as long as a tick takes, by those who can wait.
     keeper: Mutex<Keeper>,
+    /// Held while a tick is under way. A reload takes it before its turn to publish: verdicts, which
+    /// wait for that turn, must not wait for a tick as well.
+    pub(super) ticking: tokio::sync::Mutex<()>,
     wake: Notify,
     /// When it was last written, or tried to be.
     saved: Mutex<Duration>,
@@ -146,6 +149,12 @@ impl Moving {
         self.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As if a tick were at work, until it is dropped.
+    #[cfg(test)]
+    pub(super) fn at_work(&self) -> impl Drop {
+        self.keeper()
+    }
+
     /// Whether it is time to write.
     fn is_to_save(&self, now: Duration) -> bool {
         let mut saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
@@ -183,7 +192,9 @@ impl Runtime {
                 () = self.0.moving.wake.notified() => {}
             }
             let runtime = self.clone();
+            let under_way = self.0.moving.ticking.lock().await;
             let ticked = tokio::task::spawn_blocking(move || runtime.tick()).await;
+            drop(under_way);
             self.tell_failed_tick(ticked.is_err());
             if matches!(ticked, Ok(true)) {
                 // On a thread of its own: the next tick waits for no disk.
