@@ -327,14 +327,15 @@ impl Field {
     /// The shares until now, moved as far as they must.
     fn held(&self, width: f32, play: f32) -> Shares {
         let ideal = self.ideal(width, None);
+        let shifted = self.shifted(width);
         let mut shares: Shares = ArrayVec::new();
         for (at, entry) in self.entries.iter().enumerate() {
-            let shifted = |by| {
-                let shares = self.ideal(width, Some((at, by)));
-                shares.get(at).copied().unwrap_or(0.0)
-            };
-            let (least, most) = (shifted(play), shifted(-play));
-            shares.push(entry.before.max(least).min(most));
+            let share = entry.before.max(shifted(at, play));
+            // Most of those that are looked at have no share, and come to none.
+            shares.push(match share > 0.0 {
+                true => share.min(shifted(at, -play)),
+                false => share,
+            });
         }
         // What is missing or too much goes toward the ideal; there is always enough of it, since
         // the ideal sums to 1.
@@ -347,6 +348,47 @@ impl Field {
             return both().map(|(s, i)| s + by * toward(*s, *i)).collect();
         }
         shares
+    }
+
+    /// The share of one entry by the law with its score shifted.
+    fn shifted(&self, width: f32) -> impl Fn(usize, f32) -> f32 {
+        let mut ramps = self.entries.windows(2);
+        let alike =
+            ramps.all(|two| two.first().map(|one| one.ramp) == two.last().map(|one| one.ramp));
+        move |at, by| match alike {
+            true => self.one(width, at, by),
+            false => {
+                let shares = self.ideal(width, Some((at, by)));
+                shares.get(at).copied().unwrap_or(0.0)
+            }
+        }
+    }
+
+    /// The same where all have grown alike, which is by far the usual case: nobody else's share is needed.
+    fn one(&self, width: f32, at: usize, by: f32) -> f32 {
+        let Some(own) = self.entries.get(at) else {
+            return 0.0;
+        };
+        let scores = || {
+            let all = self.entries.iter().enumerate();
+            all.map(move |(n, entry)| match n == at {
+                true => (entry.weight, entry.score + by),
+                false => (entry.weight, entry.score),
+            })
+        };
+        let best = scores().map(|(_, score)| score);
+        let start = self.start(best.fold(f32::INFINITY, f32::min), width);
+        let fades = |score: f32| fade(score - start, width);
+        let part = fades(own.score + by);
+        if part <= 0.0 {
+            return 0.0;
+        }
+        let weighed: f32 = scores().map(|(weight, score)| weight * fades(score)).sum();
+        if weighed > 0.0 {
+            return own.weight * part / weighed;
+        }
+        let counted: f32 = scores().map(|(_, score)| fades(score)).sum();
+        part / counted.max(f32::MIN_POSITIVE)
     }
 
     /// Moves the home to the front.
@@ -426,5 +468,45 @@ fn sane(value: f32) -> f32 {
         value.max(0.0)
     } else {
         0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::steer::tests::seeded::seeded;
+
+    proptest! {
+        #![proptest_config(seeded(256))]
+
+        /// One share alone is that of all, to the last bit.
+        #[test]
+        fn one_share_alone_is_that_of_all(
+            entries in prop::collection::vec((0_u16..4096, 0_u16..8), 1..FIELD),
+            gone in prop::collection::vec(0.0_f32..64.0, 0..4),
+            (width, by, ramp) in (0.0_f32..20.0, -20.0_f32..20.0, 0.0_f32..=1.0),
+        ) {
+            let entry = |(member, (score, weight)): (u16, (u16, u16))| Entry {
+                member,
+                score: f32::from(score) / 64.0,
+                weight: f32::from(weight),
+                ramp,
+                before: 0.0,
+                claim: (true, 0.0),
+            };
+            let mut gone: ArrayVec<f32, FIELD> = gone.into_iter().collect();
+            gone.sort_by(f32::total_cmp);
+            let field = Field {
+                entries: (0..).zip(entries).map(entry).collect(),
+                gone,
+                now: 0.0,
+            };
+            for at in 0..field.entries.len() {
+                let of_all = field.ideal(width, Some((at, by)))[at];
+                prop_assert_eq!(field.shifted(width)(at, by).to_bits(), of_all.to_bits());
+            }
+        }
     }
 }
