@@ -3,7 +3,7 @@
 //! One question to the model costs as much as deciding all cells. A market is gathered once, and
 //! then tells what one price or a few do by looking only at the rows that these have a say in.
 
-use std::ops::Range;
+use std::{cell::Cell, ops::Range, rc::Rc};
 
 use super::{
     Part,
@@ -23,6 +23,8 @@ pub struct Market {
     gone: Vec<f32>,
     /// By PoP the rows that it is in.
     of: Vec<Vec<usize>>,
+    /// How many times the shares of a row were worked out.
+    looked: Rc<Cell<u64>>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,7 +72,13 @@ impl Market {
             entries: Vec::new(),
             gone: Vec::new(),
             of: vec![Vec::new(); pops],
+            looked: Rc::default(),
         }
+    }
+
+    /// How many times the shares of a row are worked out with it: counts on while it is searched.
+    pub fn looked(&self) -> Rc<Cell<u64>> {
+        self.looked.clone()
     }
 
     /// A row of some demand that is shared by `rules` among `offers` (best first), whose members are
@@ -117,6 +125,7 @@ impl Market {
         entries: impl Iterator<Item = Entry> + Clone,
         told: impl FnOnce(&Field, &[f32]) -> T,
     ) -> Option<T> {
+        self.looked.set(self.looked.get() + 1);
         let gone = self.gone.get(row.gone.clone()).unwrap_or(&[]);
         let field = Field::of(entries, gone.iter().copied(), &row.rules)?;
         Some(told(&field, &field.shares(&row.rules)))
@@ -339,15 +348,23 @@ impl<'a> Priced<'a> {
         prices
     }
 
+    /// Who is in a row, no farther behind the best one than those that can have a share and `further` ms.
+    pub(super) fn near(&self, number: usize, further: f32) -> impl Iterator<Item = usize> {
+        let both = self.market.rows.get(number).zip(self.leads.get(number));
+        let near = both.into_iter().flat_map(move |(row, lead)| {
+            let reach = lead.reach(row) + further;
+            let near = self.market.priced(row, &self.prices);
+            near.filter(move |one| one.score <= reach)
+        });
+        near.map(|one| usize::from(one.member))
+    }
+
     /// PoPs of which `is_in` that meet in cells, no farther behind the best one than those that can
     /// have a share and `further` ms; only groups of several.
     pub(super) fn groups(&self, is_in: &[bool], further: f32) -> Vec<Vec<usize>> {
         let mut leads: Vec<usize> = (0..self.prices.len()).collect();
-        for (row, lead) in self.market.rows.iter().zip(&self.leads) {
-            let reach = lead.reach(row) + further;
-            let near = self.market.priced(row, &self.prices);
-            let near = near.filter(|one| one.score <= reach);
-            let near = near.map(|one| usize::from(one.member));
+        for row in 0..self.market.rows.len() {
+            let near = self.near(row, further);
             let mut near = near.filter(|pop| is_in.get(*pop).copied().unwrap_or(false));
             let Some(first) = near.next() else { continue };
             for other in near {

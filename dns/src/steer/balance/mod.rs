@@ -32,4 +32,6 @@ pub use quantize::{MAX_PARTS, Part, Parts, WHOLE};
 pub use share::{Offer, Rules, share};
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod tests;
