@@ -9,14 +9,20 @@ use meridian_config::PopId;
 use meridian_geo_data::CellId;
 
 use super::{
-    report::{Failure, Quantiles, Question, Strain},
+    report::{Failure, LeftOut, Quantiles, Question, Strain},
     rows::{Loads, members},
     tally::Tally,
     world::{Assignment, Decider, RoundTrips, Site, Sites},
 };
 
+/// Rows decided for all failures together, about: tens of seconds.
+const MOST_ROWS: usize = 60_000_000;
+
+/// Failures that are worked out whatever they take.
+const LEAST: usize = 10;
+
 /// One entry for each PoP of the planned services that is in service after the change, the worst
-/// first. Where something measured has a say, it is as the server spreads the clients at once by score and
+/// first; where that would take too long, for those with the largest shares, and what is left out. Where something measured has a say, it is as the server spreads the clients at once by score and
 /// headroom, before prices move.
 ///
 /// A PoP that goes moves its own clients and nobody else's (steering's law); where clients of a cell
@@ -28,7 +34,7 @@ pub(super) fn each(
     trips: &RoundTrips<'_>,
     whole: &Tally,
     assigned: &[Assignment],
-) -> Vec<Failure> {
+) -> (Vec<Failure>, Option<LeftOut>) {
     let after = question.after;
     let own: Vec<Groups> = assigned
         .iter()
@@ -36,7 +42,19 @@ pub(super) fn each(
         .collect();
     let pops = members(after, question.services.iter().map(|pair| pair.after));
     let in_service = pops.into_iter().filter(|pop| after.is_in_service(*pop));
-    let mut all: Vec<Failure> = in_service
+    let amount = |pop: &PopId| {
+        let site = usize::from(after.site_of(*pop, sites));
+        whole.by_site.get(site).copied().unwrap_or(0.0)
+    };
+    let mut pops: Vec<PopId> = in_service.collect();
+    pops.sort_by(|a, b| amount(b).total_cmp(&amount(a)));
+    let rest = pops.split_off(worked_out(after.rows()).min(pops.len()));
+    let left_out = rest.first().map(|largest| LeftOut {
+        pops: rest.len(),
+        share: amount(largest) / question.demand.total,
+    });
+    let mut all: Vec<Failure> = pops
+        .into_iter()
         .map(|pop| one(question, sites, trips, (whole, assigned, &own), pop))
         .collect();
     let badness = |one: &Failure| (one.last_resort, one.worst_load.unwrap_or(0.0), one.moved);
@@ -46,7 +64,12 @@ pub(super) fn each(
             .then(b.1.total_cmp(&a.1))
             .then(b.2.total_cmp(&a.2))
     });
-    all
+    (all, left_out)
+}
+
+/// How many failures are worked out where each takes so many rows.
+fn worked_out(rows: usize) -> usize {
+    (MOST_ROWS / rows.max(1)).max(LEAST)
 }
 
 /// Who is decided anew when a site goes.
@@ -171,5 +194,20 @@ fn sum_up(
         over_capacity,
         rtt: Quantiles::of(tally),
         last_resort: (tally.last_resort / total).max(0.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_failures_are_worked_out() {
+        // No rows, the bundled data, a city database, a hundred lists of PoPs, more than there can be.
+        let right = [60_000_000, 240_000, 857, 20, 10];
+        assert_eq!(
+            [0, 250, 70_000, 3_000_000, 50_000_000].map(worked_out),
+            right
+        );
     }
 }

@@ -75,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) moves: Vec<Move>,
     /// What each single failure would do after the change, the worst first.
     pub(crate) failures: Vec<Failure>,
+    /// Whose failures were not worked out, since that would take too long; `None`: all were.
+    pub(crate) failures_left_out: Option<LeftOut>,
 }
 
 /// One PoP.
@@ -154,6 +156,15 @@ pub(crate) struct Failure {
     pub(crate) last_resort: f64,
 }
 
+/// PoPs whose failures were not worked out: those with the smallest shares.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct LeftOut {
+    /// How many.
+    pub(crate) pops: usize,
+    /// The largest share of clients that one of them has.
+    pub(crate) share: f64,
+}
+
 /// A cell as the map shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spot {
@@ -204,10 +215,10 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
         );
         assigned.push(second);
     }
-    let failures = if question.failures {
+    let (failures, left_out) = if question.failures {
         failures::each(question, &sites, &trips_after, &now, &assigned)
     } else {
-        Vec::new()
+        (Vec::new(), None)
     };
     let picture = Picture {
         spots: spots(question, &assigned),
@@ -233,6 +244,7 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
         moved: moves.moved() / demand.total,
         moves: moves.largest(&sites, demand.total),
         failures,
+        failures_left_out: left_out,
     };
     (plan, picture)
 }

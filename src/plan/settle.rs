@@ -8,15 +8,15 @@
 //! Only where something measured has a say: loads (a PoP with `load` and `capacity`, and the whole
 //! demand known) or latencies; elsewhere every decision follows the configuration alone.
 //!
-//! There is an end in any case: an hour of simulated time. What has not settled by then is told with
-//! the range in which it moved last.
+//! There is an end in any case: an hour of simulated time, or so much work that nobody would wait
+//! longer. What has not settled by then is told with the range in which it moved last.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
 
 use meridian_config::PopId;
 use meridian_dns::steer::{
     self, Inputs, Standing, Steering,
-    balance::{Balance, Model as _, Reading},
+    balance::{Balance, Market, Model, Reading},
 };
 use meridian_geo_data::fold;
 use meridian_health_prober::HealthSnapshot;
@@ -28,14 +28,23 @@ use crate::runtime::standing;
 /// Seconds between two ticks, as the server has it.
 const TICK_S: f64 = 10.0;
 
-/// Ticks after which it is left as it is: an hour, fewer where a tick takes long.
-const MOST_TICKS: usize = 360;
+/// When it is left as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    /// Ticks.
+    pub(crate) ticks: u32,
+    /// Rows decided or looked at, about.
+    pub(crate) rows: u64,
+}
 
-/// Ticks looked at in any case: ten minutes.
-const LEAST_TICKS: usize = 60;
+/// After an hour, or after tens of seconds of work.
+pub(crate) const BOUNDS: Bounds = Bounds {
+    ticks: 360,
+    rows: 30_000_000,
+};
 
-/// Cells times ticks, about.
-const MOST_CELLS: usize = 3_000_000;
+/// Rows that a question to the model looks at, at most.
+const MOST_ASKED: u64 = 200_000;
 
 /// Ticks over which no change counts as settled: two minutes.
 const STILL_TICKS: usize = 12;
@@ -87,6 +96,8 @@ pub(crate) enum Settling {
     Unsettled {
         /// Simulated seconds that were looked at.
         after_s: u32,
+        /// All the work that a plan may take was done before the hour was over.
+        spent: bool,
         /// PoPs that moved more in the last ten minutes, the widest range first.
         ranges: Vec<Range>,
     },
@@ -161,15 +172,42 @@ fn is_narrow((low, high): (f64, f64)) -> bool {
     high - low <= (NARROW * (high + low)).max(STILL)
 }
 
+/// A model that counts what it is asked.
+struct Counted<M> {
+    model: M,
+    questions: u64,
+    /// Of each market that was gathered.
+    looked: Vec<Rc<Cell<u64>>>,
+}
+
+impl<M: Model> Model for Counted<M> {
+    fn now(&mut self) -> Vec<f32> {
+        self.questions += 1;
+        self.model.now()
+    }
+
+    fn at(&mut self, prices: &[f32]) -> Vec<f32> {
+        self.questions += 1;
+        self.model.at(prices)
+    }
+
+    fn market(&mut self, prices: &[f32]) -> Market {
+        self.questions += 1;
+        let market = self.model.market(prices);
+        self.looked.push(market.looked());
+        market
+    }
+}
+
 /// Runs the controller on `world` until it settles, from where `course` left it (an earlier
 /// configuration, perhaps), and gives what it remembers then. `begin`: who asks for what, and where
 /// that leads at the beginning; `load`: the whole demand in the unit of the capacities, where loads have a say.
 pub(crate) fn settle(
     world: &World,
-    demand: &Demand,
-    load: Option<f64>,
+    (demand, load): (&Demand, Option<f64>),
     course: Option<Course>,
     begin: Beginning,
+    bounds: Bounds,
 ) -> (Course, Settling) {
     let steering = &world.steering;
     let health = out_of_service(world, None);
@@ -180,25 +218,25 @@ pub(crate) fn settle(
     watched.push(&shares);
     let pops = world.config.pops.len();
     let targets = standing::targets(&world.config);
-    let cells = steering.clients().cells().len().max(1);
-    let most = (MOST_CELLS / cells).clamp(LEAST_TICKS, MOST_TICKS);
-    let most = u32::try_from(most).unwrap_or(u32::MAX);
-    for tick in 1..=most {
+    let (mut rows, mut ticks) = (0, 0);
+    while ticks < bounds.ticks && rows < bounds.rows {
+        ticks += 1;
         let readings = readings(world, &targets, &shares, load);
-        course.tick(world, &health, &by_cell, &readings);
+        rows += course.tick(world, &health, &by_cell, &readings);
         let next = course.modelled(steering, &health, demand.total);
         if next.iter().sum::<f64>() <= 0.0 {
             // Nothing follows what is measured.
-            return (course, Settling::after(tick));
+            return (course, Settling::after(ticks));
         }
         shares = next.iter().zip(&begin.fixed).map(|(a, b)| a + b).collect();
         watched.push(&shares);
         if watched.is_still(pops) || watched.is_calm(pops) {
-            return (course, Settling::after(tick));
+            return (course, Settling::after(ticks));
         }
     }
     let settled = Settling::Unsettled {
-        after_s: seconds(most),
+        after_s: seconds(ticks),
+        spent: ticks < bounds.ticks,
         ranges: watched.restless(&course.names),
     };
     (course, settled)
@@ -254,23 +292,30 @@ impl Course {
         &self.standing
     }
 
+    /// Says how many rows were decided or looked at, about.
     fn tick(
         &mut self,
         world: &World,
         health: &HealthSnapshot,
         by_cell: &Arc<steer::Demand>,
         readings: &[Reading],
-    ) {
+    ) -> u64 {
         self.now_s += TICK_S;
         let mut inputs = self.standing.inputs().clone();
         inputs.demand = by_cell.clone();
         inputs.latency = world.latency.clone();
-        let prices = {
-            let mut model = self.standing.model(&world.steering, health, &inputs);
-            self.balance.step(self.now_s, readings, &mut model)
+        let rows = self.standing.size().1 as u64;
+        let mut model = Counted {
+            model: self.standing.model(&world.steering, health, &inputs),
+            questions: 0,
+            looked: Vec::new(),
         };
+        let prices = self.balance.step(self.now_s, readings, &mut model);
+        let looked: u64 = model.looked.iter().map(|one| one.get()).sum();
+        let asked = model.questions * rows.min(MOST_ASKED);
         inputs.prices = prices;
         self.standing = Arc::new(self.standing.next(&world.steering, health, &inputs));
+        looked + asked + self.standing.size().1 as u64
     }
 
     /// Share of the demand, of which `total` is the whole, by PoP: of those who follow what is measured.

@@ -11,6 +11,7 @@ use meridian_geo_data::{
 use super::{
     Addition, Change, Demand, Plan, Question, Settling, Strain, World, draw, pairs, plan,
     report::Picture,
+    settle::{BOUNDS, Bounds},
     world::testing::{clients, config, config_with, without},
 };
 
@@ -212,6 +213,42 @@ fn loads_have_their_say_where_the_server_knows_them() {
         (before - 2.0).abs() < 0.1 && after < 1.2,
         "{before} {after}"
     );
+}
+
+/// There is an end in any case, by time or by work, and what came to an end before it settled says so.
+#[test]
+fn a_plan_ends_whatever_it_takes_to_settle() {
+    let mut config = config(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)]);
+    for (pop, capacity) in config.pops.iter_mut().zip([100.0, 1000.0]) {
+        pop.capacity = Some(capacity);
+        pop.load = Some(meridian_config::LoadSource {
+            kind: meridian_config::LoadKind::Push,
+            interval: std::time::Duration::from_secs(30),
+            timeout: std::time::Duration::ZERO,
+        });
+    }
+    let settled = |bounds: Bounds| {
+        let mut bed = Bed::new(&config, &Change::default());
+        let service = pairs(&bed.before, &bed.after, None)[0].after;
+        let services = [(service, Family::V4, 1.0)];
+        let asked = (&bed.demand, Some(400.0));
+        bed.after.settle_within(bounds, asked, &services, None).1
+    };
+    let told = settled(BOUNDS);
+    assert!(
+        matches!(told, Settling::Settled { after_s } if after_s <= 3600),
+        "{told:?}"
+    );
+    // No time, and no work: the tick that spends the last of it is done.
+    for (bounds, right) in [
+        (Bounds { ticks: 3, ..BOUNDS }, (30, false)),
+        (Bounds { rows: 1, ..BOUNDS }, (10, true)),
+    ] {
+        let Settling::Unsettled { after_s, spent, .. } = settled(bounds) else {
+            panic!("it did not settle");
+        };
+        assert_eq!((after_s, spent), right);
+    }
 }
 
 /// What follows no measurement is load all the same: the small PoP is full with the service that gets it

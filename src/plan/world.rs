@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::{
     change::{self, Change, ChangeError},
     demand::{Asker, Demand},
-    settle::{Beginning, Course, Settling, after_failure, settle},
+    settle::{BOUNDS, Beginning, Bounds, Course, Settling, after_failure, settle},
 };
 use crate::runtime::standing;
 
@@ -167,13 +167,24 @@ impl World {
         load: Option<f64>,
         course: Option<Course>,
     ) -> (Option<Course>, Settling) {
+        self.settle_within(BOUNDS, (demand, load), services, course)
+    }
+
+    /// The same with other bounds.
+    pub(super) fn settle_within(
+        &mut self,
+        bounds: Bounds,
+        (demand, load): (&Demand, Option<f64>),
+        services: &[(ServiceId, Family, f64)],
+        course: Option<Course>,
+    ) -> (Option<Course>, Settling) {
         let in_force = |pop: &Pop| pop.load.is_some() && pop.capacity.is_some();
         let load = load.filter(|_| self.config.pops.iter().any(in_force));
         if load.is_none() && self.latency.is_empty() {
             return (course, Settling::Idle);
         }
         let begin = self.beginning(demand, services);
-        let (course, settled) = settle(self, demand, load, course, begin);
+        let (course, settled) = settle(self, (demand, load), course, begin, bounds);
         self.standing = course.standing().clone();
         (Some(course), settled)
     }
@@ -245,6 +256,11 @@ impl World {
     /// Whether clients are shared by what is measured at the moment.
     pub(crate) fn follows_measurements(&self) -> bool {
         !self.standing.is_none()
+    }
+
+    /// Rows that are decided anew when a PoP fails; none where nothing measured has a say.
+    pub(crate) fn rows(&self) -> usize {
+        self.standing.size().1
     }
 
     /// Whether the PoP can be chosen at all.

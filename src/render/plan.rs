@@ -95,11 +95,11 @@ fn settled(plan: &Plan) -> impl Iterator<Item = String> {
         match settled {
             Settling::Idle => None,
             Settling::Settled { after_s } => Some(format!("settled {when}in {}", time(after_s))),
-            Settling::Unsettled { after_s, ranges } => Some(format!(
-                "did not settle {when}in {}; in the last ten minutes {}",
-                time(after_s),
-                swings(ranges)
-            )),
+            Settling::Unsettled {
+                after_s,
+                spent,
+                ranges,
+            } => Some(unsettled(when, &time(after_s), *spent, ranges)),
         }
     };
     let (then, now) = match plan.changes.is_empty() {
@@ -108,6 +108,20 @@ fn settled(plan: &Plan) -> impl Iterator<Item = String> {
     };
     let before = one(&plan.settled_before, then).filter(|_| !plan.changes.is_empty());
     before.into_iter().chain(one(&plan.settled, now))
+}
+
+/// That it did not, why not, and what it is worth to read on.
+fn unsettled(when: &str, time: &str, spent: bool, ranges: &[Range]) -> String {
+    let moved = match ranges {
+        [] => String::new(),
+        ranges => format!("; in the last ten minutes {}", swings(ranges)),
+    };
+    match spent {
+        true => format!(
+            "not at rest {when}after {time}, as far as a plan looks in a world as hard as this; what is shown is that moment{moved}"
+        ),
+        false => format!("did not settle {when}in {time}; what is shown is that moment{moved}"),
+    }
 }
 
 fn swings(ranges: &[Range]) -> String {
@@ -307,6 +321,13 @@ fn failures(plan: &Plan, style: Style) -> String {
         }
     );
     out.push_str(&table.render(style, 2));
+    if let Some(rest) = &plan.failures_left_out {
+        let (pops, share) = (rest.pops, percent(rest.share));
+        let _ = writeln!(
+            out,
+            "  and {pops} with smaller shares, at most {share}, that were not worked out: it would take too long"
+        );
+    }
     out
 }
 
