@@ -4,23 +4,19 @@
 //! of pools, at the first tick of a configuration and at later ones: with new prices, with new
 //! latencies, after a verdict.
 
-use std::{error::Error, fmt::Write, fs, hint::black_box, net::IpAddr, sync::Arc, time::Duration};
+mod shared;
+
+use std::{error::Error, hint::black_box, sync::Arc};
 
 use meridian_config::Config;
-use meridian_dns::steer::{
-    Inputs, Standing, Steering,
-    balance::{Model as _, Price},
-};
+use meridian_dns::steer::{Inputs, Standing, Steering, balance::Model as _};
 use meridian_geo_data::{
     CellId, ClientMap,
     latency::{Basis, Latency, Measured, Parts},
 };
-use meridian_health_prober::{
-    EndpointHealth, GroupKey, HealthSnapshot, Override, OverrideKind, PopHealth, Verdict,
-};
+use meridian_health_prober::HealthSnapshot;
+use shared::{CELLS, Size, drained, health, mix, prices, small, timed};
 
-/// Places of the operator's networks, one cell each.
-const CELLS: u32 = 30_000;
 /// Of so many cells, round trips are measured from one.
 const SOME: u32 = 3;
 
@@ -35,6 +31,25 @@ enum Shape {
     AllBut,
     /// All of them in every pool, each with a check of its own, by which others are down.
     Checked,
+}
+
+impl Shape {
+    fn config(self, pops: u32, pools: u32) -> Result<Config, Box<dyn Error>> {
+        let checks = match self {
+            Self::Checked => pools,
+            _ => 1,
+        };
+        let size = Size {
+            pops,
+            pools,
+            checks,
+        };
+        shared::config(size, |pool, pop| match self {
+            Self::Same | Self::Checked => true,
+            Self::AllBut => pop != pool,
+            Self::Other(count) => (pop + pops - pool * 7 % pops).is_multiple_of(pops / count),
+        })
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         if wanted.is_some_and(|wanted| wanted != at) {
             continue;
         }
-        let config = config(pops, pools, shape)?;
+        let config = shape.config(pops, pools)?;
         let map = Arc::new(ClientMap::open(&config.geo)?);
         let cells = map.cells().len();
         println!("\n{pops} PoPs, {pools} pools, {shape:?}, {cells} cells, measured: 1 in {every}");
@@ -65,7 +80,11 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
     let steering = Steering::new(config, map);
-    let health = health(config);
+    let health = match config.checks.len() {
+        1 => HealthSnapshot::default(),
+        // Other PoPs are down by each, one in fifty.
+        _ => health(config, |at, check| (at + check).is_multiple_of(50)),
+    };
     let inputs = |latency, price| inputs(config, every, (latency, price));
     let first = inputs(0, 0);
     let none = Standing::none();
@@ -93,16 +112,7 @@ fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
         "  new latency and prices {took:>12.1?}   {:?}",
         next.moved()
     );
-    let mut down = health.clone();
-    for pop in config.pops.iter().step_by(50) {
-        let word = Override {
-            kind: OverrideKind::Drain,
-            reason: String::new(),
-            since: std::time::SystemTime::UNIX_EPOCH,
-            until: None,
-        };
-        down.overrides.insert(pop.name.clone(), word);
-    }
+    let down = drained(config, &health, |at| at.is_multiple_of(50));
     let (next, took) = timed(|| next.next(&steering, &down, &both));
     println!(
         "  one PoP in 50 drained  {took:>12.1?}   {:?}",
@@ -112,40 +122,6 @@ fn measure(config: &Config, map: Arc<ClientMap>, every: u32) {
     let prices: Vec<f32> = both.prices.iter().map(|price| price.price_ms).collect();
     let (_, took) = timed(|| black_box(model.at(&prices)));
     println!("  model, one question    {took:>12.1?}");
-}
-
-/// What each check says: with several, other PoPs are down by each, one in fifty.
-fn health(config: &Config) -> HealthSnapshot {
-    let mut all = HealthSnapshot::default();
-    if config.checks.len() == 1 {
-        return all;
-    }
-    for (number, check) in config.checks.iter().enumerate() {
-        for (at, pop) in config.pops.iter().enumerate() {
-            let down = (at + number).is_multiple_of(50);
-            let verdict = if down { Verdict::Down } else { Verdict::Up };
-            let endpoint = |address: &IpAddr| EndpointHealth {
-                address: *address,
-                verdict,
-                reason: String::new(),
-                since: None,
-                rtt: None,
-                flips_in: None,
-                checks: Vec::new(),
-            };
-            let health = PopHealth {
-                verdict,
-                reason: String::new(),
-                since: None,
-                flips_in: None,
-                took: None,
-                endpoints: pop.endpoints.iter().map(endpoint).collect(),
-            };
-            let (pop, check) = (pop.name.clone(), check.name.clone());
-            all.groups.insert(GroupKey { pop, check }, health);
-        }
-    }
-    all
 }
 
 /// Prices of all PoPs, and round trips from one cell in `every` to eight of them.
@@ -171,107 +147,9 @@ fn inputs(config: &Config, every: u32, (latency, price): (u32, u32)) -> Inputs {
         cells: (0..CELLS / every * 8).map(entry).collect(),
         ..Parts::default()
     });
-    let price = |n: u32| Price {
-        // Half of them above their target, some far above.
-        price_ms: (small(mix(n * 31 + price * 7) % 200) - 100.0).max(0.0) / 4.0,
-        free: 0.3 + small(mix(n) % 70) / 100.0,
-        ramp: 1.0,
-        known: true,
-        own: true,
-    };
     Inputs {
         latency: Arc::new(latency),
-        prices: (0..pops).map(price).collect(),
+        prices: prices(pops, price).collect(),
         demand: Arc::default(),
     }
-}
-
-fn small(n: u32) -> f32 {
-    f32::from(u16::try_from(n).unwrap_or(0))
-}
-
-/// Spreads numbers (the finalizer of MurmurHash3).
-fn mix(n: u32) -> u32 {
-    let n = (n ^ (n >> 16)).wrapping_mul(0x85eb_ca6b);
-    let n = (n ^ (n >> 13)).wrapping_mul(0xc2b2_ae35);
-    n ^ (n >> 16)
-}
-
-fn config(pops: u32, pools: u32, shape: Shape) -> Result<Config, Box<dyn Error>> {
-    let mut text = String::new();
-    let checks = if matches!(shape, Shape::Checked) {
-        pools
-    } else {
-        1
-    };
-    for n in 0..checks {
-        writeln!(text, "[check.c{n}]\ntype = \"tcp\"\nport = 80")?;
-    }
-    for n in 0..CELLS {
-        let (lat, lon) = place(n);
-        let (a, b) = ((n >> 8) & 255, n & 255);
-        writeln!(text, "[[geo.network]]\nprefix = \"20.{a}.{b}.0/24\"")?;
-        writeln!(text, "latitude = {lat:.3}\nlongitude = {lon:.3}")?;
-    }
-    for n in 0..pops {
-        let (lat, lon) = place(n * 31 + 7);
-        let (high, low) = (n / 200, n % 200 + 1);
-        writeln!(
-            text,
-            "[[pop]]\nname = \"p{n}\"\nlatitude = {lat:.3}\nlongitude = {lon:.3}"
-        )?;
-        writeln!(
-            text,
-            "endpoints = [\"198.18.{high}.{low}\"]\nload = {{ push = true }}"
-        )?;
-        writeln!(text, "capacity = 1000")?;
-    }
-    let mut services = String::from("[[zone]]\nname = \"example\"\nfile = \"example.zone\"\n");
-    for n in 0..pools {
-        let is_in = |pop: &u32| match shape {
-            Shape::Same | Shape::Checked => true,
-            Shape::AllBut => *pop != n,
-            Shape::Other(count) => (pop + pops - n * 7 % pops).is_multiple_of(pops / count),
-        };
-        let names: Vec<String> = (0..pops)
-            .filter(is_in)
-            .map(|pop| format!("\"p{pop}\""))
-            .collect();
-        let names = names.join(",");
-        writeln!(
-            text,
-            "[[pool]]\nname = \"q{n}\"\ncheck = \"c{}\"\npops = [{names}]",
-            n % checks
-        )?;
-        writeln!(
-            services,
-            "[[zone.service]]\nname = \"s{n}\"\npool = \"q{n}\""
-        )?;
-    }
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("meridian.toml");
-    fs::write(&file, text + &services)?;
-    fs::write(folder.path().join("example.zone"), "")?;
-    Ok(meridian_config::load(&file)?)
-}
-
-/// Spread over where land is, more or less.
-fn place(n: u32) -> (f64, f64) {
-    let turn = f64::from(n) * 0.618_033_988_75;
-    let lat = -35.0 + 95.0 * (f64::from(n) * 0.754_877_666).fract();
-    (lat, -180.0 + 360.0 * turn.fract())
-}
-
-/// The time on the processor, so that a busy machine tells the same as an idle one.
-fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
-    let start = cpu_time();
-    let value = run();
-    (value, cpu_time().saturating_sub(start))
-}
-
-/// Time that this thread has spent on a processor; zero where the system does not say.
-fn cpu_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
 }

@@ -4,10 +4,10 @@
 //! ones apart, that of a new view after a verdict, and of the first decisions under it. With city
 //! databases the clients are a million /24s at random; without, 30,000 operator networks.
 
+mod shared;
+
 use std::{
     error::Error,
-    fmt::Write,
-    fs,
     hint::black_box,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
@@ -22,10 +22,9 @@ use meridian_dns::{
     types::ServiceId,
 };
 use meridian_geo_data::ClientMap;
-use meridian_health_prober::{EndpointHealth, GroupKey, HealthSnapshot, PopHealth, Verdict};
+use meridian_health_prober::HealthSnapshot;
+use shared::{CELLS, Size, address, health, timed};
 
-/// Places of the operator's networks, one cell each.
-const CELLS: u32 = 30_000;
 /// Clients where databases are given.
 const BLOCKS: u32 = 1_000_000;
 
@@ -42,7 +41,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let mut map: Option<Arc<ClientMap>> = None;
     for (pops, pools, checks) in [(3, 1, 1), (1_000, 1, 1), (1_000, 100, 1), (1_000, 100, 100)] {
-        let mut config = config(pops, pools, checks)?;
+        let size = Size {
+            pops,
+            pools,
+            checks,
+        };
+        let mut config = shared::config(size, |_, _| true)?;
         if !city.is_empty() {
             config.geo.city.clone_from(&city);
             config.geo.networks.clear();
@@ -62,7 +66,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
     let (steering, took) = timed(|| Steering::new(config, map));
     println!("  Steering::new          {took:>12.1?}");
-    let up = Arc::new(health(config, 7));
+    let up = Arc::new(health(config, |at, _| at % 50 == 7));
     let (view, _) = timed(|| View::new(&steering, Arc::new(Standing::none()), up.clone()));
     let rounds = 20;
     let again = || {
@@ -96,7 +100,7 @@ fn measure(config: &Config, map: Arc<ClientMap>, clients: &[IpAddr]) {
         View::new(
             &steering,
             Arc::new(Standing::none()),
-            Arc::new(health(config, 8)),
+            Arc::new(health(config, |at, _| at % 50 == 8)),
         )
     });
     let (_, took) = timed(|| many(&steering, &next, clients));
@@ -146,11 +150,6 @@ fn view_of_nobody(steering: &Steering, config: &Config) -> View {
     )
 }
 
-/// The n-th operator network: a /24.
-fn address(n: u32) -> Ipv4Addr {
-    Ipv4Addr::from_bits(0x1400_0000 + (n % CELLS) * 256)
-}
-
 /// The n-th of a million /24s, somewhere between 1.0.0.0 and 223.255.255.255.
 fn anywhere(n: u32) -> Ipv4Addr {
     // splitmix64
@@ -159,116 +158,4 @@ fn anywhere(n: u32) -> Ipv4Addr {
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let block = (z ^ (z >> 31)) % (223 << 16) + (1 << 16);
     Ipv4Addr::from_bits(u32::try_from(block).unwrap_or(0) << 8)
-}
-
-/// A configuration with `pops` PoPs, all of them in each of `pools` pools, which have `checks`
-/// different checks, and a service for each pool.
-fn config(pops: u32, pools: u32, checks: u32) -> Result<Config, Box<dyn Error>> {
-    let mut text = String::new();
-    for n in 0..CELLS {
-        let (lat, lon) = place(n);
-        let prefix = address(n);
-        writeln!(text, "[[geo.network]]\nprefix = \"{prefix}/24\"")?;
-        writeln!(text, "latitude = {lat:.3}\nlongitude = {lon:.3}")?;
-    }
-    let mut names = String::new();
-    for n in 0..pops {
-        let (lat, lon) = place(n * 31 + 7);
-        let (high, low) = (n / 200, n % 200 + 1);
-        writeln!(
-            text,
-            "[[pop]]\nname = \"p{n}\"\nlatitude = {lat:.3}\nlongitude = {lon:.3}"
-        )?;
-        writeln!(
-            text,
-            "endpoints = [\"198.18.{high}.{low}\", \"2001:db8::{n:x}\"]"
-        )?;
-        write!(names, "\"p{n}\",")?;
-    }
-    let mut services = String::from("[[zone]]\nname = \"example\"\nfile = \"example.zone\"\n");
-    for n in 0..pools {
-        if n < checks {
-            writeln!(text, "[check.c{n}]\ntype = \"tcp\"\nport = 80")?;
-        }
-        let check = n % checks;
-        writeln!(
-            text,
-            "[[pool]]\nname = \"q{n}\"\ncheck = \"c{check}\"\npops = [{names}]"
-        )?;
-        writeln!(
-            services,
-            "[[zone.service]]\nname = \"s{n}\"\npool = \"q{n}\""
-        )?;
-    }
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("meridian.toml");
-    fs::write(&file, text + &services)?;
-    fs::write(folder.path().join("example.zone"), "")?;
-    Ok(meridian_config::load(&file)?)
-}
-
-/// Spread over where land is, more or less.
-fn place(n: u32) -> (f64, f64) {
-    let turn = f64::from(n) * 0.618_033_988_75;
-    let lat = -35.0 + 95.0 * (f64::from(n) * 0.754_877_666).fract();
-    (lat, -180.0 + 360.0 * turn.fract())
-}
-
-/// Every group tested, one endpoint in fifty down: every PoP of number 50 n + `down`.
-fn health(config: &Config, down: usize) -> HealthSnapshot {
-    let mut groups = std::collections::BTreeMap::new();
-    for check in &config.checks {
-        for (at, pop) in config.pops.iter().enumerate() {
-            let verdict = if at % 50 == down {
-                Verdict::Down
-            } else {
-                Verdict::Up
-            };
-            let endpoint = |address: &IpAddr| EndpointHealth {
-                address: *address,
-                verdict,
-                reason: String::new(),
-                since: None,
-                rtt: None,
-                flips_in: None,
-                checks: Vec::new(),
-            };
-            let endpoints = pop.endpoints.iter().map(endpoint).collect();
-            let key = GroupKey {
-                pop: pop.name.clone(),
-                check: check.name.clone(),
-            };
-            let reason = String::new();
-            groups.insert(
-                key,
-                PopHealth {
-                    verdict,
-                    reason,
-                    since: None,
-                    flips_in: None,
-                    took: None,
-                    endpoints,
-                },
-            );
-        }
-    }
-    HealthSnapshot {
-        generation: 1,
-        groups,
-        ..HealthSnapshot::default()
-    }
-}
-
-/// The time on the processor, so that a busy machine tells the same as an idle one.
-fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
-    let start = cpu_time();
-    let value = run();
-    (value, cpu_time().saturating_sub(start))
-}
-
-/// Time that this thread has spent on a processor; zero where the system does not say.
-fn cpu_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
 }

@@ -4,11 +4,12 @@
 //! thread recomputes who serves whom, asks the model, and swaps views, and a third one frees what was in
 //! force before, as the server has it. Then what the memory of steering takes to be written down.
 
+mod shared;
+
 use std::{
     error::Error,
-    fmt::Write as _,
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,20 +20,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use meridian_config::{Config, Family};
+use meridian_config::Family;
 use meridian_dns::{
     client::Client,
-    steer::{
-        Demand, Inputs, Standing, Steering, View,
-        balance::{Model as _, Price},
-        decide,
-    },
+    steer::{Demand, Inputs, Standing, Steering, View, balance::Model as _, decide},
     types::ServiceId,
 };
 use meridian_geo_data::{ClientMap, latency::Latency};
 use meridian_health_prober::HealthSnapshot;
+use shared::{CELLS, Size, cpu_time, mix, prices};
 
-const CELLS: u32 = 30_000;
 const POPS: u32 = 1_000;
 const POOLS: u32 = 100;
 /// Questions to the model in a tick.
@@ -41,7 +38,12 @@ const QUESTIONS: usize = 9;
 fn main() -> Result<(), Box<dyn Error>> {
     let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
     let time = Duration::from_secs(seconds.unwrap_or(20));
-    let config = config()?;
+    let size = Size {
+        pops: POPS,
+        pools: POOLS,
+        checks: 1,
+    };
+    let config = shared::config(size, |pool, pop| pop != pool)?;
     let clients = Arc::new(ClientMap::open(&config.geo)?);
     let demand = Arc::new(Demand::assumed(&clients));
     let steering = Steering::new(&config, clients);
@@ -103,7 +105,7 @@ fn ask(steering: &Steering, current: &ArcSwap<View>, time: Duration) -> (Vec<u32
     while last - begun < time && all.len() < 1 << 26 {
         at = mix(at.wrapping_add(0x9e37_79b9));
         let cell = at % CELLS;
-        let address = IpAddr::from(Ipv4Addr::from_bits(20 << 24 | cell << 8));
+        let address = IpAddr::from(shared::address(cell));
         let client = Client::from_ecs(address, 24, address);
         let service = ServiceId(mix(at) % POOLS);
         let view = current.load();
@@ -165,89 +167,14 @@ fn peak() -> String {
 }
 
 fn inputs(turn: u32, demand: &Arc<Demand>) -> Inputs {
-    let price = |n: u32| Price {
-        price_ms: (small(mix(n * 31 + turn * 7) % 200) - 100.0).max(0.0) / 4.0,
-        free: 0.3 + small(mix(n) % 70) / 100.0,
-        ramp: 1.0,
-        known: true,
-        own: true,
-    };
     Inputs {
         latency: Arc::new(Latency::empty()),
-        prices: (0..POPS).map(price).collect(),
+        prices: prices(POPS, turn).collect(),
         demand: demand.clone(),
     }
-}
-
-fn config() -> Result<Config, Box<dyn Error>> {
-    let mut text = String::from("[check.c]\ntype = \"tcp\"\nport = 80\n");
-    for n in 0..CELLS {
-        let (lat, lon) = place(n);
-        let (a, b) = ((n >> 8) & 255, n & 255);
-        writeln!(text, "[[geo.network]]\nprefix = \"20.{a}.{b}.0/24\"")?;
-        writeln!(text, "latitude = {lat:.3}\nlongitude = {lon:.3}")?;
-    }
-    for n in 0..POPS {
-        let (lat, lon) = place(n * 31 + 7);
-        let (high, low) = (n / 200, n % 200 + 1);
-        writeln!(
-            text,
-            "[[pop]]\nname = \"p{n}\"\nlatitude = {lat:.3}\nlongitude = {lon:.3}"
-        )?;
-        writeln!(
-            text,
-            "endpoints = [\"198.18.{high}.{low}\"]\nload = {{ push = true }}"
-        )?;
-        writeln!(text, "capacity = 1000")?;
-    }
-    let mut services = String::from("[[zone]]\nname = \"example\"\nfile = \"example.zone\"\n");
-    for n in 0..POOLS {
-        let names = (0..POPS)
-            .filter(|pop| *pop != n)
-            .map(|pop| format!("\"p{pop}\""));
-        let names = names.collect::<Vec<_>>().join(",");
-        writeln!(
-            text,
-            "[[pool]]\nname = \"q{n}\"\ncheck = \"c\"\npops = [{names}]"
-        )?;
-        writeln!(
-            services,
-            "[[zone.service]]\nname = \"s{n}\"\npool = \"q{n}\""
-        )?;
-    }
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("meridian.toml");
-    fs::write(&file, text + &services)?;
-    fs::write(folder.path().join("example.zone"), "")?;
-    Ok(meridian_config::load(&file)?)
-}
-
-/// Spread over where land is, more or less.
-fn place(n: u32) -> (f64, f64) {
-    let turn = f64::from(n) * 0.618_033_988_75;
-    let lat = -35.0 + 95.0 * (f64::from(n) * 0.754_877_666).fract();
-    (lat, -180.0 + 360.0 * turn.fract())
-}
-
-fn small(n: u32) -> f32 {
-    f32::from(u16::try_from(n).unwrap_or(0))
-}
-
-/// Spreads numbers (the finalizer of MurmurHash3).
-fn mix(n: u32) -> u32 {
-    let n = (n ^ (n >> 16)).wrapping_mul(0x85eb_ca6b);
-    let n = (n ^ (n >> 13)).wrapping_mul(0xc2b2_ae35);
-    n ^ (n >> 16)
 }
 
 #[allow(clippy::disallowed_methods)] // what is measured is time
 fn now() -> Instant {
     Instant::now()
-}
-
-/// Time that this thread has spent on a processor; zero where the system does not say.
-fn cpu_time() -> Duration {
-    let text = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-    let nanos = text.split(' ').next().and_then(|first| first.parse().ok());
-    Duration::from_nanos(nanos.unwrap_or(0))
 }
