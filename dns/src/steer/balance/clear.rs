@@ -1,27 +1,28 @@
 //! Prices that clear a market: nobody is asked for more than its room, and who has a price for no
 //! less.
 //!
-//! A price that rises sends clients to other PoPs and takes none from them. So whoever is asked for
-//! too much raises its own price until it is not, one PoP after the other, and all prices come to
-//! rest from below; then whoever has a price too much lowers it, and they come to rest from above.
-//! Each finds its own price as exactly as it needs it, small PoPs beside large cells too. What that
-//! does slowly is a whole region whose PoPs push clients to and fro among each other: PoPs that are
-//! full and meet in cells shift their prices alike, until they have their room together.
+//! All prices go at once where the slopes of demand say so (`newton.rs`). That ends where demand has no
+//! slope or a bend. From there whoever is asked for too much raises its own price until it is
+//! not, one PoP after the other; when nobody is, whoever has a price too much lowers it. Each finds
+//! its own price as exactly as it needs it, small PoPs beside large cells too. PoPs that are full and
+//! meet in cells shift their prices alike, until they have their room together: a region whose PoPs push
+//! clients to and fro among each other is full at any prices until these reach beyond it.
 
 use super::{
     market::{Market, Priced, shifted},
+    newton::FAR_MS,
     solve::PRICE_MAX,
 };
 
 /// Part of its room by which a PoP may be off.
 const CLOSE: f64 = 2e-3;
 /// The same, when its price is searched.
-const CLOSER: f64 = 1e-3;
+pub(super) const CLOSER: f64 = 1e-3;
 /// Who is no farther below its room is full.
 const FULL: f64 = 4e-3;
-/// Rounds in which each PoP has its turn, at most; and after so many of them groups have theirs.
+/// Rounds in which each PoP has its turn, at most; and those after the last part.
 const ROUNDS: usize = 60;
-const GROUPS: usize = 3;
+const LAST_ROUNDS: usize = 4;
 /// Times that all rows may be looked at for the last part, whatever was needed before.
 const LAST: usize = 50;
 /// How much farther than clients can go now groups reach, by turns, ms.
@@ -41,12 +42,12 @@ pub(super) type Room<'a> = dyn Fn(usize, f32) -> Option<f64> + 'a;
 
 /// A search in a market.
 pub(super) struct Clearing<'a> {
-    market: &'a Market,
-    room: &'a Room<'a>,
-    now: Priced<'a>,
-    pops: usize,
+    pub(super) market: &'a Market,
+    pub(super) room: &'a Room<'a>,
+    pub(super) now: Priced<'a>,
+    pub(super) pops: usize,
     /// Rows that may still be looked at.
-    left: usize,
+    pub(super) left: usize,
 }
 
 impl<'a> Clearing<'a> {
@@ -66,23 +67,21 @@ impl<'a> Clearing<'a> {
             pops,
             left,
         };
-        let mut rises = true;
+        let mut far = FAR_MS;
         for round in 0..ROUNDS {
-            if !all.each(rises) {
-                if !rises {
-                    break;
-                }
-                rises = false;
-            } else if round % GROUPS == GROUPS - 1 {
-                let further = FURTHER_MS.get(round / GROUPS % FURTHER_MS.len());
-                all.together(rises, further.copied().unwrap_or(0.0));
-            }
-            if all.left == 0 {
+            all.by_slopes(&mut far);
+            let rises = all.each(true);
+            if !rises && !all.each(false) || all.left == 0 {
                 break;
             }
+            let further = FURTHER_MS.get(round % FURTHER_MS.len());
+            all.together(rises, further.copied().unwrap_or(0.0));
         }
         all.left = all.left.max(LAST * market.rows());
         (0..pops).for_each(|pop| all.lower(pop));
+        // The best PoP of a cell says who else is near: with its price those of others may be too low.
+        let mut rounds = 0..LAST_ROUNDS;
+        while rounds.next().is_some() && all.each(true) {}
         all.now
     }
 
@@ -108,7 +107,7 @@ impl<'a> Clearing<'a> {
         self.now.change(pop, bracket.above(), &live);
     }
 
-    fn excess(&self, pop: usize) -> Option<(f64, f64)> {
+    pub(super) fn excess(&self, pop: usize) -> Option<(f64, f64)> {
         let room = (self.room)(pop, self.now.price(pop))?;
         Some((self.now.demand(pop) - room, room))
     }

@@ -204,6 +204,10 @@ impl<'a> Priced<'a> {
         }
     }
 
+    pub(super) fn pops(&self) -> usize {
+        self.prices.len()
+    }
+
     pub(super) fn price(&self, pop: usize) -> f32 {
         self.prices.get(pop).copied().unwrap_or(0.0)
     }
@@ -263,6 +267,22 @@ impl<'a> Priced<'a> {
             Some(f64::from(row.demand * share))
         };
         live.rows.iter().filter_map(one).sum()
+    }
+
+    /// By how much the demand of PoPs changes when one price does, and how many rows were looked at.
+    pub(super) fn changes(&self, pop: usize, to: f32) -> (Vec<(usize, f64)>, usize) {
+        let before = self.price(pop);
+        let live = self.live(pop, before.min(to));
+        let mut demand = vec![0.0; self.prices.len()];
+        for (_, row, range) in &live.rows {
+            for (price, times) in [(before, -1.0), (to, 1.0)] {
+                let entries = live.priced(row, range, price);
+                self.market.add_row(row, entries, times, &mut demand);
+            }
+        }
+        let changes = demand.into_iter().enumerate();
+        let changes = changes.filter(|(_, by)| *by != 0.0).collect();
+        (changes, 2 * live.rows())
     }
 
     /// Changes one price, and the demand that follows from it. `live` are its rows.

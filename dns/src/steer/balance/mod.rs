@@ -22,6 +22,7 @@ mod calibrate;
 mod clear;
 mod control;
 mod market;
+mod newton;
 mod quantize;
 mod share;
 mod solve;

@@ -88,7 +88,7 @@ pub(super) trait Asked {
 /// What is remembered of a search from step to step.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Search {
-    /// Where a search stopped that had not come to its end, ms.
+    /// Where the last search ended, while published prices are not there yet, ms.
     at: Option<Vec<f32>>,
     /// Seconds since a price changed.
     calm_s: f32,
@@ -132,6 +132,8 @@ impl Search {
             apply(sellers, &found.prices);
             return Some(found.demand);
         }
+        // Prices are on their way there for several steps: the next search begins where this one ended.
+        self.at = Some(found.prices.clone());
         publish(sellers, &found, &begin, model)
     }
 
