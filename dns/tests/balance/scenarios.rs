@@ -245,6 +245,7 @@ fn events() {
             let all: Vec<Event> = (0..20)
                 .filter_map(|seed| scenario(seed, tolerance))
                 .collect();
+            let highest = all.iter().max_by(|a, b| a.peak.total_cmp(&b.peak));
             let mut peaks: Vec<f64> = all.iter().map(|event| event.peak).collect();
             peaks.sort_by(f64::total_cmp);
             let mut above: Vec<usize> = all.iter().map(|event| event.above).collect();
@@ -257,11 +258,12 @@ fn events() {
                 .map(|event| event.seed)
                 .collect();
             println!(
-                "{name} | {} | {:.2} | {:.2} | {:.2} | {} | {restless:?}",
+                "{name} | {} | {:.2} | {:.2} | {:.2} (world {}) | {} | {restless:?}",
                 all.len(),
                 at(0.5),
                 at(0.9),
                 at(1.0),
+                highest.map_or(0, |event| event.seed),
                 above[above.len() / 2]
             );
         }

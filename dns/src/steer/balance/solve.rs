@@ -192,7 +192,8 @@ impl Search {
     }
 }
 
-/// Goes to what was found, as far as clients may move.
+/// Goes to what was found, as far as clients may move; but all the way where half of it would be
+/// worse than what is: prices that are right together are not right in part.
 fn publish(
     sellers: &mut [Seller],
     found: &Tried,
@@ -215,6 +216,11 @@ fn publish(
             seller.price = before + (seller.price - before) * part;
         }
         demand = model.at(&filled(sellers, None))?;
+    }
+    let prices = sellers.iter().map(|one| one.price).collect();
+    if Tried::of(sellers, prices, demand.clone()).misplaced > begin.misplaced {
+        apply(sellers, &found.prices);
+        return Some(found.demand.clone());
     }
     Some(demand)
 }
@@ -241,6 +247,10 @@ struct Tried {
 impl Tried {
     fn new(sellers: &[Seller], prices: Vec<f32>, model: &mut dyn Asked) -> Option<Self> {
         let demand = model.at(&filled(sellers, Some(&prices)))?;
+        Some(Self::of(sellers, prices, demand))
+    }
+
+    fn of(sellers: &[Seller], prices: Vec<f32>, demand: Demand) -> Self {
         let common = common_excess(sellers, &demand);
         let (mut misplaced, mut settled) = (0.0, true);
         let mut excess = Vec::with_capacity(sellers.len());
@@ -258,13 +268,13 @@ impl Tried {
             misplaced += room * (off - SOUGHT).max(0.3 * (missing - SOUGHT)).max(0.0);
             settled &= off <= SOUGHT && missing <= SOUGHT;
         }
-        Some(Self {
+        Self {
             prices,
             demand,
             excess,
             misplaced,
             settled,
-        })
+        }
     }
 }
 
