@@ -10,7 +10,7 @@
 
 use super::{
     market::{Market, Priced, shifted},
-    newton::FAR_MS,
+    newton::FIRST_MS,
     solve::PRICE_MAX,
 };
 
@@ -67,7 +67,7 @@ impl<'a> Clearing<'a> {
             pops,
             left,
         };
-        let mut far = FAR_MS;
+        let mut far = FIRST_MS;
         for round in 0..ROUNDS {
             all.by_slopes(&mut far);
             let rises = all.each(true);

@@ -16,8 +16,8 @@ use super::{
 /// Steps in a row, at most.
 const STEPS: usize = 30;
 /// Farthest that a price goes in a step, ms: at most, in a first step, and when there is no more to gain.
-pub(super) const FAR_MS: f32 = 40.0;
-const FIRST_MS: f32 = 4.0;
+const FAR_MS: f32 = 40.0;
+pub(super) const FIRST_MS: f32 = 4.0;
 const NEAR_MS: f32 = 0.1;
 /// How much farther after a step that was good, and nearer after one that was poor or in vain.
 const FARTHER: f32 = 2.0;

@@ -23,7 +23,7 @@ const SOUGHT: f32 = 0.003;
 /// not touched again because of a little noise.
 const ABOVE: Slack = Slack {
     moving: 0.006,
-    resting: 0.013,
+    resting: 0.007,
 };
 const BELOW: Slack = Slack {
     moving: 0.015,
@@ -35,6 +35,8 @@ const SMALL: f32 = 2e-4;
 /// Demand in the wrong place that is little, as a part of all; and what must remain of it at most.
 const LITTLE: f32 = 4e-4;
 const WORTHWHILE: f32 = 0.6;
+/// The same, from which on prices do not stop on their way where it is worse than it was.
+const MUCH: f32 = 4e-3;
 /// Seconds without a change of prices after which they are at rest.
 const RESTING_S: f32 = 900.0;
 /// Searches in vain after which it is made only at times, and that is once in so many steps.
@@ -218,7 +220,8 @@ fn publish(
         demand = model.at(&filled(sellers, None))?;
     }
     let prices = sellers.iter().map(|one| one.price).collect();
-    if Tried::of(sellers, prices, demand.clone()).misplaced > begin.misplaced {
+    let cut = Tried::of(sellers, prices, demand.clone()).misplaced;
+    if cut > begin.misplaced && cut > MUCH * begin.demand.iter().sum::<f32>() {
         apply(sellers, &found.prices);
         return Some(found.demand.clone());
     }
