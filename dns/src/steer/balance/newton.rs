@@ -78,7 +78,7 @@ impl Clearing<'_> {
         let mut wrong = wrong(&self.now, self.room);
         let mut slopes = Slopes::new(self.pops, *far);
         for _ in 0..STEPS {
-            if wrong <= 0.0 || self.left == 0 || *far < NEAR_MS {
+            if wrong <= 0.0 || !wrong.is_finite() || self.left == 0 || *far < NEAR_MS {
                 return;
             }
             let terms = self.solved(&mut slopes, *far);
@@ -108,7 +108,10 @@ impl Clearing<'_> {
     /// Solves the equations, with prices at most `far` ms away.
     fn solved(&mut self, slopes: &mut Slopes, far: f32) -> Vec<Term> {
         let term = |pop| {
-            let (excess, room) = self.excess(pop).unwrap_or((0.0, 0.0));
+            // A room that is no number says nothing.
+            let known = self.excess(pop);
+            let known = known.filter(|(excess, room)| excess.is_finite() && room.is_finite());
+            let (excess, room) = known.unwrap_or((0.0, 0.0));
             let price = f64::from(self.now.price(pop));
             Term {
                 price,
@@ -143,7 +146,7 @@ impl Clearing<'_> {
         // Not across its price of now, where the slope is another one: that is for the next turn.
         let rises = term.by > 0.0 || term.by == 0.0 && term.excess > 0.0;
         let slope = self.slope(slopes, pop, rises)?;
-        if slope.own > -LEAST * term.room {
+        if slope.own > -LEAST * term.room || !slope.own.is_finite() {
             return None;
         }
         let (least, most) = match rises {
