@@ -60,12 +60,21 @@ pub(super) fn reason(
             )
         }
         Reason::FailedOver => failed_over(name, candidates),
-        Reason::LastResortFallback => {
-            format!(
-                "no PoP may be handed out: the fallback of pool {}",
-                case.pool.name
-            )
-        }
+        Reason::LastResortFallback
+        | Reason::LastResortDown
+        | Reason::LastResortDrained
+        | Reason::LastResortFenced => last_resort(case, decision.reason, name),
+        Reason::NoAddressOfFamily => format!(
+            "neither the PoPs nor the fallback of pool {} have an {} address: no data",
+            case.pool.name,
+            family(case.family)
+        ),
+    }
+}
+
+/// What is left when no PoP may be given.
+fn last_resort(case: &Case<'_>, reason: Reason, name: &str) -> String {
+    match reason {
         Reason::LastResortDown => {
             format!(
                 "no PoP is usable: those not drained are handed out as if healthy, {name} first"
@@ -79,10 +88,9 @@ pub(super) fn reason(
                 "every PoP is fenced against this client: {name} comes first outside the fences"
             )
         }
-        Reason::NoAddressOfFamily => format!(
-            "neither the PoPs nor the fallback of pool {} have an {} address: no data",
-            case.pool.name,
-            family(case.family)
+        _ => format!(
+            "no PoP may be handed out: the fallback of pool {}",
+            case.pool.name
         ),
     }
 }
