@@ -2,31 +2,35 @@
 
 use std::{sync::Arc, time::Duration};
 
-use meridian_config::{Check, CheckKind, Config, Pool};
+use meridian_config::{Check, CheckKind, CheckRule, Config, Pool, PoolCheck};
 
-use crate::{detection_bound, target::paced};
+use crate::{detection_bound, load::KNOWN, target::paced};
 
 /// Longest time from the death of an endpoint of any PoP of the pool until its verdict is Down, however
 /// it dies; `None`: nothing tests it. With several checks it is that of the slowest: with `any` all must
 /// have failed, and with `all` it may be the only one that notices.
 pub fn pool_detection_bound(config: &Config, pool: &Pool) -> Option<Duration> {
-    let checks = &pool.check.as_ref()?.checks;
-    let checks = checks.iter().map(|id| Arc::new(config.check(*id).clone()));
+    let PoolCheck { rule, checks } = pool.check.as_ref()?;
+    let checks = || checks.iter().map(|id| config.check(*id));
+    let active = checks().any(|check| !matches!(check.kind, CheckKind::Passive(_)));
+    let waits = *rule == CheckRule::Any && active;
     let of_pops = |check: Arc<Check>| {
         let pops = pool.pops.iter();
-        pops.map(move |pop| of(&paced(&check, config.pop(*pop))))
+        pops.map(move |pop| of(&paced(&check, config.pop(*pop)), waits))
     };
-    checks.flat_map(of_pops).max()
+    checks().cloned().map(Arc::new).flat_map(of_pops).max()
 }
 
 /// A passive check is read at the interval of the load source, whatever it says. What dies between two
-/// readings may still pass at the first of them, by the requests before.
-fn of(check: &Check) -> Duration {
+/// readings may still pass at the first of them, by the requests before. The exporter may die with the
+/// endpoint: with `any`, the check stops speaking for it once it is silent (`waits`).
+fn of(check: &Check, waits: bool) -> Duration {
+    let readings = |count: u32| check.interval.saturating_mul(count.saturating_add(1));
     match check.kind {
-        CheckKind::Passive(_) => check
-            .interval
-            .saturating_mul(check.fall.saturating_add(1))
-            .saturating_add(check.timeout),
+        CheckKind::Passive(_) if waits => {
+            readings(check.fall.max(KNOWN)).saturating_add(check.timeout)
+        }
+        CheckKind::Passive(_) => readings(check.fall).saturating_add(check.timeout),
         _ => detection_bound(check),
     }
 }

@@ -16,6 +16,10 @@
 //! Unknown is usable, so an endpoint leaves answers only when what is known suffices for that.
 //! Checks are combined for each endpoint first; `min_health` then judges the PoP by its endpoints. So
 //! with `any`, a PoP half of whose endpoints pass one check and the other half the other is Up.
+//!
+//! A silent check (a passive one whose exporter is gone) is left out while another speaks: it is neither
+//! the reason for Down, nor does it keep a dead endpoint usable under `any`. Where all are silent nobody
+//! else can tell, and what they last said stays.
 
 use std::time::{Duration, SystemTime};
 
@@ -41,48 +45,74 @@ pub fn combine(rule: CheckRule, verdicts: impl IntoIterator<Item = Verdict>) -> 
         .unwrap_or(Verdict::Unknown)
 }
 
+/// An endpoint under one of several checks.
+pub(crate) struct Part {
+    pub(crate) health: EndpointHealth,
+    /// Name of the check.
+    pub(crate) check: String,
+    /// Nothing has been heard of it for long.
+    pub(crate) silent: bool,
+}
+
 /// An endpoint under several checks. `known`: as it was before, for the time of its verdict.
 /// `None` without parts.
 pub(crate) fn combined(
     rule: CheckRule,
-    parts: &[(EndpointHealth, String)],
+    parts: &[Part],
     known: Option<&EndpointHealth>,
     wall: SystemTime,
 ) -> Option<EndpointHealth> {
-    let (first, _) = parts.first()?;
-    let verdict = combine(rule, parts.iter().map(|(part, _)| part.verdict));
-    let since = match known.filter(|known| known.address == first.address) {
+    let address = parts.first()?.health.address;
+    let verdict = combine(rule, counted(parts).map(|health| health.verdict));
+    let since = match known.filter(|known| known.address == address) {
         Some(known) if known.verdict == verdict => known.since,
         _ if verdict == Verdict::Unknown => None,
         _ => Some(wall),
     };
     Some(EndpointHealth {
-        address: first.address,
+        address,
         verdict,
         reason: reason(parts),
         since,
-        rtt: parts.iter().filter_map(|(part, _)| part.rtt).max(),
+        rtt: parts.iter().filter_map(|part| part.health.rtt).max(),
         flips_in: flips_in(rule, parts),
-        checks: parts.iter().map(check).collect(),
+        checks: parts
+            .iter()
+            .map(|part| check(part, is_left_out(part, parts)))
+            .collect(),
     })
 }
 
-fn check((part, check): &(EndpointHealth, String)) -> CheckHealth {
+/// What counts: the checks that speak. Where all are silent, what they last said.
+fn counted(parts: &[Part]) -> impl Iterator<Item = &EndpointHealth> + Clone {
+    let counts = |part: &&Part| !is_left_out(part, parts);
+    parts.iter().filter(counts).map(|part| &part.health)
+}
+
+fn is_left_out(part: &Part, parts: &[Part]) -> bool {
+    part.silent && parts.iter().any(|other| !other.silent)
+}
+
+fn check(part: &Part, left_out: bool) -> CheckHealth {
+    let Part { health, check, .. } = part;
     CheckHealth {
         check: check.clone(),
-        verdict: part.verdict,
-        reason: part.reason.clone(),
-        since: part.since,
-        rtt: part.rtt,
+        verdict: match left_out {
+            true => Verdict::Unknown,
+            false => health.verdict,
+        },
+        reason: health.reason.clone(),
+        since: health.since.filter(|_| !left_out),
+        rtt: health.rtt,
     }
 }
 
 /// What the checks say that did not pass; `pass` when all did.
-fn reason(parts: &[(EndpointHealth, String)]) -> String {
+fn reason(parts: &[Part]) -> String {
     let said: Vec<_> = parts
         .iter()
-        .filter(|(part, _)| part.reason != "pass")
-        .map(|(part, check)| format!("{check}: {}", part.reason))
+        .filter(|part| part.health.reason != "pass")
+        .map(|part| format!("{}: {}", part.check, part.health.reason))
         .collect();
     if said.is_empty() {
         "pass".to_owned()
@@ -92,10 +122,11 @@ fn reason(parts: &[(EndpointHealth, String)]) -> String {
 }
 
 /// The earliest time at which enough of the parts may have flipped that the whole does.
-fn flips_in(rule: CheckRule, parts: &[(EndpointHealth, String)]) -> Option<Duration> {
-    let usable = combine(rule, parts.iter().map(|(part, _)| part.verdict)).is_usable();
+fn flips_in(rule: CheckRule, parts: &[Part]) -> Option<Duration> {
+    let parts = counted(parts);
+    let usable = combine(rule, parts.clone().map(|part| part.verdict)).is_usable();
     let after = |time: Duration| {
-        let verdicts = parts.iter().map(|(part, _)| {
+        let verdicts = parts.clone().map(|part| {
             let flips = part.flips_in.is_some_and(|at| at <= time);
             match part.verdict {
                 // Only what speaks against the whole.
@@ -106,7 +137,7 @@ fn flips_in(rule: CheckRule, parts: &[(EndpointHealth, String)]) -> Option<Durat
         });
         combine(rule, verdicts).is_usable()
     };
-    let mut times: Vec<_> = parts.iter().filter_map(|(part, _)| part.flips_in).collect();
+    let mut times: Vec<_> = parts.clone().filter_map(|part| part.flips_in).collect();
     times.sort_unstable();
     times.into_iter().find(|time| after(*time) != usable)
 }
@@ -116,7 +147,7 @@ mod tests {
     use super::*;
     use Verdict::{Down, Unknown, Up};
 
-    fn part(verdict: Verdict, flips: Option<u64>) -> (EndpointHealth, String) {
+    fn part(verdict: Verdict, flips: Option<u64>) -> Part {
         let health = EndpointHealth {
             address: [192, 0, 2, 1].into(),
             verdict,
@@ -126,7 +157,11 @@ mod tests {
             flips_in: flips.map(Duration::from_secs),
             checks: Vec::new(),
         };
-        (health, "web".into())
+        Part {
+            health,
+            check: "web".into(),
+            silent: false,
+        }
     }
 
     /// The table of docs/health.md.
@@ -178,12 +213,52 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_check_counts_only_where_none_speaks() {
+        use CheckRule::{All, Any};
+        for (rule, silent, speaks, expect) in [
+            (All, Down, Some(Up), Up),
+            (All, Down, Some(Unknown), Unknown),
+            (All, Up, Some(Down), Down),
+            (All, Up, Some(Up), Up),
+            (Any, Up, Some(Down), Down),
+            (Any, Unknown, Some(Down), Down),
+            (Any, Down, Some(Up), Up),
+            (Any, Down, Some(Unknown), Unknown),
+            (All, Down, None, Down),
+            (Any, Up, None, Up),
+        ] {
+            let silent = Part {
+                silent: true,
+                check: "errors".into(),
+                ..part(silent, None)
+            };
+            let alone = speaks.is_none();
+            let said = silent.health.verdict;
+            let parts: Vec<_> = [silent]
+                .into_iter()
+                .chain(speaks.map(|verdict| part(verdict, Some(2))))
+                .collect();
+            let one = combined(rule, &parts, None, SystemTime::UNIX_EPOCH).unwrap();
+            assert_eq!(one.verdict, expect, "{rule:?} {said:?} {speaks:?}");
+            assert_eq!(one.flips_in.is_some(), !alone, "by the one that speaks");
+            let shown = if alone { said } else { Unknown };
+            assert_eq!(one.checks[0].verdict, shown);
+        }
+    }
+
+    #[test]
     fn each_check_shows_and_since_stays_with_the_verdict() {
         let (then, now) = (
             SystemTime::UNIX_EPOCH,
             SystemTime::UNIX_EPOCH + Duration::from_secs(9),
         );
-        let parts = [part(Up, None), (part(Down, None).0, "ping".into())];
+        let parts = [
+            part(Up, None),
+            Part {
+                check: "ping".into(),
+                ..part(Down, None)
+            },
+        ];
         let all = combined(CheckRule::All, &parts, None, then).unwrap();
         assert_eq!((all.verdict, all.reason.as_str()), (Down, "ping: refused"));
         assert_eq!((all.since, all.checks.len()), (Some(then), 2));

@@ -43,6 +43,19 @@ pub enum HealthEvent {
         /// When.
         at: SystemTime,
     },
+    /// A passive check was silent for so long that it no longer counts beside others, or counts again.
+    Silence {
+        /// Name of the PoP.
+        pop: String,
+        /// Name of the check.
+        check: String,
+        /// Whether it is silent now.
+        silent: bool,
+        /// What it said last, and why nothing newer is known.
+        reason: String,
+        /// When.
+        at: SystemTime,
+    },
     /// The time of an override was over. It is no longer in the snapshot; whoever stores
     /// overrides should store them again.
     OverrideEnded {

@@ -133,6 +133,13 @@ impl Runtime {
                 };
                 self.record(pop_event(&pop, &change));
             }
+            HealthEvent::Silence {
+                pop,
+                check,
+                silent,
+                reason,
+                ..
+            } => self.record(silence_event(&pop, &check, silent, &reason)),
             HealthEvent::OverrideEnded { pop, .. } => {
                 let runtime = self.clone();
                 // It waits for the disk.
@@ -179,6 +186,19 @@ fn pop_event(pop: &str, change: &Change<'_>) -> NewEvent {
     NewEvent::new(EventKind::Pop, format!("{pop} {change}"))
         .pop(pop)
         .good(change.to.is_usable())
+}
+
+fn silence_event(pop: &str, check: &str, silent: bool, reason: &str) -> NewEvent {
+    let turned = match silent {
+        true => "is silent and does not count beside other checks",
+        false => "counts again",
+    };
+    NewEvent::new(
+        EventKind::Pop,
+        format!("{pop} check {check} {turned}: {reason}"),
+    )
+    .pop(pop)
+    .good(!silent)
 }
 
 /// A change of a verdict in words.

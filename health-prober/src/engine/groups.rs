@@ -15,7 +15,7 @@ use meridian_config::{Config, Ratio};
 
 use crate::{
     EndpointHealth, GroupKey, HealthEvent, Outcome, PopHealth, Target, Verdict,
-    combine::combined,
+    combine::{Part, combined},
     quorum,
     target::{Use, uses},
 };
@@ -25,7 +25,7 @@ const NOT_PROBED: &str = "not yet probed";
 
 pub(super) struct Groups {
     /// Endpoints under each check alone, by their place.
-    tested: BTreeMap<GroupKey, Vec<EndpointHealth>>,
+    tested: BTreeMap<GroupKey, Vec<Tested>>,
     /// What each published group rests on.
     uses: BTreeMap<GroupKey, Use>,
     /// The published groups that rest on a check of a PoP.
@@ -36,16 +36,35 @@ pub(super) struct Groups {
     min_health: Ratio,
 }
 
+/// An endpoint under one check.
+struct Tested {
+    health: EndpointHealth,
+    /// Its check has fallen silent.
+    silent: bool,
+}
+
 /// What an outcome says of its target.
 pub(super) struct Finding<'a> {
     pub(super) outcome: &'a Outcome,
     pub(super) verdict: Verdict,
+    /// While its check is silent.
+    pub(super) silence: Option<Silence<'a>>,
+    /// The silence began or ended.
+    pub(super) turned: bool,
     /// How long it is held down, while it is.
     pub(super) held: Option<Duration>,
     /// When the verdict could flip, since the engine began.
     pub(super) flips_at: Option<Duration>,
     /// Since when probes have contradicted the verdict before.
     pub(super) doubted_for: Option<Duration>,
+}
+
+/// A passive check of which nothing has been read for long.
+pub(super) struct Silence<'a> {
+    /// After which time it is one.
+    pub(super) limit: Duration,
+    /// What was said before it.
+    pub(super) said: Option<&'a Outcome>,
 }
 
 /// What an outcome changed.
@@ -104,12 +123,13 @@ impl Groups {
     }
 
     pub(super) fn endpoint(&self, target: &Target) -> Option<&EndpointHealth> {
-        self.tested.get(&target.group)?.get(target.place)
+        let tested = self.tested.get(&target.group)?.get(target.place)?;
+        Some(&tested.health)
     }
 
     /// Adds the endpoint of a target. Targets come in the order of their places.
-    pub(super) fn add(&mut self, target: &Target, known: Option<EndpointHealth>) {
-        let endpoint = known.unwrap_or_else(|| EndpointHealth {
+    pub(super) fn add(&mut self, target: &Target, known: Option<EndpointHealth>, silent: bool) {
+        let health = known.unwrap_or_else(|| EndpointHealth {
             address: target.address,
             verdict: Verdict::Unknown,
             reason: NOT_PROBED.into(),
@@ -121,7 +141,7 @@ impl Groups {
         self.tested
             .entry(target.group.clone())
             .or_default()
-            .push(endpoint);
+            .push(Tested { health, silent });
     }
 
     /// Puts the published groups together after the last [`Groups::add`], taking `since` over from
@@ -162,11 +182,16 @@ impl Groups {
             .tested
             .get_mut(&target.group)
             .and_then(|endpoints| endpoints.get_mut(target.place));
-        let Some(endpoint) = endpoint else {
+        let Some(Tested {
+            health: endpoint,
+            silent,
+        }) = endpoint
+        else {
             return recorded;
         };
+        *silent = finding.silence.is_some();
         let from = endpoint.verdict;
-        let changed = note(endpoint, finding, wall);
+        let changed = note(endpoint, finding, wall) || finding.turned;
         if from != finding.verdict {
             recorded.events.push(HealthEvent::Endpoint {
                 pop: target.group.pop.clone(),
@@ -174,6 +199,16 @@ impl Groups {
                 address: target.address,
                 from,
                 to: finding.verdict,
+                reason: endpoint.reason.clone(),
+                at: wall,
+            });
+        }
+        // The silence is that of a page, and that of the whole PoP.
+        if finding.turned && target.place == 0 {
+            recorded.events.push(HealthEvent::Silence {
+                pop: target.group.pop.clone(),
+                check: target.group.check.clone(),
+                silent: *silent,
                 reason: endpoint.reason.clone(),
                 at: wall,
             });
@@ -214,26 +249,46 @@ impl Groups {
     ) -> Option<EndpointHealth> {
         let tested = |part: &GroupKey| self.tested.get(part)?.get(place);
         if one.is_single() {
-            return tested(key).cloned();
+            return tested(key).map(|one| one.health.clone());
         }
         let parts: Vec<_> = one
             .parts(key)
-            .filter_map(|part| Some((tested(&part)?.clone(), part.check)))
+            .filter_map(|part| {
+                let Tested { health, silent } = tested(&part)?;
+                Some(Part {
+                    health: health.clone(),
+                    check: part.check,
+                    silent: *silent,
+                })
+            })
             .collect();
         combined(one.rule, &parts, known, wall)
+    }
+}
+
+impl Silence<'_> {
+    /// What it was, and why nothing newer is known.
+    fn told(&self, outcome: &Outcome) -> String {
+        let (said, limit) = (self.said, self.limit.as_secs_f64());
+        let before = said.map_or_else(|| NOT_PROBED.to_owned(), Outcome::to_string);
+        match said {
+            Some(said) if said == outcome => before,
+            _ => format!("{before}; then silent for more than {limit} s ({outcome})"),
+        }
     }
 }
 
 /// Lays a finding over an endpoint; whether that can change a verdict or its reason.
 fn note(endpoint: &mut EndpointHealth, finding: &Finding<'_>, wall: SystemTime) -> bool {
     let outcome = finding.outcome;
-    let reason = match finding.held {
-        Some(time) => format!(
-            "{outcome}; held down for {} s, it fell too often",
-            time.as_secs()
-        ),
+    let mut reason = match &finding.silence {
+        Some(silence) => silence.told(outcome),
         None => outcome.to_string(),
     };
+    if let Some(time) = finding.held {
+        let held = format!("; held down for {} s, it fell too often", time.as_secs());
+        reason.push_str(&held);
+    }
     if let Outcome::Pass { rtt } = outcome
         && !rtt.is_zero()
     {

@@ -21,11 +21,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use self::groups::{Finding, Groups};
+use self::groups::{Finding, Groups, Silence};
 use crate::{
     GroupKey, HealthEvent, HealthSnapshot, Loads, Outcome, Override, Target, TargetId, Verdict,
     flap::Flap,
-    load::Observation,
+    load::{KNOWN, Observation},
     overrides,
     schedule::{Pace, Situation},
     verdict::{Machine, Thresholds},
@@ -120,6 +120,13 @@ struct Tracked {
     passed: Option<Instant>,
     /// Start of the first probe in a row that contradicts the verdict.
     doubted: Option<Instant>,
+    /// When something was last said of it, or when it began to be judged.
+    judged: Instant,
+    /// The last outcome that said something.
+    said: Option<Outcome>,
+    /// Nothing has been said for so long that it does not count beside other checks: see
+    /// [`Tracked::hush`].
+    silent: bool,
 }
 
 impl Engine {
@@ -173,24 +180,26 @@ impl Engine {
             return;
         };
         if !tracked.is_overtaken(started, outcome) {
-            let before = tracked.machine.verdict();
+            let (before, was_silent) = (tracked.machine.verdict(), tracked.silent);
             tracked.learn(started, outcome, now.instant);
             let after = tracked.machine.verdict();
             let soon = tracked.flips_in(now.instant);
+            let turned = was_silent != tracked.silent;
+            let doubted = match before == after {
+                true => tracked.doubted,
+                false => tracked.doubted.take(),
+            };
             let finding = Finding {
                 outcome,
                 verdict: after,
+                silence: tracked.silence(),
+                turned,
                 held: tracked.flap.held(now.instant),
                 flips_at: soon.map(|time| now.instant + time - self.began),
-                doubted_for: tracked
-                    .doubted
-                    .map(|since| now.instant.saturating_duration_since(since)),
+                doubted_for: doubted.map(|since| now.instant.saturating_duration_since(since)),
             };
-            if before != after {
-                tracked.doubted = None;
-            }
             let recorded = self.groups.record(&tracked.target, &finding, now.wall);
-            let news = match before == after {
+            let news = match before == after && !turned {
                 true if recorded.contradiction => News::Doubt,
                 true => News::Details,
                 false => News::Verdicts,
@@ -343,10 +352,50 @@ impl Tracked {
 
     fn learn(&mut self, started: Instant, outcome: &Outcome, now: Instant) {
         let passed = match outcome {
-            Outcome::Inconclusive { .. } => return,
+            Outcome::Inconclusive { .. } => return self.hush(now),
             Outcome::Pass { .. } => true,
             Outcome::Fail { .. } => false,
         };
+        self.count(passed, started, now);
+        if self.target.is_passive() {
+            self.judged = now;
+            self.said = Some(outcome.clone());
+            self.silent &= passed && self.machine.verdict() == Verdict::Down;
+        }
+    }
+
+    /// # Why
+    /// A passive check speaks through the exporter of the load source. When that dies, its last word
+    /// stands for ever, and a PoP that was down by it would never come back, however well it serves.
+    ///
+    /// # Trip
+    /// After [`KNOWN`] intervals without a reading that can be judged, the time after which a load is not
+    /// known either. The verdict stays, the counters start at zero.
+    ///
+    /// # Recovery
+    /// By the first reading that can be judged; where the check was down and now passes, only once it
+    /// has come up: its return must not take out a PoP that no reading speaks against.
+    fn hush(&mut self, now: Instant) {
+        let silent = now.saturating_duration_since(self.judged) >= self.silence_limit();
+        if self.target.is_passive() && !self.silent && silent {
+            self.silent = true;
+            self.doubted = None;
+            self.machine = Machine::new(self.machine.verdict());
+        }
+    }
+
+    fn silence_limit(&self) -> Duration {
+        self.target.check.interval.saturating_mul(KNOWN)
+    }
+
+    fn silence(&self) -> Option<Silence<'_>> {
+        self.silent.then(|| Silence {
+            limit: self.silence_limit(),
+            said: self.said.as_ref(),
+        })
+    }
+
+    fn count(&mut self, passed: bool, started: Instant, now: Instant) {
         if passed {
             self.heard = true;
             self.passed = self.passed.max(Some(started));

@@ -47,7 +47,7 @@ impl Engine {
                     self.track(target, health, now)
                 }
             };
-            groups.add(&tracked.target, health);
+            groups.add(&tracked.target, health, tracked.silent);
             kept.insert(id, tracked);
         }
         let events = groups.judge_after(&self.groups, now.wall);
@@ -100,6 +100,9 @@ impl Engine {
             heard: false,
             passed: None,
             doubted: None,
+            judged: now.instant,
+            said: None,
+            silent: false,
             target: Arc::new(target),
         };
         (TargetId(self.next_id), tracked, health)

@@ -91,6 +91,14 @@ impl Simulation {
         }
     }
 
+    fn pop_of(&self, check: &str) -> PopHealth {
+        let key = GroupKey {
+            pop: "fra".into(),
+            check: check.into(),
+        };
+        self.engine.groups.all()[&key].clone()
+    }
+
     fn pop(&self, name: &str) -> PopHealth {
         let key = GroupKey {
             pop: name.into(),
@@ -681,13 +689,7 @@ fn several_checks_make_one_verdict_for_each_pool() {
         "page" if at > secs(30) => refuse(),
         _ => pass(),
     };
-    let verdict = |sim: &Simulation, check: &str| {
-        let key = GroupKey {
-            pop: "fra".into(),
-            check: check.into(),
-        };
-        sim.engine.groups.all()[&key].clone()
-    };
+    let verdict = Simulation::pop_of;
     sim.run_until(secs(20), &broken);
     assert_eq!(sim.engine.targets().count(), 2, "each check once");
     assert_eq!(sim.engine.groups.all().len(), 3, "what pools rest on");
@@ -801,58 +803,157 @@ fn a_contradicted_verdict_says_how_soon_it_could_flip() {
     assert_eq!(known(&sim), [Some(millis(4500)), None], "one more pass");
 }
 
+/// "fra" with an endpoint of two under an active check and a passive one that is read every 5 s.
+fn passive_config(pools: &str) -> Config {
+    testing::read(&format!(
+        "[check.edge]\ntype = \"tcp\"\nport = 80\n\
+         [check.errors]\ntype = \"passive\"\nfall = 3\nrise = 2\n\
+         errors = {{ metric = \"errors\" }}\nrequests = {{ metric = \"requests\" }}\n\
+         [[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\n\
+         endpoints = [\"127.0.0.1\", \"127.0.0.2\"]\n\
+         load = {{ prometheus = \"http://127.0.0.1:9/\", metric = \"active\" }}\n{pools}"
+    ))
+}
+
+fn few_errors() -> Outcome {
+    let rtt = Duration::ZERO;
+    Outcome::Pass { rtt }
+}
+
+fn failed_requests() -> Outcome {
+    let (errors, requests) = (30, 100);
+    let reason = crate::Reason::Errors { errors, requests };
+    Outcome::Fail { reason }
+}
+
+fn no_exporter() -> Outcome {
+    let reason = crate::LocalReason::Source("connection refused".into());
+    Outcome::Inconclusive { reason }
+}
+
+impl Simulation {
+    /// Reads the page of "fra" every 5 s until `end`, with this result.
+    fn read_until(&mut self, end: u64, outcome: &Outcome, world: &World<'_>) {
+        let first = self.at.as_secs() / 5 + 1;
+        for at in first..=end / 5 {
+            self.run_until(secs(5 * at), world);
+            let observed = crate::load::Observation {
+                pop: "fra".into(),
+                check: "errors".into(),
+                outcome: outcome.clone(),
+            };
+            let now = self.now();
+            self.engine.observe(&observed, now);
+        }
+    }
+
+    fn verdicts(&self) -> String {
+        let mark = |pop: &PopHealth| match pop.verdict {
+            Verdict::Up => '+',
+            Verdict::Down => '-',
+            Verdict::Unknown => '?',
+        };
+        self.engine.groups.all().values().map(mark).collect()
+    }
+}
+
+/// In the order of the marks.
+const EACH: &str = "[[pool]]\nname = \"a\"\ncheck = { all = [\"edge\", \"errors\"] }\npops = [\"fra\"]\n\
+    [[pool]]\nname = \"b\"\ncheck = { any = [\"edge\", \"errors\"] }\npops = [\"fra\"]\n\
+    [[pool]]\nname = \"c\"\ncheck = \"errors\"\npops = [\"fra\"]\n";
+
+/// A dead exporter holds no PoP out for which another check speaks, and brings none back that only it
+/// has judged.
+#[test]
+fn a_passive_check_that_is_silent_does_not_count() {
+    let up = |_: &Target, _: Duration| pass();
+    let mut sim = Simulation::new(&passive_config(EACH), 100);
+    let (good, bad) = (few_errors(), failed_requests());
+    // all(edge, errors), any(edge, errors), errors
+    sim.read_until(30, &good, &up);
+    assert_eq!(sim.verdicts(), "+++");
+    sim.read_until(60, &bad, &up);
+    assert_eq!(sim.verdicts(), "-+-");
+    sim.read_until(105, &no_exporter(), &up);
+    assert_eq!(sim.verdicts(), "-+-", "nine intervals");
+    sim.read_until(110, &no_exporter(), &up);
+    assert_eq!(sim.verdicts(), "++-", "ten");
+    let told = "30 of 100 requests failed; then silent for more than 50 s \
+                (not probed: load source: connection refused)";
+    let shown = sim.pop_of("all(edge, errors)").endpoints[1].clone();
+    assert_eq!(shown.reason, format!("errors: {told}"));
+    assert_eq!(shown.checks[1].verdict, Verdict::Unknown);
+    assert_eq!(sim.pop_of("errors").endpoints[1].reason, told);
+    // Its return takes nobody out of answers while nothing speaks against them.
+    sim.read_until(115, &good, &up);
+    assert_eq!(sim.verdicts(), "++-", "one of two");
+    sim.read_until(120, &good, &up);
+    assert_eq!(sim.verdicts(), "+++");
+
+    // Back with errors it is what it was.
+    sim.read_until(150, &bad, &up);
+    sim.read_until(210, &no_exporter(), &up);
+    assert_eq!(sim.verdicts(), "++-");
+    sim.read_until(215, &bad, &up);
+    sim.run_until(secs(216), &up);
+    assert_eq!(sim.verdicts(), "-+-");
+    let mut told = Vec::new();
+    for (at, event) in &sim.events {
+        if let HealthEvent::Silence { silent, .. } = event {
+            told.push((at.as_secs(), *silent));
+        }
+    }
+    let turns = [(110, true), (120, false), (200, true), (215, false)];
+    assert_eq!(told, turns, "once for the PoP, not for each endpoint");
+}
+
+/// `any` with the word of an exporter that died with its host would keep the dead host in answers.
+#[test]
+fn a_dead_host_with_its_exporter_is_down_under_any() {
+    let dies = |_: &Target, at: Duration| if at < secs(30) { pass() } else { vanish() };
+    let config = passive_config(EACH);
+    let mut sim = Simulation::new(&config, 100);
+    sim.read_until(30, &few_errors(), &dies);
+    sim.read_until(75, &no_exporter(), &dies);
+    assert_eq!(sim.verdicts(), "-++");
+    let bound = crate::pool_detection_bound(&config, &config.pools[1]).unwrap();
+    assert_eq!(bound, secs(57));
+    sim.read_until(30 + bound.as_secs(), &no_exporter(), &dies);
+    assert_eq!(sim.verdicts(), "--+");
+    // A reload knows of the silence; one that has not been heard at all is silent after the same time.
+    sim.reload(&config);
+    assert_eq!(sim.verdicts(), "--+");
+    let mut sim = Simulation::new(&config, 100);
+    sim.read_until(45, &no_exporter(), &|_, _| vanish());
+    assert_eq!(sim.verdicts(), "-??");
+    sim.read_until(55, &no_exporter(), &|_, _| vanish());
+    assert_eq!(sim.verdicts(), "--?");
+}
+
 #[test]
 fn a_passive_check_is_never_probed_and_judged_by_what_is_observed() {
-    let text = "[check.errors]\ntype = \"passive\"\nfall = 3\nrise = 2\n\
-        errors = { metric = \"errors\" }\nrequests = { metric = \"requests\" }\n\
-        [[pop]]\nname = \"fra\"\nlatitude = 0\nlongitude = 0\n\
-        endpoints = [\"127.0.0.1\", \"127.0.0.2\"]\n\
-        load = { prometheus = \"http://127.0.0.1:9/\", metric = \"active\" }\n\
-        [[pool]]\nname = \"edge\"\ncheck = \"errors\"\npops = [\"fra\"]\n";
-    let key = GroupKey {
-        pop: "fra".into(),
-        check: "errors".into(),
-    };
-    let mut simulation = Simulation::new(&testing::read(text), 10);
-    let reason = crate::Reason::Errors {
-        errors: 30,
-        requests: 100,
-    };
-    let fail = Outcome::Fail { reason };
-    let pass = Outcome::Pass {
-        rtt: Duration::ZERO,
-    };
-    let reason = crate::LocalReason::Source("connection refused".into());
-    let silent = Outcome::Inconclusive { reason };
+    let config =
+        passive_config("[[pool]]\nname = \"edge\"\ncheck = \"errors\"\npops = [\"fra\"]\n");
+    let mut sim = Simulation::new(&config, 10);
+    let nothing = |_: &Target, _: Duration| unreachable!("nothing is sent");
+    let (good, bad, silent) = (few_errors(), failed_requests(), no_exporter());
     let steps = [
-        (&pass, Verdict::Up),
-        (&fail, Verdict::Up),
-        (&fail, Verdict::Up),
+        (&good, Verdict::Up),
+        (&bad, Verdict::Up),
+        (&bad, Verdict::Up),
         (&silent, Verdict::Up),
-        (&fail, Verdict::Down),
+        (&bad, Verdict::Down),
         (&silent, Verdict::Down),
-        (&pass, Verdict::Down),
-        (&pass, Verdict::Up),
+        (&good, Verdict::Down),
+        (&good, Verdict::Up),
     ];
-    for (seconds, (outcome, verdict)) in (1..).zip(steps) {
-        simulation.run_until(secs(5 * seconds), &|_, _| unreachable!("nothing is sent"));
-        let observed = crate::load::Observation {
-            pop: "fra".into(),
-            check: "errors".into(),
-            outcome: outcome.clone(),
-        };
-        let now = Now {
-            instant: simulation.zero.instant + simulation.at,
-            wall: simulation.zero.wall + simulation.at,
-        };
-        simulation.engine.observe(&observed, now);
-        simulation.run_until(secs(5 * seconds) + secs(1), &|_, _| {
-            unreachable!("nothing is sent")
-        });
-        let pop = &simulation.latest().groups[&key];
-        assert_eq!(pop.verdict, verdict, "{seconds}: {}", pop.reason);
+    for (step, (outcome, verdict)) in (1..).zip(steps) {
+        sim.read_until(5 * step, outcome, &nothing);
+        sim.run_until(secs(5 * step + 1), &nothing);
+        let pop = sim.latest().groups.values().next().unwrap();
+        assert_eq!(pop.verdict, verdict, "{step}: {}", pop.reason);
         assert_eq!(pop.endpoints[1].reason, outcome.to_string());
         assert_eq!(pop.endpoints[0].rtt, None);
     }
-    assert!(simulation.starts.is_empty());
+    assert!(sim.starts.is_empty());
 }

@@ -7,7 +7,7 @@ use crate::{Level, LoadState, engine::Now};
 /// A value is kept as fresh for this many intervals.
 const FRESH: u32 = 3;
 /// A value counts for this many intervals; then nothing is known.
-const KNOWN: u32 = 10;
+pub(crate) const KNOWN: u32 = 10;
 
 /// The last level of a source.
 #[derive(Clone, Debug, Default)]

@@ -33,6 +33,7 @@ use crate::{LocalReason, Outcome, Reason};
 
 pub(crate) use access::Access;
 pub(crate) use book::{Book, Fetch, Observation};
+pub(crate) use gauge::KNOWN;
 pub(crate) use metrics::LoadCollector;
 pub(crate) use runner::{LoadRunner, Shared};
 pub(crate) use stub::{STUB_LIMIT, StubStatus};

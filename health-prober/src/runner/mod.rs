@@ -288,6 +288,15 @@ fn log(event: &HealthEvent) {
         } => {
             tracing::info!(%pop, %check, ?from, ?to, %reason, "PoP verdict");
         }
+        HealthEvent::Silence {
+            pop,
+            check,
+            silent,
+            reason,
+            ..
+        } => {
+            tracing::warn!(%pop, %check, silent, %reason, "passive check");
+        }
         HealthEvent::OverrideEnded { pop, ended, .. } => {
             tracing::info!(%pop, reason = %ended.reason, "override ended");
         }
