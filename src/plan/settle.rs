@@ -11,11 +11,16 @@
 //! There is an end in any case: an hour of simulated time, or so much work that nobody would wait
 //! longer. What has not settled by then is told with the range in which it moved last.
 
-use std::{cell::Cell, collections::VecDeque, rc::Rc, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::{HashMap, VecDeque},
+    rc::Rc,
+    sync::Arc,
+};
 
 use meridian_config::PopId;
 use meridian_dns::steer::{
-    self, Inputs, Standing, Steering,
+    self, Inputs, Standing,
     balance::{Balance, Market, Model, Reading},
 };
 use meridian_geo_data::fold;
@@ -209,11 +214,14 @@ pub(crate) fn settle(
     begin: Beginning,
     bounds: Bounds,
 ) -> (Course, Settling) {
-    let steering = &world.steering;
     let health = out_of_service(world, None);
     let by_cell = Arc::new(by_cell(world, demand, begin.services));
-    let mut course = course.map_or_else(|| Course::new(world), |course| course.moved_to(world));
-    let mut shares = begin.shares;
+    let mut course = match course {
+        Some(course) => course.moved_to(world, &health, &by_cell),
+        None => Course::new(world),
+    };
+    let shares_in = |course: &Course| course.shares(world, &health, &begin.fixed);
+    let mut shares = shares_in(&course).unwrap_or(begin.shares);
     let mut watched = Watched::default();
     watched.push(&shares);
     let pops = world.config.pops.len();
@@ -223,12 +231,11 @@ pub(crate) fn settle(
         ticks += 1;
         let readings = readings(world, &targets, &shares, load);
         rows += course.tick(world, &health, &by_cell, &readings);
-        let next = course.modelled(steering, &health, demand.total);
-        if next.iter().sum::<f64>() <= 0.0 {
+        let Some(next) = shares_in(&course) else {
             // Nothing follows what is measured.
             return (course, Settling::after(ticks));
-        }
-        shares = next.iter().zip(&begin.fixed).map(|(a, b)| a + b).collect();
+        };
+        shares = next;
         watched.push(&shares);
         if watched.is_still(pops) || watched.is_calm(pops) {
             return (course, Settling::after(ticks));
@@ -272,16 +279,27 @@ impl Course {
         }
     }
 
-    /// The same under another configuration.
-    fn moved_to(self, world: &World) -> Self {
+    /// The same under another configuration: as after a reload or a verdict, who is where stays there at
+    /// the prices of before, as far as that is possible.
+    fn moved_to(
+        self,
+        world: &World,
+        health: &HealthSnapshot,
+        by_cell: &Arc<steer::Demand>,
+    ) -> Self {
         let names = names(world);
-        let old = |pop: usize| {
-            let name = names.get(pop)?;
-            self.names.iter().position(|old| old == name)
+        let known: HashMap<&str, usize> = self.names.iter().map(String::as_str).zip(0..).collect();
+        let old = |pop: usize| known.get(names.get(pop)?.as_str()).copied();
+        let prices = &self.standing.inputs().prices;
+        let inputs = Inputs {
+            prices: standing::renumbered(prices, &world.config, old),
+            latency: world.latency.clone(),
+            demand: by_cell.clone(),
         };
+        let standing = self.standing.next(&world.steering, health, &inputs);
         Self {
             balance: self.balance.renumbered(names.len(), old),
-            standing: self.standing,
+            standing: Arc::new(standing),
             now_s: self.now_s,
             names,
         }
@@ -318,14 +336,13 @@ impl Course {
         looked + asked + self.standing.size().1 as u64
     }
 
-    /// Share of the demand, of which `total` is the whole, by PoP: of those who follow what is measured.
-    fn modelled(&self, steering: &Steering, health: &HealthSnapshot, total: f64) -> Vec<f64> {
+    /// Share of the demand by PoP, with the `fixed` part of it; `None`: nobody follows what is measured.
+    fn shares(&self, world: &World, health: &HealthSnapshot, fixed: &[f64]) -> Option<Vec<f64>> {
         let inputs: &Inputs = self.standing.inputs();
-        let demand = self.standing.model(steering, health, inputs).now();
-        demand
-            .into_iter()
-            .map(|part| f64::from(part) / total)
-            .collect()
+        let model = self.standing.model(&world.steering, health, inputs);
+        let parts: Vec<f64> = { model }.now().into_iter().map(f64::from).collect();
+        let is_any = parts.iter().sum::<f64>() > 0.0;
+        is_any.then(|| parts.iter().zip(fixed).map(|(a, b)| a + b).collect())
     }
 }
 
@@ -367,7 +384,8 @@ fn readings(world: &World, targets: &[f64], shares: &[f64], load: Option<f64>) -
     .collect()
 }
 
-/// Amounts by cell of this world's geo data, and of its services.
+/// Shares of the whole demand by cell of this world's geo data, and of its services: amounts can be larger,
+/// or smaller, than the model has numbers for.
 #[allow(clippy::cast_possible_truncation)]
 fn by_cell(world: &World, demand: &Demand, services: Vec<f32>) -> steer::Demand {
     let clients = world.steering.clients();
@@ -376,7 +394,7 @@ fn by_cell(world: &World, demand: &Demand, services: Vec<f32>) -> steer::Demand 
         let found = clients.find(fold(asker.address).1);
         let cell = clients.place(found.place).0;
         if let Some(sum) = cell.and_then(|cell| sums.get_mut(cell.0 as usize)) {
-            *sum += asker.amount;
+            *sum += asker.amount / demand.total;
         }
     }
     let cells = sums.into_iter().map(|sum| sum as f32).collect();

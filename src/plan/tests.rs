@@ -215,18 +215,84 @@ fn loads_have_their_say_where_the_server_knows_them() {
     );
 }
 
-/// There is an end in any case, by time or by work, and what came to an end before it settled says so.
-#[test]
-fn a_plan_ends_whatever_it_takes_to_settle() {
-    let mut config = config(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)]);
-    for (pop, capacity) in config.pops.iter_mut().zip([100.0, 1000.0]) {
-        pop.capacity = Some(capacity);
+/// The same with capacities, and loads that the server knows.
+fn with_loads(mut config: Config, capacities: &[f64]) -> Config {
+    for (pop, capacity) in config.pops.iter_mut().zip(capacities) {
+        pop.capacity = Some(*capacity);
         pop.load = Some(meridian_config::LoadSource {
             kind: meridian_config::LoadKind::Push,
             interval: std::time::Duration::from_secs(30),
             timeout: std::time::Duration::ZERO,
         });
     }
+    config
+}
+
+/// The change begins where shares had settled, with the prices of then, whatever number a PoP has in the
+/// other file: a configuration that says the same moves nobody but those who drift.
+#[test]
+fn another_configuration_begins_where_the_first_has_settled() {
+    let pops = [
+        ("small", 50.0, 8.0),
+        ("large", 50.5, 8.5),
+        ("far", 48.0, 2.0),
+        ("iad", 38.95, -77.45),
+    ];
+    let (mut turned, capacities) = (pops, [100.0, 600.0, 300.0, 500.0]);
+    turned.reverse();
+    let mut again = capacities;
+    again.reverse();
+    for other in [(pops, capacities), (turned, again)] {
+        let first = with_loads(config(&pops), &capacities);
+        let second = with_loads(config(&other.0), &other.1);
+        let mut bed = Bed::new(&first, &Change::default());
+        bed.after = World::new(second, bed.clients.clone(), &Change::default()).unwrap();
+        let pair = pairs(&bed.before, &bed.after, None).remove(0);
+        let ask = |service| [(service, Family::V4, 1.0)];
+        let (demand, load) = (&bed.demand, Some(900.0));
+        let (course, _) = bed.before.settle(demand, &ask(pair.before), load, None);
+        let (_, settled) = bed.after.settle(demand, &ask(pair.after), load, course);
+        let (plan, _) = bed.plan(load);
+        assert!(plan.moved < 0.005, "{} moves", plan.moved);
+        assert!(
+            matches!(settled, Settling::Settled { after_s } if after_s <= 240),
+            "{settled:?}"
+        );
+    }
+}
+
+/// Amounts are told in any unit: the model has no numbers for the largest and the smallest.
+#[test]
+fn the_unit_of_the_demand_has_no_say() {
+    let config = with_loads(
+        config(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)]),
+        &[100.0, 1000.0],
+    );
+    let shares = |unit: f64| {
+        let mut bed = Bed::new(&config, &Change::default());
+        for asker in &mut bed.demand.askers {
+            asker.amount *= unit;
+        }
+        bed.demand.total *= unit;
+        let service = pairs(&bed.before, &bed.after, None)[0].after;
+        let services = [(service, Family::V4, 1.0)];
+        bed.after.settle(&bed.demand, &services, Some(400.0), None);
+        share(&bed.plan(Some(400.0)).0, "small").1
+    };
+    let right = shares(1.0);
+    assert!(right < 0.3, "{right}");
+    for unit in [1e-60, 1e60] {
+        assert!((shares(unit) - right).abs() < 1e-3, "{unit}");
+    }
+}
+
+/// There is an end in any case, by time or by work, and what came to an end before it settled says so.
+#[test]
+fn a_plan_ends_whatever_it_takes_to_settle() {
+    let config = with_loads(
+        config(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)]),
+        &[100.0, 1000.0],
+    );
     let settled = |bounds: Bounds| {
         let mut bed = Bed::new(&config, &Change::default());
         let service = pairs(&bed.before, &bed.after, None)[0].after;
@@ -257,15 +323,8 @@ fn a_plan_ends_whatever_it_takes_to_settle() {
 fn services_in_the_configured_order_weigh_in_what_settles() {
     let more = "[[pool]]\nname = \"fixed\"\npops = [\"small\"]\n[[zone]]\nname = \"example.net\"\n\
                 file = \"z\"\n[[zone.service]]\nname = \"a\"\npool = \"fixed\"\npolicy = \"failover\"\n";
-    let mut config = config_with(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)], more);
-    for (pop, capacity) in config.pops.iter_mut().zip([100.0, 1000.0]) {
-        pop.capacity = Some(capacity);
-        pop.load = Some(meridian_config::LoadSource {
-            kind: meridian_config::LoadKind::Push,
-            interval: std::time::Duration::from_secs(30),
-            timeout: std::time::Duration::ZERO,
-        });
-    }
+    let config = config_with(&[("small", 50.0, 8.0), ("large", 50.5, 8.5)], more);
+    let config = with_loads(config, &[100.0, 1000.0]);
     let mut bed = Bed::new(&config, &Change::default());
     let pairs = pairs(&bed.before, &bed.after, None);
     let services: Vec<_> = pairs

@@ -231,7 +231,11 @@ fn carefully(before: &[Price], wanted: &[Price], passed: f64) -> Prices {
 }
 
 /// Prices by PoP of a configuration; new ones are neutral.
-fn renumbered(prices: &[Price], config: &Config, old: impl Fn(usize) -> Option<usize>) -> Prices {
+pub(crate) fn renumbered(
+    prices: &[Price],
+    config: &Config,
+    old: impl Fn(usize) -> Option<usize>,
+) -> Prices {
     let price = |pop| old(pop).and_then(|old| prices.get(old).copied());
     let all = 0..config.pops.len();
     all.map(|pop| price(pop).unwrap_or(Price::NEUTRAL))

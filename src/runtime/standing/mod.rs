@@ -48,6 +48,7 @@ use super::{
     load::Loaded,
     monotonic,
 };
+pub(crate) use keeper::renumbered;
 use keeper::{Keeper, Tick};
 pub(crate) use readings::targets;
 
