@@ -36,6 +36,16 @@ pub(super) fn each(
     assigned: &[Assignment],
 ) -> (Vec<Failure>, Option<LeftOut>) {
     let after = question.after;
+    let site_of = sites.of_pops(after);
+    let loads = Loads::new(after, sites, question);
+    let ground = Ground {
+        question,
+        sites,
+        site_of: &site_of,
+        trips,
+        loads: &loads,
+        whole,
+    };
     let own: Vec<Groups> = assigned
         .iter()
         .map(|one| Groups::new(question, one, sites))
@@ -43,7 +53,7 @@ pub(super) fn each(
     let pops = members(after, question.services.iter().map(|pair| pair.after));
     let in_service = pops.into_iter().filter(|pop| after.is_in_service(*pop));
     let amount = |pop: &PopId| {
-        let site = usize::from(after.site_of(*pop, sites));
+        let site = after.site_of(*pop, sites) as usize;
         whole.by_site.get(site).copied().unwrap_or(0.0)
     };
     let mut pops: Vec<PopId> = in_service.collect();
@@ -55,7 +65,7 @@ pub(super) fn each(
     });
     let mut all: Vec<Failure> = pops
         .into_iter()
-        .map(|pop| one(question, sites, trips, (whole, assigned, &own), pop))
+        .map(|pop| ground.one((assigned, &own), pop))
         .collect();
     let badness = |one: &Failure| (one.last_resort, one.worst_load.unwrap_or(0.0), one.moved);
     all.sort_by(|a, b| {
@@ -87,7 +97,7 @@ impl Groups {
         let shared = question.after.follows_measurements();
         let askers = question.demand.askers.iter().zip(&assignment.sites);
         for (at, (asker, site)) in (0_u32..).zip(askers) {
-            if let Some(list) = by_site.get_mut(usize::from(*site)) {
+            if let Some(list) = by_site.get_mut(*site as usize) {
                 list.push(at);
             }
             if shared {
@@ -100,7 +110,7 @@ impl Groups {
     /// Those of the site that goes, and those with an anycast address: it is given as long as any PoP
     /// of the pool can be.
     fn of(&self, question: &Question<'_>, gone: Site, anycast: Site) -> Vec<u32> {
-        let at = |site: Site| self.by_site.get(usize::from(site)).into_iter().flatten();
+        let at = |site: Site| self.by_site.get(site as usize).into_iter().flatten();
         let mut own: Vec<u32> = at(gone).copied().collect();
         if self.by_cell.is_empty() {
             own.extend(at(anycast));
@@ -118,82 +128,89 @@ impl Groups {
     }
 }
 
-fn one(
-    question: &Question<'_>,
-    sites: &Sites,
-    trips: &RoundTrips<'_>,
-    (whole, assigned, own): (&Tally, &[Assignment], &[Groups]),
-    pop: PopId,
-) -> Failure {
-    let gone = question.after.site_of(pop, sites);
-    let mut tally = whole.clone();
-    let mut moved = 0.0;
-    let view = Arc::new(question.after.view(Some(pop)));
-    for ((pair, own), assignment) in question.services.iter().zip(own).zip(assigned) {
-        let which = (pair.after, question.family);
-        let decider = Decider::new(question.after, sites, which, view.clone());
-        for at in own.of(question, gone, sites.anycast()) {
-            let at = at as usize;
-            let (Some(asker), Some(was), Some(was_last)) = (
-                question.demand.askers.get(at),
-                assignment.sites.get(at),
-                assignment.last.get(at),
-            ) else {
-                continue;
-            };
-            let (site, last) = decider.decide(asker);
-            let amount = asker.amount * pair.share;
-            if site != *was {
-                tally.put(*was, trips.between(asker.cell, *was), -amount);
-                tally.put(site, trips.between(asker.cell, site), amount);
-                moved += amount;
-            }
-            tally.last_resort += match (was_last, last) {
-                (false, true) => amount,
-                (true, false) => -amount,
-                _ => 0.0,
-            };
-        }
-    }
-    sum_up(question, sites, &tally, gone, moved)
+/// What all failures are worked out from.
+struct Ground<'a> {
+    question: &'a Question<'a>,
+    sites: &'a Sites,
+    /// By PoP of the world after the change.
+    site_of: &'a [Site],
+    trips: &'a RoundTrips<'a>,
+    loads: &'a Loads,
+    /// Everyone, while nobody fails.
+    whole: &'a Tally,
 }
 
-fn sum_up(
-    question: &Question<'_>,
-    sites: &Sites,
-    tally: &Tally,
-    gone: Site,
-    moved: f64,
-) -> Failure {
-    let total = question.demand.total;
-    let loads = Loads::new(question.after, sites, question);
-    let (mut over_target, mut over_capacity) = (0, 0);
-    let mut worst: Option<(Site, Option<f64>, f64)> = None;
-    for (site, amount) in (0..).zip(tally.by_site.iter().copied()) {
-        if usize::from(site) >= sites.len() || amount <= 0.0 {
-            continue;
+impl Ground<'_> {
+    fn one(&self, (assigned, own): (&[Assignment], &[Groups]), pop: PopId) -> Failure {
+        let Self {
+            question, sites, ..
+        } = *self;
+        let gone = question.after.site_of(pop, sites);
+        let mut tally = self.whole.clone();
+        let mut moved = 0.0;
+        let view = Arc::new(question.after.view(Some(pop)));
+        for ((pair, own), assignment) in question.services.iter().zip(own).zip(assigned) {
+            let which = (pair.after, question.family);
+            let places = (sites, self.site_of);
+            let decider = Decider::new(question.after, places, which, view.clone());
+            for at in own.of(question, gone, sites.anycast()) {
+                let at = at as usize;
+                let (Some(asker), Some(was), Some(was_last)) = (
+                    question.demand.askers.get(at),
+                    assignment.sites.get(at),
+                    assignment.last.get(at),
+                ) else {
+                    continue;
+                };
+                let (site, last) = decider.decide(asker);
+                let amount = asker.amount * pair.share;
+                if site != *was {
+                    tally.put(*was, self.trips.between(asker.cell, *was), -amount);
+                    tally.put(site, self.trips.between(asker.cell, site), amount);
+                    moved += amount;
+                }
+                tally.last_resort += match (was_last, last) {
+                    (false, true) => amount,
+                    (true, false) => -amount,
+                    _ => 0.0,
+                };
+            }
         }
-        let load = loads.of(usize::from(site), amount);
-        match loads.strain(usize::from(site), load) {
-            Strain::None => {}
-            Strain::OverTarget => over_target += 1,
-            Strain::OverCapacity => over_capacity += 1,
-        }
-        let above = |known: (Site, Option<f64>, f64)| (load, amount) > (known.1, known.2);
-        if worst.is_none_or(above) {
-            worst = Some((site, load, amount));
-        }
+        self.sum_up(&tally, gone, moved)
     }
-    Failure {
-        pop: sites.name(gone).to_owned(),
-        moved: moved / total,
-        worst: worst.map(|(site, ..)| sites.name(site).to_owned()),
-        worst_share: worst.map_or(0.0, |(.., amount)| amount / total),
-        worst_load: worst.and_then(|(_, load, _)| load),
-        over_target: over_target + over_capacity,
-        over_capacity,
-        rtt: Quantiles::of(tally),
-        last_resort: (tally.last_resort / total).max(0.0),
+
+    fn sum_up(&self, tally: &Tally, gone: Site, moved: f64) -> Failure {
+        let (sites, loads) = (self.sites, self.loads);
+        let total = self.question.demand.total;
+        let (mut over_target, mut over_capacity) = (0, 0);
+        let mut worst: Option<(Site, Option<f64>, f64)> = None;
+        for (site, amount) in (0..).zip(tally.by_site.iter().copied()) {
+            let at = site as usize;
+            if at >= sites.len() || amount <= 0.0 {
+                continue;
+            }
+            let load = loads.of(at, amount);
+            match loads.strain(at, load) {
+                Strain::None => {}
+                Strain::OverTarget => over_target += 1,
+                Strain::OverCapacity => over_capacity += 1,
+            }
+            let above = |known: (Site, Option<f64>, f64)| (load, amount) > (known.1, known.2);
+            if worst.is_none_or(above) {
+                worst = Some((site, load, amount));
+            }
+        }
+        Failure {
+            pop: sites.name(gone).to_owned(),
+            moved: moved / total,
+            worst: worst.map(|(site, ..)| sites.name(site).to_owned()),
+            worst_share: worst.map_or(0.0, |(.., amount)| amount / total),
+            worst_load: worst.and_then(|(_, load, _)| load),
+            over_target: over_target + over_capacity,
+            over_capacity,
+            rtt: Quantiles::of(tally),
+            last_resort: (tally.last_resort / total).max(0.0),
+        }
     }
 }
 

@@ -31,17 +31,12 @@ pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) ->
         if wanted.is_some_and(|wanted| wanted != id) {
             continue;
         }
-        let same = after
-            .steering
-            .services()
-            .iter()
-            .position(|one| one.name == service.name);
-        let Some(same) = same.and_then(|at| u32::try_from(at).ok()) else {
+        let Some(same) = after.service(&service.name) else {
             continue;
         };
         let other = after
             .steering
-            .service(ServiceId(same))
+            .service(same)
             .map_or_else(String::new, |s| alike(after, s));
         count += 1;
         let pair = found
@@ -49,7 +44,7 @@ pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) ->
             .or_insert_with(|| Pair {
                 names: Vec::new(),
                 before: id,
-                after: ServiceId(same),
+                after: same,
                 share: 0.0,
             });
         pair.names.push(service.name.to_string());
@@ -65,10 +60,12 @@ pub(crate) fn pairs(before: &World, after: &World, wanted: Option<ServiceId>) ->
 /// Everything that has a say in who is answered, as text.
 fn alike(world: &World, service: &Service) -> String {
     let pool = world.config.pool(service.pool);
-    let (pops, fallback) = (&pool.pops, (&pool.fallback, &pool.anycast));
+    // Who gets the anycast address was measured under the name of the pool.
+    let anycast = pool.anycast.as_ref().map(|anycast| (&pool.name, anycast));
     let of = (
-        pops,
-        fallback,
+        &pool.pops,
+        &pool.fallback,
+        anycast,
         service.policy,
         service.weights,
         service.answers,

@@ -198,13 +198,15 @@ pub(crate) fn plan(question: &Question<'_>) -> (Plan, Picture) {
     let mut moves = Moves::default();
     let mut assigned = Vec::new();
     let views = (Arc::new(before.view(None)), Arc::new(after.view(None)));
+    let site_of = (sites.of_pops(before), sites.of_pops(after));
     let family = question.family;
     for pair in question.services {
-        let of = |world, service, view: &Arc<View>| {
-            Decider::new(world, &sites, (service, family), view.clone()).assign(demand)
+        let of = |world, site_of: &[Site], service, view: &Arc<View>| {
+            let which = (service, family);
+            Decider::new(world, (&sites, site_of), which, view.clone()).assign(demand)
         };
-        let first = of(before, pair.before, &views.0);
-        let second = of(after, pair.after, &views.1);
+        let first = of(before, &site_of.0, pair.before, &views.0);
+        let second = of(after, &site_of.1, pair.after, &views.1);
         then.add(demand, &first, &trips_before, pair.share);
         now.add(demand, &second, &trips_after, pair.share);
         moves.add(

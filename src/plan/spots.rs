@@ -9,6 +9,7 @@ use super::{
     projection::{NORTH, Projection, SOUTH},
     report::Picture,
     svg::{hex, tenth, tenths},
+    world::Site,
 };
 
 /// Diameters of cells by how many clients they have, pixels.
@@ -41,7 +42,7 @@ pub(super) fn draw(
     } else {
         SIZES[0]
     };
-    let mut paths: BTreeMap<(usize, u16), Vec<(i64, i64)>> = BTreeMap::new();
+    let mut paths: BTreeMap<(usize, Site), Vec<(i64, i64)>> = BTreeMap::new();
     for spot in &picture.spots {
         let Some(cell) = clients.cells().get(spot.cell.0 as usize) else {
             continue;
@@ -58,7 +59,7 @@ pub(super) fn draw(
         let key = (SIZES.len() - size, spot.site);
         paths.entry(key).or_default().push((half(y), half(x)));
     }
-    let color = |site: u16| {
+    let color = |site: Site| {
         let name = picture.sites.name(site);
         let dot = dots.iter().find(|dot| dot.row.pop == name);
         dot.map_or([0x66, 0x66, 0x66], |dot| dot.color)

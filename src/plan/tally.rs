@@ -121,7 +121,7 @@ impl Tally {
 
     /// Adds some clients of a site; a negative amount takes them away.
     pub(crate) fn put(&mut self, site: Site, ms: Option<f32>, amount: f64) {
-        if let Some(sum) = self.by_site.get_mut(usize::from(site)) {
+        if let Some(sum) = self.by_site.get_mut(site as usize) {
             *sum += amount;
         }
         if let Some(ms) = ms {

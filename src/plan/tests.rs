@@ -410,6 +410,42 @@ fn anycast_is_no_fallback() {
     );
 }
 
+/// Who gets the anycast address is measured by pool: two that say the same may differ in that.
+#[test]
+fn pools_with_the_same_anycast_address_are_told_apart() {
+    let text = "[[pool]]\nname = \"video\"\npops = [\"fra\"]\n\
+                anycast = [\"192.0.2.99\"]\n[[zone]]\nname = \"example.net\"\nfile = \"z\"\n\
+                [[zone.service]]\nname = \"a\"\npool = \"video\"\n\
+                [[zone.service]]\nname = \"b\"\npool = \"video\"\n";
+    let mut config = config_with(&THREE[..1], text);
+    config.pools[0].anycast = config.pools[1].anycast.clone();
+    let bed = Bed::new(&config, &Change::default());
+    let pairs = pairs(&bed.before, &bed.after, None);
+    let names: Vec<usize> = pairs.iter().map(|pair| pair.names.len()).collect();
+    assert_eq!(names, [1, 2]);
+}
+
+/// Two configurations together may have more PoPs than either.
+#[test]
+fn every_pop_of_two_configurations_has_a_place() {
+    let of = |prefix: char, count: usize| {
+        let mut config = config(&THREE[..1]);
+        let pop = config.pops[0].clone();
+        config.pops = (0..count)
+            .map(|number| meridian_config::Pop {
+                name: format!("{prefix}{number}"),
+                ..pop.clone()
+            })
+            .collect();
+        config
+    };
+    let sites = super::world::Sites::of(&of('a', 65_536), &of('b', 10));
+    assert_eq!(sites.len(), 65_546);
+    assert_eq!(sites.name(65_545), "b9");
+    assert_eq!(sites.name(sites.nobody()), "(nobody)");
+    assert!(sites.nobody() > sites.fallback());
+}
+
 /// Each service has its own limit; a PoP obeys the least of those that rest on it.
 #[test]
 fn the_limit_is_that_of_the_services() {

@@ -1,6 +1,10 @@
 //! A configuration ready to decide, and the PoP of every client in it.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use meridian_config::{Config, Coordinates, Family, Name, Policy, Pop, PopId};
 use meridian_dns::{
@@ -25,51 +29,56 @@ use crate::runtime::standing;
 
 /// Names of all PoPs before and after, in a fixed order; [`Site`] is the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Sites(Vec<String>);
+pub(crate) struct Sites {
+    names: Vec<String>,
+    by_name: HashMap<String, Site>,
+}
 
 /// A PoP of either world, or what follows them: the pool's fallback, its anycast address, nobody.
-pub(crate) type Site = u16;
+pub(crate) type Site = u32;
 
 impl Sites {
     /// The PoPs of the first configuration, then those that only the second has.
     pub(crate) fn of(before: &Config, after: &Config) -> Self {
-        let mut names: Vec<String> = before.pops.iter().map(|pop| pop.name.clone()).collect();
-        for pop in &after.pops {
-            if !before.pops.iter().any(|known| known.name == pop.name) {
-                names.push(pop.name.clone());
+        let mut all = Self::default();
+        for pop in before.pops.iter().chain(&after.pops) {
+            let next = site(all.names.len());
+            if let Entry::Vacant(free) = all.by_name.entry(pop.name.clone()) {
+                free.insert(next);
+                all.names.push(pop.name.clone());
             }
         }
-        Self(names)
+        all
     }
 
     /// Number of PoPs.
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.names.len()
     }
 
     /// Number of places in a table by site.
     pub(crate) fn all(&self) -> usize {
-        self.0.len() + 3
+        self.len() + 3
     }
 
     /// Clients that get the pool's fallback.
     pub(crate) fn fallback(&self) -> Site {
-        site(self.0.len())
+        site(self.len())
     }
 
     /// Clients that get the pool's anycast address: routing says where that leads them.
     pub(crate) fn anycast(&self) -> Site {
-        site(self.0.len() + 1)
+        site(self.len() + 1)
     }
 
     /// Clients that get no address.
     pub(crate) fn nobody(&self) -> Site {
-        site(self.0.len() + 2)
+        site(self.len() + 2)
     }
 
     /// What it is called.
     pub(crate) fn name(&self, site: Site) -> &str {
-        match self.0.get(usize::from(site)) {
+        match self.names.get(site as usize) {
             Some(name) => name,
             None if site == self.fallback() => "(fallback)",
             None if site == self.anycast() => "(anycast)",
@@ -77,13 +86,18 @@ impl Sites {
         }
     }
 
+    /// By PoP of a world: its site.
+    pub(crate) fn of_pops(&self, world: &World) -> Vec<Site> {
+        let pops = world.config.pops.iter();
+        pops.map(|pop| self.find(&pop.name)).collect()
+    }
+
     fn find(&self, name: &str) -> Site {
-        let at = self.0.iter().position(|known| known == name);
-        at.map_or_else(|| self.nobody(), site)
+        self.by_name.get(name).copied().unwrap_or(self.nobody())
     }
 }
 
-/// There are at most 65,535 PoPs; the configuration says so.
+/// Two configurations have 131,072 PoPs at most.
 fn site(index: usize) -> Site {
     Site::try_from(index).unwrap_or(Site::MAX)
 }
@@ -198,13 +212,15 @@ impl World {
             fixed: vec![0.0; self.config.pops.len()],
             services: vec![0.0; self.steering.services().len()],
         };
+        let site_of = sites.of_pops(self);
         let view = Arc::new(self.view(None));
         for (service, family, share) in services {
-            let decider = Decider::new(self, &sites, (*service, *family), view.clone());
+            let places = (&sites, site_of.as_slice());
+            let decider = Decider::new(self, places, (*service, *family), view.clone());
             let by_score = self.steering.service(*service);
             let by_score = by_score.is_some_and(|one| one.policy == Policy::Score);
             for asker in &demand.askers {
-                let at = usize::from(decider.decide(asker).0);
+                let at = decider.decide(asker).0 as usize;
                 let part = asker.amount * share / demand.total;
                 let is_fixed = !by_score || asker.cell.is_none();
                 let sums = [
@@ -292,7 +308,7 @@ impl World {
     pub(crate) fn places(&self, sites: &Sites) -> Vec<Option<Coordinates>> {
         let mut places = vec![None; sites.all()];
         for pop in &self.config.pops {
-            if let Some(place) = places.get_mut(usize::from(sites.find(&pop.name))) {
+            if let Some(place) = places.get_mut(sites.find(&pop.name) as usize) {
                 *place = Some(pop.location);
             }
         }
@@ -303,7 +319,7 @@ impl World {
     pub(crate) fn capacities(&self, sites: &Sites) -> Vec<Option<f64>> {
         let mut all = vec![None; sites.all()];
         for pop in &self.config.pops {
-            if let Some(one) = all.get_mut(usize::from(sites.find(&pop.name))) {
+            if let Some(one) = all.get_mut(sites.find(&pop.name) as usize) {
                 *one = pop.capacity;
             }
         }
@@ -321,20 +337,11 @@ impl World {
         let mut all = vec![self.config.steering.target_load.0; sites.all()];
         let targets = standing::targets(&self.config);
         for (pop, target) in self.config.pops.iter().zip(targets) {
-            if let Some(one) = all.get_mut(usize::from(sites.find(&pop.name))) {
+            if let Some(one) = all.get_mut(sites.find(&pop.name) as usize) {
                 *one = target;
             }
         }
         all
-    }
-
-    /// By PoP of this world: its site.
-    fn sites(&self, sites: &Sites) -> Vec<Site> {
-        self.config
-            .pops
-            .iter()
-            .map(|pop| sites.find(&pop.name))
-            .collect()
     }
 
     /// By PoP of this world.
@@ -359,14 +366,14 @@ pub(crate) struct Decider<'a> {
     service: ServiceId,
     family: Family,
     sites: &'a Sites,
-    site_of: Vec<Site>,
+    site_of: &'a [Site],
 }
 
 impl<'a> Decider<'a> {
-    /// Decides under this view of the world.
+    /// Decides under this view of the world. `site_of`: by PoP of it.
     pub(crate) fn new(
         world: &'a World,
-        sites: &'a Sites,
+        (sites, site_of): (&'a Sites, &'a [Site]),
         (service, family): (ServiceId, Family),
         view: Arc<View>,
     ) -> Self {
@@ -376,7 +383,7 @@ impl<'a> Decider<'a> {
             service,
             family,
             sites,
-            site_of: world.sites(sites),
+            site_of,
         }
     }
 
@@ -432,7 +439,7 @@ impl<'a> RoundTrips<'a> {
         };
         let mut columns = vec![None; sites.all()];
         let mut put = |site: Site, column: Option<u16>| {
-            if let Some(slot) = columns.get_mut(usize::from(site)) {
+            if let Some(slot) = columns.get_mut(site as usize) {
                 *slot = slot.or(column);
             }
         };
@@ -456,14 +463,14 @@ impl<'a> RoundTrips<'a> {
     // Kilometres fit well into f32.
     #[allow(clippy::cast_possible_truncation)]
     pub(crate) fn between(&self, cell: Option<CellId>, site: Site) -> Option<f32> {
-        if let Some(column) = *self.columns.get(usize::from(site))? {
+        if let Some(column) = *self.columns.get(site as usize)? {
             let mut known = self.latency.of_cell(cell?).iter();
             if let Some(measured) = known.find(|one| one.column == column) {
                 return Some(measured.ms);
             }
         }
         let cell = self.cells.get(cell?.0 as usize)?;
-        let place = (*self.places.get(usize::from(site))?)?;
+        let place = (*self.places.get(site as usize)?)?;
         Some(
             self.line
                 .at((haversine_km(cell.center, place) / 100.0) as f32),
