@@ -25,8 +25,8 @@ mod tests {
 
     use super::*;
     use crate::runtime::status::{
-        CheckStatus, ConfigStatus, EndpointStatus, GeoStatus, LoadStatus, OverrideStatus, PopState,
-        PopStatus, ServiceStatus, Status,
+        AnomalyStatus, CheckStatus, ConfigStatus, EndpointStatus, GeoStatus, LoadStatus,
+        OverrideStatus, PopState, PopStatus, ServiceStatus, Status,
     };
 
     #[test]
@@ -156,6 +156,13 @@ mod tests {
             }],
             announcements: None,
             alarms: vec![String::new()],
+            anomalies: vec![AnomalyStatus {
+                kind: "share".to_owned(),
+                subject: "fra".to_owned(),
+                since: time,
+                factor: 4.0,
+                message: String::new(),
+            }],
         }
     }
 

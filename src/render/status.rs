@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use meridian_health_prober::LoadState;
 
 use super::{Cell, Paint, Style, Table, announcements::prefixes, clean, one_line, span};
-use crate::runtime::status::{EndpointStatus, LoadStatus, PopStatus, Status};
+use crate::runtime::status::{AnomalyStatus, EndpointStatus, LoadStatus, PopStatus, Status};
 
 /// How the reason of a probe begins that could not be carried out.
 const NOT_PROBED: &str = "not probed: ";
@@ -19,6 +19,10 @@ pub(crate) fn status(status: &Status, now: Timestamp, style: Style) -> String {
         let _ = writeln!(out, "{}", style.paint(Paint::Bad, &text));
     }
     out.push('\n');
+    if !status.anomalies.is_empty() {
+        out.push_str(&anomalies(&status.anomalies, now).render(style, 0));
+        out.push('\n');
+    }
     out.push_str(&pops(&status.pops, now).render(style, 0));
     let broken = endpoints(&status.pops, now);
     if let Some(table) = broken {
@@ -227,6 +231,25 @@ pub(super) fn level(level: u8) -> (Paint, &'static str) {
     }
 }
 
+fn anomalies(all: &[AnomalyStatus], now: Timestamp) -> Table {
+    let mut table = Table::new(&["ANOMALY", "WHERE", "FOR", "NOW", "WHEN IT BEGAN"]);
+    for one in all {
+        let factor = match one.kind.as_str() {
+            "load" => "unknown".to_owned(),
+            "geo" => format!("{:.1} times the age allowed", one.factor),
+            _ => format!("{:.2} times the usual", one.factor),
+        };
+        table.row(vec![
+            Cell::painted(Paint::Bad, &one.kind),
+            Cell::new(&one.subject),
+            Cell::new(ago(one.since, now)),
+            Cell::new(factor),
+            Cell::new(&one.message),
+        ]);
+    }
+    table
+}
+
 fn geo(status: &Status, now: Timestamp) -> Table {
     let mut table = Table::new(&["GEO DATA", "TYPE", "LEVEL", "BUILT"]);
     for database in &status.geo {
@@ -284,7 +307,12 @@ mod tests {
             "services": [{"name": "www.example.com.", "pool": "edge", "level": 3, "shift_bound_s": 39.02, "shift_last_s": 36.2}],
             "geo": [{"file": "bundled", "database_type": "country", "level": "country",
                      "built": "2026-11-01T23:00:00Z"}],
-            "alarms": ["disk full"]
+            "alarms": ["disk full"],
+            "anomalies": [
+                {"kind": "share", "subject": "iad", "since": "2026-11-20T22:50:00Z", "factor": 4.128,
+                 "message": "iad gets 41.0 % of the answers, usual are 10.0 %"},
+                {"kind": "load", "subject": "fra", "since": "2026-11-20T22:59:00Z", "factor": 0.0,
+                 "message": "the load of fra is no longer known: connection\u{1b} refused"}]
         }))
         .unwrap()
     }
@@ -297,6 +325,10 @@ mod tests {
 /etc/meridian/meridian.toml, loaded 2h ago, generation 12
 The newest reload was refused: pool[0].pops: unknown PoP; second
 ALARM  disk full
+
+ANOMALY  WHERE  FOR  NOW                   WHEN IT BEGAN
+share    iad    10m  4.13 times the usual  iad gets 41.0 % of the answers, usual are 10.0 %
+load     fra    1m   unknown               the load of fra is no longer known: connection\u{1b} refused
 
 POP  STATE    FOR  ENDPOINTS  POOLS                  WHY
 fra  down     2m   0 of 1     edge a b c and 2 more  1 of 1 endpoints down

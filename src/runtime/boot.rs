@@ -317,6 +317,7 @@ fn assemble(
         dns_metrics,
         gate,
         admin: sockets.admin_copy(config.admin.listen)?,
+        anomalies: ArcSwap::default(),
         moving: standing::Moving::default(),
         upgrading: tokio::sync::Mutex::default(),
         successor: OnceLock::new(),

@@ -106,6 +106,8 @@ struct Inner {
     gate: Arc<Gate>,
     /// A copy of the admin listener, for a successor.
     admin: TcpListener,
+    /// Anomalies in force at the last look.
+    anomalies: ArcSwap<Vec<status::AnomalyStatus>>,
     /// What moves with measurements.
     moving: standing::Moving,
     /// One upgrade at a time.
@@ -261,6 +263,7 @@ impl Runtime {
             geo: geo_status(&loaded),
             announcements: inner.site.get().map(|_| (*self.announcements()).clone()),
             alarms: self.alarms(&loaded),
+            anomalies: inner.anomalies.load().to_vec(),
         }
     }
 

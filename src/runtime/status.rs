@@ -29,6 +29,25 @@ pub struct Status {
     pub announcements: Option<super::site::state::Announcements>,
     /// What needs an operator, newest last; empty when all is well.
     pub alarms: Vec<String>,
+    /// What is unlike its own recent past, by kind and name; the first 100 of each kind.
+    #[serde(default)]
+    pub anomalies: Vec<AnomalyStatus>,
+}
+
+/// An anomaly in force.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AnomalyStatus {
+    /// `queries`, `share`, `health`, `load` or `geo`.
+    pub kind: String,
+    /// The service, PoP or database.
+    pub subject: String,
+    /// When it began.
+    pub since: Timestamp,
+    /// What is seen now divided by what is usual; for a load 0, for geo data its age divided by the
+    /// `geo_age` that is allowed.
+    pub factor: f64,
+    /// How it was when it began, in a sentence.
+    pub message: String,
 }
 
 /// The configuration in force.

@@ -16,6 +16,7 @@
 //! 6. At most [`TOLD`] that begin in one minute, and as many that end, are told one by one; the others in one line.
 
 pub mod baseline;
+mod board;
 mod metrics;
 mod run;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::{
     sync::Arc,
 };
 
+pub use board::Board;
 pub use metrics::AnomalyMetrics;
 
 use baseline::{Bounds, Change, Series};
@@ -33,7 +35,7 @@ use meridian_config::Anomalies;
 
 /// Anomalies that begin, or end, in one minute and are told one by one.
 pub const TOLD: usize = 10;
-/// Anomalies of each kind that have a series of their own in the metrics.
+/// Anomalies of each kind that are in `status` and have a series of their own in the metrics.
 pub const SHOWN: usize = 100;
 /// Off by more than the factor (three times, say) either way; well again within two thirds of it.
 fn traffic_bounds(limits: &Anomalies) -> Bounds {
@@ -128,7 +130,7 @@ pub struct News {
     pub message: String,
 }
 
-/// Something in force, for the metrics.
+/// Something in force, for `status` and the metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InForce {
     /// What kind.

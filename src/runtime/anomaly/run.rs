@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use meridian_health_prober::{HealthSnapshot, LoadState, Loads, Verdict};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{AnomalyMetrics, Kind, Monitor, News, Observed, told};
+use super::{AnomalyMetrics, Board, Kind, Monitor, News, Observed, told};
 use crate::runtime::{
     Runtime, describe,
     events::{EventKind, NewEvent},
@@ -27,7 +27,7 @@ impl Runtime {
             // The names are constants, registered once.
             Err(error) => return tracing::error!(%error, "anomalies are not watched"),
         };
-        let mut monitor = Monitor::default();
+        let (mut monitor, mut board) = (Monitor::default(), Board::default());
         let mut clock = interval(MINUTE);
         // After a pause of the machine a minute is longer, and counts as one.
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -35,7 +35,10 @@ impl Runtime {
             clock.tick().await;
             let limits = self.0.publisher.inputs().0.config.anomalies;
             let news = monitor.step(self.observe(), &limits);
-            metrics.set(&news, &monitor.in_force());
+            let in_force = monitor.in_force();
+            metrics.set(&news, &in_force);
+            let shown = board.take(&news, &in_force, Timestamp::now());
+            self.0.anomalies.store(Arc::new(shown));
             let (news, rest) = told(news);
             for one in news {
                 self.record(event(one));
