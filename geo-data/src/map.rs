@@ -1,6 +1,11 @@
 //! Everything known about addresses, laid over each other once at load and looked up per query.
 
-use std::{collections::HashMap, fmt, net::IpAddr, path::PathBuf};
+use std::{
+    collections::HashMap,
+    fmt,
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use ipnet::IpNet;
 use meridian_config::{Diagnostic, Diagnostics, Family, Geo, PopId};
@@ -295,6 +300,21 @@ impl ClientMap {
     /// What is open, for metrics and `status`.
     pub fn databases(&self) -> &[DatabaseInfo] {
         &self.databases
+    }
+
+    /// The same map, whose databases are called what `name` makes of the path that each was read from: of
+    /// copies, the files that they are copies of. [`ClientMap::files`] stays.
+    #[must_use]
+    pub fn called(mut self, name: impl Fn(&Path) -> PathBuf) -> Self {
+        let open = self.city.iter_mut().chain(&mut self.asn);
+        let infos = open.map(|database| &mut database.info);
+        for info in infos.chain(&mut self.databases) {
+            // What is bundled was read from no file.
+            if info.file.is_absolute() {
+                info.file = name(&info.file);
+            }
+        }
+        self
     }
 
     /// The files to watch for changes.

@@ -164,9 +164,9 @@ pub fn load_zones(
 /// what an older one accepted).
 pub fn load_last_good(restored: &Restored, at: Timestamp) -> Result<Loaded, Diagnostics> {
     let config = meridian_config::load_below(&restored.config, &restored.root)?;
-    let clients = Arc::new(ClientMap::open(&config.geo)?);
+    let clients = ClientMap::open(&config.geo)?.called(|copy| restored.original_of(copy));
     let opened = Opened {
-        clients,
+        clients: Arc::new(clients),
         broken: None,
         signature: Signature::default(),
     };
@@ -326,7 +326,10 @@ fn open_clients(
         Some(before) => before.clients.clone(),
         None => {
             let copies = last_good.and_then(|l| l.restore().ok().flatten());
-            let opened = copies.and_then(|c| ClientMap::open(&copied(&config.geo, &c)).ok());
+            let opened = copies.and_then(|copies| {
+                let clients = ClientMap::open(&copied(&config.geo, &copies)).ok()?;
+                Some(clients.called(|copy| copies.original_of(copy)))
+            });
             Arc::new(opened.ok_or_else(|| mistakes.clone())?)
         }
     };

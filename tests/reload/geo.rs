@@ -104,6 +104,12 @@ fn a_database_broken_at_the_start_is_replaced_by_its_last_good_copy() {
     let metrics = server.metrics();
     let successful = http::sample(&metrics, "meridian_config_last_reload_successful");
     assert_eq!(successful, Some(1.0));
+    // It is called by the file that is missing, not by the copy.
+    let line = format!(
+        "meridian_geo_database_build_timestamp_seconds{{database=\"{}\"}}",
+        server.folder().join("city.mmdb").display()
+    );
+    assert!(metrics.contains(&line), "{metrics}");
     place(server.folder(), &database(ASHBURN));
     wait_for_answer(&server, IAD);
     wait_for_broken(&server, 0.0);

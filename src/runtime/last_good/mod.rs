@@ -112,6 +112,12 @@ impl Restored {
     pub fn path_of(&self, original: &Path) -> PathBuf {
         below(&self.root, original)
     }
+
+    /// The original of the file whose copy stands at `copy`.
+    pub fn original_of(&self, copy: &Path) -> PathBuf {
+        let inside = copy.strip_prefix(&self.root);
+        inside.map_or_else(|_| copy.to_owned(), |inside| Path::new("/").join(inside))
+    }
 }
 
 /// Why the last good state could not be kept or used.
@@ -532,6 +538,7 @@ mod tests {
         fs::write(&config, "rubbish").unwrap();
         let restored = last.restore().unwrap().unwrap();
         assert_eq!(restored.config, config);
+        assert_eq!(restored.original_of(&restored.path_of(&zone)), zone);
         assert_eq!(
             fs::read_to_string(restored.path_of(&zone)).unwrap(),
             "zone one"
