@@ -122,6 +122,12 @@ impl Calibration {
         self.guess = guess.filter(|guess| guess.is_finite() && *guess > 0.0);
     }
 
+    /// Loads are counted in another unit from now on: so many of it are one of the former.
+    pub(super) fn scale(&mut self, by: f32) {
+        let scaled = self.own.map(|own| own * by);
+        self.own = scaled.filter(|own| own.is_finite() && *own > 0.0);
+    }
+
     /// Some time without a reading: what was measured gets old.
     pub(super) fn fade(&mut self, passed: f32) {
         if let Some((own, guess)) = self.own.as_mut().zip(self.guess) {

@@ -129,6 +129,9 @@ struct State {
     known: bool,
     /// Whether its price is its own.
     own: bool,
+    /// As last told.
+    #[serde(default)]
+    capacity: Option<f32>,
     usable: bool,
     /// Since when it is usable, s; `None`: it is not. Long ago for those of the beginning.
     since: Option<f64>,
@@ -143,6 +146,7 @@ impl State {
         shown_free: 1.0,
         known: false,
         own: false,
+        capacity: None,
         usable: false,
         since: None,
         ramp: 1.0,
@@ -349,6 +353,15 @@ impl State {
         if !self.known && !reading.source {
             self.seller = Seller::NEW;
             self.calibration = Calibration::NEW;
+        }
+        let capacity = reading.capacity.filter(|one| one.is_finite() && *one > 0.0);
+        let before = self.capacity;
+        self.capacity = capacity.or(before);
+        if let Some((before, now)) = before.zip(capacity)
+            && !self.known
+        {
+            // The same load is another part of it. Of a known one the next readings tell that.
+            self.calibration.scale(before / now);
         }
         // Of a dead PoP without a load it says nothing.
         let remembered = reading.usable && self.calibration.own().is_some();

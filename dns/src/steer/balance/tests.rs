@@ -408,6 +408,28 @@ fn a_silent_pop_goes_on_with_its_own_price_for_a_day() {
 }
 
 #[test]
+fn a_capacity_that_changes_while_the_source_is_silent_counts() {
+    for capacity in [30.0, 15.0, 10.0] {
+        let (mut line, mut balance, mut prices, mut capacities) = crowded();
+        let mut loads = Vec::new();
+        for tick in 200..800 {
+            if tick == 300 {
+                capacities[1] = capacity;
+            }
+            line.decide(&prices);
+            let mut readings = read(&mut line, capacities);
+            loads.push(readings[1].ratio.take().unwrap());
+            prices = balance.step(f64::from(tick) * 10.0, &readings, &mut line);
+            assert!(prices[1].own, "{prices:?}");
+        }
+        let last = loads.last().unwrap();
+        // Twice the capacity is more than its neighbours leave to it.
+        let least = if capacity > 20.0 { 0.45 } else { 0.6 };
+        assert!((least..=0.7).contains(last), "{capacity}: {last}");
+    }
+}
+
+#[test]
 fn what_was_measured_fades_into_what_others_are_like() {
     // Its clients weigh thrice as much as those of the others: after a day nobody is sure of that.
     let (mut line, mut balance, before, capacities) = crowded();
