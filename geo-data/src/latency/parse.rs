@@ -9,7 +9,9 @@
 //!
 //! In a long line only the last one or two fields are looked at, and the first: what a client
 //! writes into its request stands between them, or in quotes, and cannot pass for a measurement. Where
-//! the quotes around it end with one of those fields, the field has a quote that it did not open.
+//! the quotes around it end with one of those fields, the field has a quote that it did not open. Where
+//! nothing is quoted, two addresses that differ say that a client may have written one of them, and the
+//! line tells nothing.
 
 use std::{borrow::Cow, net::IpAddr};
 
@@ -48,8 +50,8 @@ pub enum BadLine {
     /// Not the object that is asked for.
     #[error("{0}")]
     Json(String),
-    /// No address or prefix where one should be.
-    #[error("no client address")]
+    /// No address or prefix where one should be, or two that differ.
+    #[error("no client address, or two")]
     Client,
     /// No number where the round trip should be: nginx writes `-` where the kernel does not say.
     #[error("no round-trip time")]
@@ -122,6 +124,9 @@ pub fn log(line: &[u8]) -> Result<Told<'_>, BadLine> {
     let (rtt_ms, address) = match named(last) {
         Some(rtt) => {
             let told = before.and_then(|field| value(field, "client="));
+            if told.is_some_and(|told| contradicts(first, told)) {
+                return Err(BadLine::Client);
+            }
             (rtt?, told.unwrap_or(first))
         }
         None => (number(second.ok_or(BadLine::Rtt)?)? / 1000.0, first),
@@ -131,6 +136,18 @@ pub fn log(line: &[u8]) -> Result<Told<'_>, BadLine> {
         pop: None,
         rtt_ms,
     })
+}
+
+/// Whether a line that begins with an address names another one as its client's. HAProxy writes address
+/// and port (`%ci:%cp`), which for IPv6 looks like an address.
+fn contradicts(first: &str, told: &str) -> bool {
+    let (first, told) = (bare(first), bare(told));
+    let address = |text| client(text).ok().map(|net| net.addr().to_canonical());
+    let with_port = first
+        .strip_prefix(told)
+        .is_some_and(|rest| rest.starts_with(':'));
+    let differ = |(one, other)| one != other;
+    !with_port && address(first).zip(address(told)).is_some_and(differ)
 }
 
 /// What a datagram of syslog says, without its header (RFC 5424, RFC 3164, or none). Total: what is no
@@ -362,6 +379,27 @@ mod tests {
                 r#"203.0.113.9 12500 "a client=9.9.9.9 rtt_us=1,""#,
                 "203.0.113.9/32 12.5",
             ),
+            // Address and port, as HAProxy writes them; not what a client wrote without quotes.
+            (
+                r#"2001:db8::1:4711 [x] "GET / HTTP/1.1" client=2001:db8::1 rtt_us=800"#,
+                "2001:db8::1/128 0.8",
+            ),
+            (
+                "203.0.113.9:4711 [x] client=203.0.113.9 rtt_us=800",
+                "203.0.113.9/32 0.8",
+            ),
+            (
+                "::ffff:203.0.113.9 x client=203.0.113.9 rtt_us=800",
+                "203.0.113.9/32 0.8",
+            ),
+            ("203.0.113.9 - [x] client=9.9.9.9 rtt_us=800", "client"),
+            ("203.0.113.9 - [x] client=\"9.9.9.9\" rtt_us=800", "client"),
+            ("203.0.113.9 12500 a client=9.9.9.9 rtt_us=1", "client"),
+            ("2001:db8::1 x client=2001:db8:1::1 rtt_us=800", "client"),
+            (
+                "203.0.113.9 - [x] /a?client=9.9.9.9 rtt_us=800",
+                "203.0.113.9/32 0.8",
+            ),
             ("203.0.113.9 -", "rtt"),
             ("203.0.113.9", "rtt"),
             ("203.0.113.9 - x rtt_us=", "rtt"),
@@ -451,6 +489,28 @@ mod tests {
             ] {
                 let told = log(line.as_bytes()).unwrap();
                 prop_assert_eq!((told.client, told.rtt_ms), expect, "{}", line);
+            }
+        }
+
+        /// Without quotes a client can spoil the line of its own request, and move nobody else's.
+        #[test]
+        fn what_a_client_writes_without_quotes_is_of_nobody_else(
+            v4: u32,
+            us in 1..10_000_000_u32,
+            wrote in "([a-z]| |,|;|'|client=|rtt_us=|rtt_ms=|9\\.9\\.9\\.9|::1|1|=|/){0,20}",
+        ) {
+            let address = std::net::Ipv4Addr::from_bits(v4);
+            for line in [
+                format!("{address} - [x] {wrote} rtt_us={us}"),
+                format!("{address} {us} {wrote}"),
+            ] {
+                if let Ok(told) = log(line.as_bytes()) {
+                    prop_assert_eq!(told.client, IpNet::from(IpAddr::from(address)), "{}", line);
+                }
+            }
+            let line = format!("{address} - [x] {wrote} rtt_us={us}");
+            if let Ok(told) = log(line.as_bytes()) {
+                prop_assert_eq!(told.rtt_ms, us as f32 / 1000.0, "{}", line);
             }
         }
 
