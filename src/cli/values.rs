@@ -46,7 +46,7 @@ pub(super) fn addition(text: &str) -> Result<Addition, String> {
             "name" => name = Some(pop_name(value)?),
             "lat" | "latitude" => latitude = Some(number(-90.0, 90.0)?),
             "lon" | "longitude" => longitude = Some(number(-180.0, 180.0)?),
-            "weight" => weight = value.parse().map_err(|_| "weight must be a whole number")?,
+            "weight" => weight = weight_of(value)?,
             "capacity" => capacity = Some(positive(value)?),
             other => return Err(format!("there is no {other:?} here; expected {KEYS}")),
         }
@@ -79,16 +79,20 @@ pub(super) fn pop_name(text: &str) -> Result<String, String> {
 pub(super) fn weight(text: &str) -> Result<(String, u32), String> {
     let wrong = || "expected a PoP and its weight, such as fra=50".to_owned();
     let (pop, weight) = text.split_once('=').ok_or_else(wrong)?;
-    Ok((pop.to_owned(), weight.parse().map_err(|_| wrong())?))
+    Ok((pop.to_owned(), weight_of(weight)?))
 }
 
-/// Reads a number above 0.
+/// A weight as the configuration would take it.
+fn weight_of(text: &str) -> Result<u32, String> {
+    let weight = text.parse().ok().filter(|weight| *weight <= 1_000_000);
+    weight.ok_or_else(|| format!("a weight is a whole number from 0 to 1000000, not {text:?}"))
+}
+
+/// Reads a capacity, or a demand in its unit, as the configuration would take it.
 pub(super) fn positive(text: &str) -> Result<f64, String> {
-    let number = text
-        .parse::<f64>()
-        .ok()
-        .filter(|n| n.is_finite() && *n > 0.0);
-    number.ok_or_else(|| format!("{text:?} is no number above 0"))
+    let fits = |n: &f64| (f64::MIN_POSITIVE..=1e15).contains(n);
+    let number = text.parse().ok().filter(fits);
+    number.ok_or_else(|| format!("{text:?} is no number above 0 and up to 1e15"))
 }
 
 /// Reads `5%` or `0.05` as a share.
@@ -122,6 +126,25 @@ mod tests {
         assert_eq!(prefix("192.0.2.1").unwrap().to_string(), "192.0.2.1/32");
         assert_eq!(prefix("192.0.2.1/24").unwrap().to_string(), "192.0.2.0/24");
         assert_eq!(prefix("2001:db8::1").unwrap().prefix_len(), 128);
+    }
+
+    #[test]
+    fn a_plan_takes_what_the_configuration_takes() {
+        assert_eq!(weight("fra=1000000"), Ok(("fra".to_owned(), 1_000_000)));
+        assert_eq!(positive("1e15"), Ok(1e15));
+        let right = "a weight is a whole number from 0 to 1000000, not \"1000001\"";
+        assert_eq!(weight("fra=1000001"), Err(right.to_owned()));
+        let place = "name=ber,lat=52.5,lon=13.4";
+        assert_eq!(
+            addition(&format!("{place},weight=1000001")),
+            Err(right.to_owned())
+        );
+        assert!(addition(&format!("{place},capacity=8e3")).is_ok());
+        for text in ["0", "-1", "inf", "nan", "1e16", "x"] {
+            let right = format!("{text:?} is no number above 0 and up to 1e15");
+            assert_eq!(positive(text), Err(right.clone()));
+            assert_eq!(addition(&format!("{place},capacity={text}")), Err(right));
+        }
     }
 
     #[test]

@@ -89,10 +89,7 @@ pub(super) fn draw(out: &mut String, plan: &Plan, dots: &[Dot<'_>], (top, column
     let mut notes = vec![
         "A dot is a cell of clients, larger with more of them, in the colour of the PoP that serves most of it."
             .to_owned(),
-        format!(
-            "Round trips are estimated: {} ms + {} ms a 100 km.",
-            plan.estimate.intercept_ms, plan.estimate.ms_per_100km
-        ),
+        format!("Round trips are estimated: {}.", plan.estimate),
     ];
     if dots.iter().any(|dot| dot.row.strain != Strain::None) {
         notes.push("Rings: above target (amber), above capacity (red).".to_owned());

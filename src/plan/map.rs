@@ -17,7 +17,7 @@ use super::{
     legend::LINE,
     palette,
     palette::Color,
-    projection::{CENTRAL, Projection},
+    projection::{CENTRAL, NORTH, Projection, SOUTH},
     report::{Picture, Plan, PopRow, Strain},
     spots,
     svg::{cut, escape, percent, tenth, tenths},
@@ -179,7 +179,11 @@ fn dots<'a>(plan: &'a Plan, world: &World, map: &Projection) -> Vec<Dot<'a>> {
         .into_iter()
         .zip(colors)
         .map(|((row, place), color)| {
-            let (x, y) = map.place(place);
+            // What stands beyond the edge of the map is shown on it, not among the lines below.
+            let (x, y) = map.place(Coordinates {
+                latitude: place.latitude.clamp(SOUTH, NORTH),
+                ..place
+            });
             let mut dot = Dot {
                 row,
                 x,

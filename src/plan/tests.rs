@@ -491,6 +491,32 @@ fn the_same_plan_gives_the_same_drawing_and_it_is_well_formed() {
     }
 }
 
+/// PoPs beyond the edge of the map stand on it, not among the lines below.
+#[test]
+fn a_pop_near_a_pole_is_on_the_map() {
+    let poles = [("south", -77.85, 166.67), ("north", 82.5, -62.3), THREE[0]];
+    let bed = Bed::new(&config(&poles), &Change::default());
+    let (planned, picture) = bed.plan(None);
+    let drawn = draw(&planned, &picture, &bed.after, &bed.clients);
+    let legend = drawn.find("<g font-size=\"12.5\"").unwrap();
+    let (map, below) = drawn.split_at(legend);
+    let number = |text: &str, key: &str| -> f64 {
+        let value = text
+            .split(key)
+            .nth(1)
+            .and_then(|rest| rest.split('"').next());
+        value.unwrap().parse().unwrap()
+    };
+    let first = number(below, "cy=\"");
+    for pop in ["south", "north"] {
+        let mut circles = map
+            .lines()
+            .filter(|line| line.contains(&format!("<title>{pop} ")));
+        let y = number(circles.next().unwrap(), "cy=\"");
+        assert!(y > 70.0 && y < first - 15.0, "{pop} {y} {first}");
+    }
+}
+
 /// Names of all elements of a document without comments, sections and instructions; every one of
 /// them is closed, attributes are quoted, and no text holds markup.
 fn well_formed(text: &str) -> Vec<String> {

@@ -95,6 +95,10 @@ pub(crate) fn read(mut file: impl BufRead) -> Result<Traffic, TrafficError> {
         if number > MAX_LINES {
             return Err(TrafficError::TooLong);
         }
+        // A byte order mark is what some programs write first.
+        if number == 1 && line.starts_with("\u{feff}".as_bytes()) {
+            line.drain(..3);
+        }
         let parsed = match line.ends_with(b"\n") || line.len() as u64 <= MAX_LINE {
             true => parse(&String::from_utf8_lossy(&line), &mut unit),
             false => {
@@ -233,7 +237,12 @@ mod tests {
         ];
         assert_eq!(said, right);
         assert_eq!(traffic.unit, TrafficUnit::Queries);
-        for bits in ["10.0.0.0/8 12Mbit\r\n", "10.0.0.0/8 12 Mbit/s\n"] {
+        for bits in [
+            "10.0.0.0/8 12Mbit\r\n",
+            "10.0.0.0/8 12 Mbit/s\n",
+            "\u{feff}10.0.0.0/8 12Mbit",
+            "\u{feff}# who\n10.0.0.0/8 12Mbit",
+        ] {
             let traffic = text(bits).unwrap();
             assert_eq!(traffic.unit, TrafficUnit::Bits);
             assert_eq!(traffic.prefixes[0].1, 12e6);

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    fmt,
     sync::Arc,
     time::SystemTime,
 };
@@ -111,6 +112,14 @@ pub(crate) struct Estimate {
     pub(crate) ms_per_100km: f32,
     /// Pairs of cell and PoP that it was fitted to; 0: the default.
     pub(crate) pairs: u32,
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |number: f32| (number * 100.0).round() / 100.0;
+        let (intercept, slope) = (short(self.intercept_ms), short(self.ms_per_100km));
+        write!(f, "{intercept} ms + {slope} ms a 100 km")
+    }
 }
 
 impl From<Line> for Estimate {

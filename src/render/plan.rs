@@ -80,11 +80,7 @@ fn facts(planned: &Planned) -> Vec<(&'static str, String)> {
         0 => "nothing is measured".to_owned(),
         pairs => format!("fitted to {pairs} measured pairs"),
     };
-    let (intercept, slope) = (line.intercept_ms, line.ms_per_100km);
-    facts.push((
-        "estimate",
-        format!("round trip = {intercept} ms + {slope} ms a 100 km ({from})"),
-    ));
+    facts.push(("estimate", format!("round trip = {line} ({from})")));
     facts
 }
 
@@ -152,11 +148,16 @@ fn pops(plan: &Plan, style: Style) -> String {
     };
     for row in &plan.pops {
         let change = row.share_after - row.share_before;
-        let note = match (row.state, row.strain) {
-            ("", Strain::None) => Cell::new(""),
-            ("", Strain::OverTarget) => Cell::painted(Paint::Warn, "over target"),
-            ("", Strain::OverCapacity) => Cell::painted(Paint::Bad, "over capacity"),
-            (state, _) => Cell::painted(Paint::of_state(state), state),
+        let strain = match row.strain {
+            Strain::None => None,
+            Strain::OverTarget => Some((Paint::Warn, "over target")),
+            Strain::OverCapacity => Some((Paint::Bad, "over capacity")),
+        };
+        let note = match (row.state, strain) {
+            ("", None) => Cell::new(""),
+            ("", Some((paint, strain))) => Cell::painted(paint, strain),
+            (state, None) => Cell::painted(Paint::of_state(state), state),
+            (state, Some((paint, strain))) => Cell::painted(paint, format!("{state}, {strain}")),
         };
         let mut cells = vec![
             Cell::new(&row.pop),

@@ -168,6 +168,31 @@ fn two_configurations_are_compared() {
     );
 }
 
+/// A PoP is added to the pools that the services have in the other configuration, whatever these are called.
+#[test]
+fn a_pop_is_added_to_the_configuration_that_is_compared_with() {
+    let bed = Bed::new();
+    bed.file("other.toml", &CONFIG.replace("\"edge\"", "\"front\""));
+    let ber = "name=ber,lat=52.5,lon=13.4,capacity=1";
+    let output = bed.run(&["--compare", "other.toml", "--add", ber]);
+    ends(&output, 0, "");
+    let text = out(&output);
+    let mut rows = text.lines().filter(|line| line.starts_with("ber "));
+    let row = rows.next().expect("a row");
+    assert!(row.ends_with("  new, over capacity"), "{text}");
+}
+
+/// What was worked out is not lost with the picture of it.
+#[test]
+fn a_plan_is_shown_though_it_cannot_be_drawn() {
+    let bed = Bed::new();
+    for more in [&[][..], &["--max-moved", "0%", "--drain", "fra"]] {
+        let output = bed.run(&[&["--svg", "missing/out.svg"], more].concat());
+        ends(&output, 1, "cannot write missing/out.svg");
+        assert!(out(&output).contains("ESTIMATED RTT"), "{}", out(&output));
+    }
+}
+
 #[test]
 fn traffic_comes_from_a_file() {
     let bed = Bed::new();
@@ -228,6 +253,11 @@ fn what_cannot_be_planned_for_is_told_in_a_line() {
             "cannot write missing/out.svg",
         ),
         (&["--max-moved", "x"], 2, "expected a share"),
+        (
+            &["--from-server", "here"],
+            2,
+            "--from-server here is not a URL such as http://",
+        ),
     ] {
         let output = bed.run(arguments);
         ends(&output, code, said);

@@ -9,9 +9,9 @@ use super::{Told, worlds::Prepared};
 use crate::{
     cli::{
         Failure,
-        args::{Plan as Arguments, Target},
+        args::{DEFAULT_ADMIN, Plan as Arguments, Target},
         block_on,
-        client::Client,
+        client::{Client, ClientError},
     },
     plan::{self, Demand, TrafficError, TrafficUnit},
 };
@@ -141,7 +141,12 @@ async fn ask(
         token_file: args.token_file.clone(),
         ca_file: args.ca_file.clone(),
     };
-    let client = Client::new(&target)?;
+    let client = Client::new(&target).map_err(|error| match error {
+        ClientError::Url(url) => Failure::Usage(format!(
+            "--from-server {url} is not a URL such as {DEFAULT_ADMIN}"
+        )),
+        other => other.into(),
+    })?;
     let counted: Counted = client.get("/api/v1/demand").await?;
     let pops: Vec<Carrier> = client.get("/api/v1/pops").await?;
     let config = &prepared.before.config;

@@ -65,11 +65,11 @@ pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
     });
     (plan.settled_before, plan.settled) = settled;
     plan.changes.clone_from(&prepared.changes);
-    if let Some(out) = &args.svg {
+    let drawn = args.svg.as_ref().map(|out| {
         let drawn = plan::draw(&plan, &picture, prepared.after(), &prepared.clients);
         std::fs::write(out, drawn)
-            .map_err(|e| Failure::Message(format!("cannot write {}: {e}", out.display())))?;
-    }
+            .map_err(|e| Failure::Message(format!("cannot write {}: {e}", out.display())))
+    });
     let moved = plan.moved;
     // What drifts anyway is counted with what the change moves.
     let drifts = matches!(plan.settled_before, Settling::Unsettled { .. });
@@ -82,15 +82,25 @@ pub(crate) fn run(args: &Arguments) -> Result<(), Failure> {
         measured: prepared.measured,
         plan,
     };
+    // What was worked out is shown all the same.
     show(args, &planned);
+    drawn.unwrap_or(Ok(()))?;
     match args.max_moved {
         Some(most) if moved > most => Err(Failure::Message(format!(
-            "{:.2} % of clients move, more than {} %{unsure}",
-            moved * 100.0,
-            most * 100.0
+            "{}{unsure}",
+            too_many(moved, most)
         ))),
         _ => Ok(()),
     }
+}
+
+/// More clients move than may, as shares: with the digits that tell the two apart.
+fn too_many(moved: f64, most: f64) -> String {
+    // Seven per cent is 7.000000000000001 otherwise.
+    let most = (most * 1e8).round() / 1e6;
+    let moved = moved * 100.0;
+    let digits = if moved - most < 0.01 { 6 } else { 2 };
+    format!("{moved:.digits$} % of clients move, more than {most} %")
 }
 
 fn show(args: &Arguments, planned: &Planned) {
@@ -98,5 +108,21 @@ fn show(args: &Arguments, planned: &Planned) {
         print_json(planned);
     } else {
         print(&render::plan(planned, Style::stdout()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_many;
+
+    #[test]
+    fn limits_are_told_as_they_were_given() {
+        for (moved, most, right) in [
+            (0.4233, 0.07, "42.33 % of clients move, more than 7 %"),
+            (0.0004, 0.0001, "0.04 % of clients move, more than 0.01 %"),
+            (0.050_001, 0.05, "5.000100 % of clients move, more than 5 %"),
+        ] {
+            assert_eq!(too_many(moved, most), right);
+        }
     }
 }

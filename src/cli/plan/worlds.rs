@@ -1,9 +1,9 @@
 //! The configurations of a plan, ready to decide: before and after.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashSet, path::Path, sync::Arc};
 
 use jiff::Timestamp;
-use meridian_config::{Config, Family, Name, Pool, PopId};
+use meridian_config::{Config, Family, Name, PopId};
 use meridian_dns::types::ServiceId;
 use meridian_geo_data::{ClientMap, latency::Latency};
 
@@ -100,9 +100,9 @@ pub(super) fn prepare(args: &Arguments) -> Result<Prepared, Failure> {
     let before = before.with_latency(known);
     let wanted = args.service.as_deref();
     let wanted = wanted.map(|name| service(&before, name)).transpose()?;
-    let planned = pools_of(&before, wanted);
+    let planned = pools_of(&base, &before, wanted);
     let changed = change
-        .apply(&base, |pool| planned.contains(&pool.name))
+        .apply(&base, |pool| planned.contains(pool.name.as_str()))
         .map_err(usage)?;
     let known = latency(&changed, &other_clients)?;
     let after = World::new(changed, other_clients, &change).map_err(usage)?;
@@ -203,17 +203,18 @@ fn service(world: &World, name: &str) -> Result<ServiceId, Failure> {
     })
 }
 
-/// Names of the pools of the planned services.
-fn pools_of(world: &World, wanted: Option<ServiceId>) -> Vec<String> {
-    let pool = |pool: &Pool| pool.name.clone();
-    let all = world.steering.services();
-    match wanted.and_then(|id| world.steering.service(id)) {
-        Some(one) => vec![pool(world.config.pool(one.pool))],
-        None => all
-            .iter()
-            .map(|one| pool(world.config.pool(one.pool)))
-            .collect(),
-    }
+/// Names of the pools that the planned services have in the configuration that is changed, which may be
+/// another one.
+fn pools_of<'a>(base: &'a Config, before: &World, wanted: Option<ServiceId>) -> HashSet<&'a str> {
+    let planned = |name: &Name| {
+        let known = before.service(name);
+        known.is_some_and(|id| wanted.is_none_or(|wanted| wanted == id))
+    };
+    let services = base.zones.iter().flat_map(|zone| &zone.services);
+    services
+        .filter(|service| planned(&service.name))
+        .map(|service| base.pool(service.pool).name.as_str())
+        .collect()
 }
 
 fn refuse_nothing(before: &World, pairs: &[Pair], args: &Arguments) -> Result<(), Failure> {
