@@ -82,7 +82,13 @@ impl Starts {
         let Some(slot) = self.0.get(word / CHUNK) else {
             return make();
         };
-        let (chunk, at) = (slot.get_or_init(Box::default), word % CHUNK);
+        if slot.get().is_none() {
+            // Nobody waits for a maker that is off its processor.
+            let _ = slot.set(Box::default());
+        }
+        let (Some(chunk), at) = (slot.get(), word % CHUNK) else {
+            return make();
+        };
         let Some((kept, parts)) = chunk.words.get(at).zip(chunk.parts.get(at)) else {
             return make();
         };

@@ -17,7 +17,7 @@ use arc_swap::{ArcSwap, Cache};
 use super::{
     Fast, Respond, is_answerable,
     packet::{Arrival, Handled, Responder, Slot},
-    udp::{Count, IDLE},
+    udp::{Count, IDLE, Old},
     wall_clock,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub(super) struct Worker<S> {
     /// The snapshot of this batch. The last one is handed to `old` when another takes its place, so
     /// that it is never freed here.
     snapshot: Arc<S>,
-    old: mpsc::Sender<Arc<S>>,
+    old: mpsc::Sender<Old>,
     tally: Tally,
     /// A reply of the slow path, before it is copied into its slot.
     out: Vec<u8>,
@@ -53,7 +53,7 @@ impl<S: Respond> Worker<S> {
         state: Arc<ArcSwap<S>>,
         metrics: &Metrics,
         seat: Seat,
-        old: mpsc::Sender<Arc<S>>,
+        old: mpsc::Sender<Old>,
     ) -> Self {
         let (snapshot, now) = (state.load_full(), Instant::now());
         Self {
@@ -122,10 +122,12 @@ impl<S: Respond> Responder for Worker<S> {
         }
         let newest = self.state.load();
         if !Arc::ptr_eq(newest, &self.snapshot) {
-            self.tally.follow(newest.labels());
-            let old = std::mem::replace(&mut self.snapshot, newest.clone());
-            // Fails only when that thread could not be started.
-            let _ = self.old.send(old);
+            let counted = self.tally.follow(newest.labels());
+            let answered = std::mem::replace(&mut self.snapshot, newest.clone());
+            for old in counted.into_iter().chain([answered as Old]) {
+                // Fails only when that thread could not be started.
+                let _ = self.old.send(old);
+            }
         }
     }
 

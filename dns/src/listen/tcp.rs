@@ -38,6 +38,7 @@ use super::{
     round_trips::RoundTrips,
     sockets::Sockets,
     stream::{Expiry, Limits, Stream},
+    udp::Old,
 };
 use crate::{
     answer::{Meta, Outcome, Transport},
@@ -72,7 +73,7 @@ pub(super) struct State<S> {
     /// The snapshot in force.
     pub(super) current: Arc<ArcSwap<S>>,
     /// Where a snapshot goes that nobody else holds any more.
-    pub(super) old: mpsc::Sender<Arc<S>>,
+    pub(super) old: mpsc::Sender<Old>,
     pub(super) block: Arc<Block>,
 }
 

@@ -1,6 +1,11 @@
 //! A small stand-in for the snapshot, so that sockets can be tested without zones.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use meridian_config::{Chaos, Server, TcpLimits};
@@ -18,7 +23,30 @@ use crate::{
 /// Sends a query back as its own answer, with the bit QR set. A first octet of 0xff panics, a query
 /// with QR set gets nothing, 0xfe in front gets a long answer.
 #[derive(Debug, Default)]
-pub(super) struct Echo(Arc<Labels>);
+pub(super) struct Echo {
+    labels: Arc<Labels>,
+    /// Told the name of the thread that frees it.
+    freed: Option<mpsc::Sender<String>>,
+}
+
+impl Echo {
+    /// One that tells who frees it.
+    pub(super) fn traced(freed: mpsc::Sender<String>) -> Self {
+        Self {
+            labels: Arc::default(),
+            freed: Some(freed),
+        }
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        if let Some(freed) = &self.freed {
+            let name = std::thread::current().name().unwrap_or_default().to_owned();
+            let _ = freed.send(name);
+        }
+    }
+}
 
 impl Respond for Echo {
     fn respond(&self, query: &[u8], _meta: &Meta, out: &mut Vec<u8>) -> Outcome {
@@ -45,7 +73,7 @@ impl Respond for Echo {
     }
 
     fn labels(&self) -> &Arc<Labels> {
-        &self.0
+        &self.labels
     }
 }
 
@@ -73,6 +101,7 @@ pub(super) fn config(listen: &[&str], workers: usize) -> Server {
 /// Running listeners over [`Echo`].
 pub(super) struct Running {
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) state: Arc<ArcSwap<Echo>>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) handle: Handle,
     pub(super) shutdown: CancellationToken,
@@ -91,9 +120,10 @@ impl Running {
         let gate = Arc::new(Gate::random());
         let shutdown = CancellationToken::new();
         let state = Arc::new(ArcSwap::from_pointee(Echo::default()));
-        let task = tokio::spawn(bound.run(state, metrics.clone(), gate, shutdown.clone()));
+        let task = tokio::spawn(bound.run(state.clone(), metrics.clone(), gate, shutdown.clone()));
         Self {
             addresses,
+            state,
             metrics,
             handle,
             shutdown,

@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
 
@@ -15,8 +15,8 @@ use tokio::{
 };
 
 use super::{
-    HearRoundTrips, Listeners, is_answerable,
-    testing::{Running, config, query, reply},
+    HearRoundTrips, Listeners, Respond, is_answerable,
+    testing::{Echo, Running, config, query, reply},
 };
 use crate::metrics::Dropped;
 
@@ -105,6 +105,30 @@ async fn udp_answers_on_every_socket_and_survives_panics() {
         server.dropped(Dropped::Panic) == 40 && server.dropped(Dropped::Response) >= 40
     })
     .await;
+}
+
+/// Freeing a million zones takes long: whoever answers has others do it.
+#[tokio::test]
+async fn no_worker_frees_what_is_no_longer_in_force() {
+    const SWAPS: u16 = 50;
+    let server = Running::start(&config(&["127.0.0.1:0"], 1));
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let (freed, names) = mpsc::channel();
+    let mut labels = Vec::new();
+    for id in 0..=SWAPS {
+        let next = Arc::new(Echo::traced(freed.clone()));
+        labels.push(Arc::downgrade(next.labels()));
+        server.state.store(next);
+        // When it has answered, the worker uses this one.
+        ask(&socket, server.addresses[0], &query(id)).await;
+    }
+    for _ in 0..SWAPS {
+        let name = names.recv_timeout(PATIENCE).expect("it is freed");
+        assert!(!name.starts_with("udp-"), "{name}");
+    }
+    // Neither does anybody keep what was counted for it.
+    let kept = || labels.iter().filter(|one| one.strong_count() > 0).count();
+    eventually("all but the last are freed", || kept() == 1).await;
 }
 
 #[tokio::test]

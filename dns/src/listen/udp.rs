@@ -17,6 +17,7 @@
 )]
 
 use std::{
+    any::Any,
     io,
     net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -92,7 +93,7 @@ pub(super) async fn serve<S: Respond>(
     state: Arc<ArcSwap<S>>,
     metrics: &Metrics,
     gate: &Arc<Gate>,
-    old: mpsc::Sender<Arc<S>>,
+    old: mpsc::Sender<Old>,
 ) {
     let stop = Arc::new(Stop::default());
     let cores = cores(shared.sockets.udp.len());
@@ -130,9 +131,12 @@ pub(super) async fn serve<S: Respond>(
     }
 }
 
+/// A snapshot, or what was needed for it, that is no longer used here.
+pub(super) type Old = Arc<dyn Any + Send + Sync>;
+
 /// Old snapshots go here, so that freeing a million zones never keeps anybody from answering.
-pub(super) fn drop_elsewhere<S: Respond>() -> mpsc::Sender<Arc<S>> {
-    let (sender, receiver) = mpsc::channel();
+pub(super) fn drop_elsewhere() -> mpsc::Sender<Old> {
+    let (sender, receiver) = mpsc::channel::<Old>();
     let thread = std::thread::Builder::new()
         .name("snapshots".into())
         .spawn(move || receiver.into_iter().for_each(drop));

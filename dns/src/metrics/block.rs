@@ -8,7 +8,9 @@
 )]
 
 use std::{
+    any::Any,
     collections::BTreeMap,
+    ops::Bound::{Excluded, Unbounded},
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -56,13 +58,19 @@ pub struct Block {
     samples: Samples,
 }
 
-/// Counters of steered answers by the indices of one configuration. A cell is looked up by name
-/// when it is first needed.
+/// Counters of steered answers by the indices of one configuration: a row for each service, a cell for
+/// each of its PoPs. A row is made, and a cell looked up by name, when it is first needed: whoever goes
+/// over to another configuration has queries waiting.
 #[derive(Debug, Default)]
 struct Table {
     labels: Arc<Labels>,
-    cells: Box<[OnceLock<Arc<Reasons>>]>,
+    rows: Box<[OnceLock<Row>]>,
 }
+
+type Row = Box<[OnceLock<Arc<Reasons>>]>;
+
+/// Answers that a scrape takes while a worker may have to wait for it.
+const AT_ONCE: usize = 256;
 
 impl Default for Block {
     fn default() -> Self {
@@ -142,11 +150,19 @@ impl Block {
     }
 
     pub(super) fn answers(&self) -> Vec<(AnswerKey, Arc<Reasons>)> {
-        let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers
-            .iter()
-            .map(|(key, counts)| (key.clone(), counts.clone()))
-            .collect()
+        let mut all: Vec<(AnswerKey, Arc<Reasons>)> = Vec::new();
+        loop {
+            let after = all.last().map(|(key, _)| key.clone());
+            let from = after.as_ref().map_or(Unbounded, Excluded);
+            let before = all.len();
+            let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            let some = answers.range((from, Unbounded)).take(AT_ONCE);
+            all.extend(some.map(|(key, counts)| (key.clone(), counts.clone())));
+            drop(answers);
+            if all.len() < before + AT_ONCE {
+                return all;
+            }
+        }
     }
 
     /// Forgets the answers of services and PoPs that `keep` refuses.
@@ -198,19 +214,32 @@ impl Block {
 
     #[inline]
     fn steered<'a>(&self, table: &'a Table, steered: &Steered) -> Option<&'a AtomicU64> {
-        let labels = &table.labels;
-        let pops = labels.pops.len();
-        let pop = steered.pop.map_or(pops, |pop| pop.index().min(pops));
-        let at = steered.service.index() * (pops + 1) + pop;
+        let pops = table.labels.pops.len();
         // A table of other labels than the snapshot's can only come from two batches of one block
         // around a reload: that answer goes uncounted rather than to a wrong name.
-        let cell = table.cells.get(at)?;
-        let service = labels.services.get(steered.service.index())?;
-        let reasons = cell.get_or_init(|| {
-            let pop = labels.pops.get(pop).cloned().unwrap_or_default();
-            self.cell((service.clone(), pop))
-        });
+        let row = table.rows.get(steered.service.index())?;
+        let pop = steered.pop.map_or(pops, |pop| pop.index().min(pops));
+        let known = row.get().and_then(|row| row.get(pop)?.get());
+        let reasons = known.or_else(|| self.first(table, steered.service.index(), pop))?;
         reasons.get(steered.reason as usize)
+    }
+
+    /// The cell of a service and a PoP that nobody has asked for yet. Who is faster keeps nobody waiting: it
+    /// is the same one.
+    #[cold]
+    fn first<'a>(&self, table: &'a Table, service: usize, pop: usize) -> Option<&'a Arc<Reasons>> {
+        let labels = &table.labels;
+        let row = table.rows.get(service)?;
+        if row.get().is_none() {
+            let cells = std::iter::repeat_with(OnceLock::new);
+            let _ = row.set(cells.take(labels.pops.len() + 1).collect());
+        }
+        let cell = row.get()?.get(pop)?;
+        if cell.get().is_none() {
+            let pop = labels.pops.get(pop).cloned().unwrap_or_default();
+            let _ = cell.set(self.cell((labels.services.get(service)?.clone(), pop)));
+        }
+        cell.get()
     }
 
     fn cell(&self, key: AnswerKey) -> Arc<Reasons> {
@@ -260,11 +289,15 @@ impl Tally {
         Self { block, table }
     }
 
-    /// From now on queries see the configuration named by `labels`.
-    pub fn follow(&mut self, labels: &Arc<Labels>) {
-        if !Arc::ptr_eq(&self.table.labels, labels) {
-            self.table = Arc::new(Table::new(labels.clone()));
+    /// From now on queries see the configuration named by `labels`. What was needed for the one before is
+    /// given back, to be freed where nobody waits.
+    pub fn follow(&mut self, labels: &Arc<Labels>) -> Option<Arc<dyn Any + Send + Sync>> {
+        if Arc::ptr_eq(&self.table.labels, labels) {
+            return None;
         }
+        let table = Arc::new(Table::new(labels.clone()));
+        let before = std::mem::replace(&mut self.table, table);
+        Some(before)
     }
 
     /// Counts an answer.
@@ -310,10 +343,10 @@ fn add_alone(counter: &AtomicU64, amount: u64) {
 
 impl Table {
     fn new(labels: Arc<Labels>) -> Self {
-        let size = labels.services.len() * (labels.pops.len() + 1);
+        let rows = std::iter::repeat_with(OnceLock::new).take(labels.services.len());
         Self {
+            rows: rows.collect(),
             labels,
-            cells: std::iter::repeat_with(OnceLock::new).take(size).collect(),
         }
     }
 }

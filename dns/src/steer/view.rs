@@ -150,9 +150,15 @@ impl View {
         family: Family,
     ) -> &'a Choices {
         let at = service.plan * 2 + usize::from(family == Family::V6);
-        let slot = self.choices.get(at);
-        slot.and_then(|slot| slot.get_or_init(|| self.new_choices(steering)).as_ref())
-            .unwrap_or(&steering.unkept)
+        let made = self.choices.get(at).and_then(|slot| {
+            if slot.get().is_none() {
+                // Not made in place: whoever comes at the same time would wait for that, and for as
+                // long as the maker is off its processor. What is made twice is dropped.
+                let _ = slot.set(self.new_choices(steering));
+            }
+            slot.get()
+        });
+        made.and_then(Option::as_ref).unwrap_or(&steering.unkept)
     }
 
     fn new_choices(&self, steering: &Steering) -> Option<Choices> {
