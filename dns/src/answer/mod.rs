@@ -48,6 +48,9 @@ pub(crate) use explain::LABEL;
 pub use explain::Listed;
 pub use follow::{End, Followed, NotSteered, follow};
 use plan::Steer;
+pub(crate) use writer::fits;
+#[cfg(test)]
+pub(crate) use writer::names_in;
 
 /// How a query came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

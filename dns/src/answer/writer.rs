@@ -1,7 +1,10 @@
 //! Writes a reply section by section, never past its limit, RRsets whole or not at all.
 
 use super::compress::Compressor;
-use crate::{query::Header, types::rtype};
+use crate::{
+    query::Header,
+    types::{class, rtype},
+};
 
 /// QR
 const RESPONSE: u8 = 0x80;
@@ -183,12 +186,29 @@ impl<'o> Writer<'o> {
     }
 }
 
+/// Whether a reply to a question for these records (owner and data in uncompressed wire form) holds all of
+/// them, over TCP too.
+pub(crate) fn fits<'r>(owner: &[u8], rtype: u16, rdata: impl Iterator<Item = &'r [u8]>) -> bool {
+    // What OPT takes at least is kept back.
+    const LONGEST: usize = 65_535 - 11;
+    let mut out = Vec::new();
+    let mut writer = Writer::new(&mut out, LONGEST);
+    writer.question(owner, rtype, class::IN);
+    let head = Head {
+        owner,
+        rtype,
+        class: class::IN,
+        ttl: 0,
+    };
+    writer.rrset(Section::Answer, &head, rdata).is_ok()
+}
+
 /// Octets before the names in the RDATA of a type, and how many names there are that are
 /// compressed.
 ///
 /// RFC 3597 §4: "servers MUST NOT compress domain names embedded in the RDATA of types that are
 /// class-specific or not well-known"; the well-known ones are those of RFC 1035.
-pub(super) fn names_in(rtype: u16) -> (usize, usize) {
+pub(crate) fn names_in(rtype: u16) -> (usize, usize) {
     match rtype {
         rtype::NS
         | rtype::CNAME

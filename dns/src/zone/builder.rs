@@ -54,8 +54,8 @@ pub enum BuildError {
     /// RFC 1035 §5.2
     #[error("there is no SOA record at the apex")]
     NoSoa,
-    /// More than 4 GiB of names or data.
-    #[error("the zone is larger than 4 GiB")]
+    /// More than 4 GiB of names or data, or more signatures than 16 bits count.
+    #[error("the zone is larger than 4 GiB, or a name in it has more than 65,535 signatures")]
     TooLarge,
 }
 

@@ -6,7 +6,10 @@ use meridian_config::{Name, Ttl};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Location, RawRecord, rdata};
-use crate::types::rtype::{CNAME, DNAME, NS, NSEC, NSEC3, RRSIG, SOA};
+use crate::{
+    answer::fits,
+    types::rtype::{CNAME, DNAME, NS, NSEC, NSEC3, RRSIG, SOA},
+};
 
 /// Octets of a record beside its data, where the owner is a pointer (RFC 1035 §4.1.3, §4.1.4).
 const RECORD_HEAD: usize = 12;
@@ -184,29 +187,31 @@ fn lowest_ttl(records: &[RawRecord], rrset: &[usize], lower: &mut Vec<(usize, Tt
 }
 
 /// An RRset is answered whole or not at all (RFC 2181 §5), and over TCP the length of a message has
-/// 16 bits. Data whose names may be compressed is not judged: it takes less room than here.
+/// 16 bits. Names may be compressed, so where it takes more room without, the reply itself is tried.
 fn too_large(
     records: &[RawRecord],
     rrset: &[usize],
     duplicates: &HashSet<usize>,
     found: &mut Vec<(Location, Conflict)>,
 ) {
+    let all = || {
+        let distinct = rrset.iter().filter(|at| !duplicates.contains(at));
+        distinct.filter_map(|&at| records.get(at))
+    };
     let mut octets = 0;
-    for record in rrset
-        .iter()
-        .filter(|at| !duplicates.contains(at))
-        .filter_map(|&at| records.get(at))
-    {
-        if rdata::names_at(record.rtype).count > 0 || record.rtype == RRSIG {
-            return;
-        }
+    let past = all().find(|record| {
         octets += RECORD_HEAD + record.rdata.len();
-        if octets > RRSET_MAX {
-            let name = rdata::type_name(record.rtype);
-            let conflict = Conflict::TooLarge(record.owner.clone(), name);
-            found.push((record.at, conflict));
-            return;
-        }
+        octets > RRSET_MAX
+    });
+    // Signatures of different types share an owner and a type, but are no RRset.
+    let Some(record) = past.filter(|record| record.rtype != RRSIG) else {
+        return;
+    };
+    let rdata = all().map(|record| &*record.rdata);
+    if !fits(record.owner.as_wire(), record.rtype, rdata) {
+        let name = rdata::type_name(record.rtype);
+        let conflict = Conflict::TooLarge(record.owner.clone(), name);
+        found.push((record.at, conflict));
     }
 }
 

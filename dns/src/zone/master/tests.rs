@@ -390,6 +390,27 @@ fn good_zones_are_read_and_their_records_read_back() {
 
 /// Not a judgement of the machine: prints what a zone of a million names takes.
 /// `cargo nextest run --release -p meridian-dns --run-ignored only --no-capture million`
+/// Names are compressed, so the reply itself is what counts: 65,524 octets less the header, the question and
+/// OPT hold so many records and not one more.
+#[test]
+fn records_with_names_are_as_many_as_a_reply_holds() {
+    use std::fmt::Write as _;
+    for (data, most) in [("PTR h", 3274), ("MX 10 h", 2976), ("SRV 0 0 1 h", 1770)] {
+        let zone = |count: usize| {
+            let mut text = HEAD.to_owned();
+            for number in 1000..1000 + count {
+                writeln!(text, "many {data}{number}").unwrap();
+            }
+            parsed(&text).map(|zone| zone.records.len())
+        };
+        assert_eq!(zone(most), Ok(most + 2), "{data}");
+        for count in [most + 1, 70_000] {
+            let told = zone(count).unwrap_err();
+            assert!(told.contains("data than a reply can hold"), "{told}");
+        }
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 #[allow(clippy::disallowed_methods, reason = "measures elapsed time")]
