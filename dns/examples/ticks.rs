@@ -1,13 +1,15 @@
 //! What a whole tick costs: `cargo run --release -p meridian-dns --example ticks -- [SHAPE] [TICKS]`.
 //!
-//! 1,000 PoPs, 100 pools, 30,000 cells. Clients follow what is decided at once, and the loads are what they make. So
-//! many ticks from a beginning without prices, then one after the failure of the most crowded PoP, then one after that
+//! 1,000 PoPs, 100 pools, 30,000 cells. Resolvers keep answers for 100 s, and the loads are what they make. So
+//! many ticks from a beginning without prices, then some after the failure of the most crowded PoP, then some after that
 //! of ten more. Prints the processor time of the controller (questions to the model, gathering the market,
-//! clearing it) and of the next standing.
+//! clearing it) and of the next standing; of the search what the model says of the prices that it found, before any
+//! limit of moving; and of what was decided how full the fullest PoP is with all rows, however many the model
+//! looks at. Before that how little it could be by the largest flow from cells to the PoPs nearest to them.
 
 mod shared;
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{collections::VecDeque, error::Error, sync::Arc, time::Duration};
 
 use meridian_config::Config;
 use meridian_dns::steer::{
@@ -27,6 +29,10 @@ const SIZE: Size = Size {
 const ASKED: f32 = 0.8;
 /// Part of its capacity that a PoP is to carry.
 const TARGET: f32 = 0.7;
+/// Ticks for which resolvers keep an answer.
+const KEPT: usize = 10;
+/// Ticks after a failure.
+const AFTER: u32 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
@@ -36,13 +42,21 @@ fn main() -> Result<(), Box<dyn Error>> {
         if wanted.as_deref().is_some_and(|wanted| wanted != shape) {
             continue;
         }
-        let config = shared::config(SIZE, |pool, pop| match shape {
+        let is_in = |pool: u32, pop: u32| match shape {
             "same" => true,
             "allbut" => pop != pool,
             _ => (pop + pool).is_multiple_of(10),
-        })?;
+        };
+        let config = shared::config(SIZE, is_in)?;
         println!("\n{shape}: {SIZE:?}");
-        World::new(&config)?.live(ticks.unwrap_or(12));
+        let mut world = World::new(&config)?;
+        for count in [2, 4, 8] {
+            // Lists of all but one are as good as one of all.
+            let lists = if shape == "hundred" { 10 } else { 1 };
+            let is_in = |list, pop| shape != "hundred" || is_in(list, pop);
+            world.tell_least(count, lists, is_in);
+        }
+        world.live(ticks.unwrap_or(12));
     }
     Ok(())
 }
@@ -52,27 +66,40 @@ struct World<'a> {
     steering: Steering,
     demand: Arc<Demand>,
     capacities: Vec<f32>,
+    /// Demand of all, as the model counts it.
+    whole: f64,
     balance: Balance,
     standing: Standing,
+    /// What was decided at the last ticks.
+    decided: VecDeque<Vec<f32>>,
     now_s: f64,
 }
 
+/// What a cell asks: a few ask for much of all.
+fn demand(cell: u32) -> f32 {
+    1000.0 / (1.0 + small(mix(cell) % 1_000))
+}
+
 /// A model that tells what it is asked, and how long that takes.
-struct Timed<M> {
+struct Timed<'a, M> {
     model: M,
+    capacities: &'a [f32],
+    /// How full the fullest PoP was by each answer.
+    fullest: Vec<f32>,
     questions: (usize, Duration),
     gathered: (usize, Duration),
 }
 
-impl<M: Model> Timed<M> {
+impl<M: Model> Timed<'_, M> {
     fn asked(&mut self, ask: impl FnOnce(&mut M) -> Vec<f32>) -> Vec<f32> {
         let (told, took) = timed(|| ask(&mut self.model));
         self.questions = (self.questions.0 + 1, self.questions.1 + took);
+        self.fullest.push(fullest(&told, self.capacities));
         told
     }
 }
 
-impl<M: Model> Model for Timed<M> {
+impl<M: Model> Model for Timed<'_, M> {
     fn now(&mut self) -> Vec<f32> {
         self.asked(Model::now)
     }
@@ -91,14 +118,15 @@ impl<M: Model> Model for Timed<M> {
 impl<'a> World<'a> {
     fn new(config: &'a Config) -> Result<Self, Box<dyn Error>> {
         let steering = Steering::new(config, Arc::new(ClientMap::open(&config.geo)?));
-        // A few cells ask for much of all.
-        let cells = (0..CELLS).map(|n| 1000.0 / (1.0 + small(mix(n) % 1_000)));
+        let cells = (0..CELLS).map(demand);
         let mut world = Self {
             config,
             demand: Arc::new(Demand::new(cells.collect(), Vec::new(), Vec::new())),
             capacities: vec![1.0; config.pops.len()],
+            whole: 0.0,
             balance: Balance::default(),
             standing: Standing::none(),
+            decided: VecDeque::new(),
             now_s: 0.0,
             steering,
         };
@@ -110,7 +138,8 @@ impl<'a> World<'a> {
         let rough: Vec<f32> = (0..).zip(&asked).map(rough).collect();
         let scale = asked.iter().sum::<f32>() / rough.iter().sum::<f32>() / ASKED / TARGET;
         world.capacities = rough.into_iter().map(|one| one * scale).collect();
-        world.balance = Balance::default();
+        world.whole = asked.iter().map(|one| f64::from(*one)).sum();
+        (world.balance, world.decided) = (Balance::default(), VecDeque::from([asked]));
         Ok(world)
     }
 
@@ -120,29 +149,59 @@ impl<'a> World<'a> {
         }
         let asked = self.asked();
         let most = (0..asked.len()).max_by(|a, b| asked[*a].total_cmp(&asked[*b]));
-        self.tick("one PoP fails", &|pop| Some(pop) == most, 1.0);
-        self.tick("and then", &|pop| Some(pop) == most, 1.0);
+        for number in 0..AFTER {
+            self.tick(
+                &format!("one PoP failed {number}"),
+                &|pop| Some(pop) == most,
+                1.0,
+            );
+        }
         let is_down = |pop: usize| Some(pop) == most || pop % 100 == 7;
-        self.tick("ten more fail", &is_down, 1.0);
-        self.tick("and then", &is_down, 1.0);
+        for number in 0..AFTER {
+            self.tick(&format!("ten more failed {number}"), &is_down, 1.0);
+        }
+    }
+
+    /// Tells how little the fullest PoP can have if each cell may use so many of its nearest PoPs.
+    fn tell_least(&self, count: usize, lists: u32, is_in: impl Fn(u32, u32) -> bool) {
+        let mut cells = Vec::new();
+        for list in 0..lists {
+            let pops: Vec<u32> = (0..SIZE.pops).filter(|pop| is_in(list, *pop)).collect();
+            let each = (0..CELLS).zip(shared::nearest(&pops, count));
+            let asked = |cell| f64::from(demand(cell)) / f64::from(lists);
+            cells.extend(each.map(|(cell, near)| (asked(cell), near)));
+        }
+        let rooms = self.capacities.iter().map(|one| f64::from(one * TARGET));
+        let rooms: Vec<f64> = rooms.collect();
+        // The model counts in the same unit, but for what services have of it.
+        let scale = self.whole / cells.iter().map(|(asked, _)| asked).sum::<f64>();
+        cells.iter_mut().for_each(|(asked, _)| *asked *= scale);
+        match shared::flow::fullest(&cells, &rooms) {
+            Some(least) => println!(
+                "  with the {count} nearest PoPs the fullest has at least {least:.2} of its target"
+            ),
+            None => println!("  with the {count} nearest PoPs some have no room at all"),
+        }
     }
 
     /// What each PoP gets, as decided.
     fn asked(&self) -> Vec<f32> {
         let health = HealthSnapshot::default();
         let inputs = self.standing.inputs();
-        self.standing.model(&self.steering, &health, inputs).now()
+        let model = self.standing.model(&self.steering, &health, inputs);
+        model.of_all_rows().now()
     }
 
     fn tick(&mut self, what: &str, is_down: &dyn Fn(usize) -> bool, load: f32) {
         self.now_s += 10.0;
         let health = drained(self.config, &HealthSnapshot::default(), is_down);
         let known = !self.standing.inputs().prices.is_empty();
-        let carried = if known {
-            self.asked()
-        } else {
-            vec![0.0; self.capacities.len()]
-        };
+        let mut carried = vec![0.0; self.capacities.len()];
+        for decided in &self.decided {
+            for (sum, one) in carried.iter_mut().zip(decided) {
+                *sum += one / small(u32::try_from(self.decided.len()).unwrap_or(1));
+            }
+        }
         let each = carried.iter().zip(&self.capacities).enumerate();
         let readings: Vec<Reading> = each
             .map(|(pop, (carried, capacity))| Reading {
@@ -170,32 +229,46 @@ impl<'a> World<'a> {
             ]
             .into();
         }
+        let (model, made) = timed(|| self.standing.model(&self.steering, &health, &inputs));
         let mut model = Timed {
-            model: self.standing.model(&self.steering, &health, &inputs),
+            model,
+            capacities: &self.capacities,
+            fullest: Vec::new(),
             questions: (0, Duration::ZERO),
             gathered: (0, Duration::ZERO),
         };
         let (prices, all) = timed(|| self.balance.step(self.now_s, &readings, &mut model));
         let (questions, gathered) = (model.questions, model.gathered);
+        // Of what is in force, of the beginning, and of what was found.
+        let found = model.fullest.iter().skip(2).copied();
+        let found = found.fold(f32::INFINITY, f32::min);
         inputs.prices = prices;
         let (next, standing) = timed(|| self.standing.next(&self.steering, &health, &inputs));
         self.standing = next;
         let then = self.asked();
-        let fullest = then
-            .iter()
-            .zip(&self.capacities)
-            .map(|(asked, capacity)| asked / capacity / TARGET);
+        let full = fullest(&then, &self.capacities);
+        self.decided.push_back(then);
+        if self.decided.len() > KEPT {
+            self.decided.pop_front();
+        }
         println!(
-            "  {what:<20} {:>2} questions {:>8.1?}, {} gathered {:>8.1?}, cleared {:>8.1?}, standing {:>8.1?}; \
-             fullest {:.3} of its target, moved {:.3}",
+            "  {what:<17} {} questions {:>4.0?}, {} gathered {:>4.0?}, cleared {:>4.0?}, standing {:>4.0?}, all {:>4.0?}; \
+             found {found:.3}, decided {full:.3} of the target, moved {:.3}",
             questions.0,
-            questions.1,
+            questions.1 + made,
             gathered.0,
             gathered.1,
             all.saturating_sub(questions.1 + gathered.1),
             standing,
-            fullest.fold(0.0, f32::max),
+            all + made + standing,
             self.standing.moved().moved,
         );
     }
+}
+
+/// How full the fullest PoP is, as a part of its target.
+fn fullest(asked: &[f32], capacities: &[f32]) -> f32 {
+    let each = asked.iter().zip(capacities);
+    each.map(|(asked, capacity)| asked / capacity / TARGET)
+        .fold(0.0, f32::max)
 }

@@ -2,6 +2,8 @@
 //! measured in them, and the time on the processor.
 #![allow(dead_code)] // each takes what it needs
 
+pub(crate) mod flow;
+
 use std::{error::Error, fmt::Write as _, fs, net::IpAddr, net::Ipv4Addr, time::Duration};
 
 use meridian_config::Config;
@@ -37,7 +39,7 @@ pub(crate) fn config(
         writeln!(text, "latitude = {lat:.3}\nlongitude = {lon:.3}")?;
     }
     for n in 0..size.pops {
-        let (lat, lon) = place(n * 31 + 7);
+        let (lat, lon) = place_of_pop(n);
         let (high, low) = (n / 200, n % 200 + 1);
         writeln!(text, "[[pop]]\nname = \"p{n}\"")?;
         writeln!(text, "latitude = {lat:.3}\nlongitude = {lon:.3}")?;
@@ -66,11 +68,35 @@ pub(crate) fn config(
     Ok(meridian_config::load(&file)?)
 }
 
-/// Spread over where land is, more or less.
+/// Where the n-th cell is, in degrees. Spread over where land is, more or less.
 fn place(n: u32) -> (f64, f64) {
     let turn = f64::from(n) * 0.618_033_988_75;
     let lat = -35.0 + 95.0 * (f64::from(n) * 0.754_877_666).fract();
     (lat, -180.0 + 360.0 * turn.fract())
+}
+
+/// Where the n-th PoP is.
+fn place_of_pop(n: u32) -> (f64, f64) {
+    place(n * 31 + 7)
+}
+
+/// The nearest PoPs of a list, for each cell.
+pub(crate) fn nearest(list: &[u32], count: usize) -> Vec<Vec<usize>> {
+    let vector = |(lat, lon): (f64, f64)| {
+        let (lat, lon) = (lat.to_radians(), lon.to_radians());
+        [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
+    };
+    let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let pops = || list.iter().map(|pop| (*pop, vector(place_of_pop(*pop))));
+    (0..CELLS)
+        .map(|cell| {
+            let from = vector(place(cell));
+            let mut all: Vec<(f64, u32)> = pops().map(|(pop, at)| (near(from, at), pop)).collect();
+            all.sort_by(|a, b| b.0.total_cmp(&a.0));
+            all.truncate(count);
+            all.into_iter().map(|(_, pop)| pop as usize).collect()
+        })
+        .collect()
 }
 
 /// The n-th operator network: a /24.

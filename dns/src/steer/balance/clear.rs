@@ -10,7 +10,7 @@
 
 use super::{
     market::{Market, Priced, shifted},
-    newton::FIRST_MS,
+    newton::{FIRST_MS, wrong},
     solve::PRICE_MAX,
 };
 
@@ -23,6 +23,10 @@ const FULL: f64 = 4e-3;
 /// Rounds in which each PoP has its turn, at most; and those after the last part.
 const ROUNDS: usize = 60;
 const LAST_ROUNDS: usize = 4;
+/// Rows from which on a round costs so much that it must bring something: no more of what was wrong may
+/// be left than this part.
+const MANY: usize = 5_000;
+const SLOW: f64 = 0.8;
 /// Times that all rows may be looked at for the last part, whatever was needed before.
 const LAST: usize = 50;
 /// How much farther than clients can go now groups reach, by turns, ms.
@@ -67,12 +71,19 @@ impl<'a> Clearing<'a> {
             pops,
             left,
         };
-        let mut far = FIRST_MS;
+        let (mut far, mut least) = (FIRST_MS, f64::INFINITY);
         for round in 0..ROUNDS {
             all.by_slopes(&mut far);
             let rises = all.each(true);
             if !rises && !all.each(false) || all.left == 0 {
                 break;
+            }
+            if market.rows() >= MANY {
+                let wrong = wrong(&all.now, room);
+                if wrong > SLOW * least {
+                    break;
+                }
+                least = wrong;
             }
             let further = FURTHER_MS.get(round % FURTHER_MS.len());
             all.together(rises, further.copied().unwrap_or(0.0));

@@ -25,6 +25,8 @@ pub struct Market {
     of: Vec<Vec<usize>>,
     /// How many times the shares of a row were worked out.
     looked: Rc<Cell<u64>>,
+    /// Its rows stand for others that are not in it.
+    is_sample: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +75,22 @@ impl Market {
             gone: Vec::new(),
             of: vec![Vec::new(); pops],
             looked: Rc::default(),
+            is_sample: false,
         }
+    }
+
+    /// The same, of which the rows stand for others that are left out: by how much it differs from the model
+    /// is then about the same at the next search.
+    #[must_use]
+    pub fn sampled(self) -> Self {
+        Self {
+            is_sample: true,
+            ..self
+        }
+    }
+
+    pub(super) fn is_sample(&self) -> bool {
+        self.is_sample
     }
 
     /// How many times the shares of a row are worked out with it: counts on while it is searched.

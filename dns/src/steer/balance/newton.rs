@@ -216,7 +216,7 @@ impl Term {
 }
 
 /// Demand that is where it should not be: above a room, or missing where there is a price.
-fn wrong(at: &Priced<'_>, room: &Room<'_>) -> f64 {
+pub(super) fn wrong(at: &Priced<'_>, room: &Room<'_>) -> f64 {
     let one = |pop: usize| {
         let price = at.price(pop);
         let room = room(pop, price)?;

@@ -43,8 +43,8 @@ const RESTING_S: f32 = 900.0;
 const VAIN: usize = 12;
 const AT_TIMES: usize = 6;
 /// Times that the market is cleared in an ordinary step and after a failure, each followed by a
-/// question; how many times all rows are looked at for it, about; and rows at most.
-const ORDINARY: (usize, usize, usize) = (2, 400, 1_000_000);
+/// question; how many times all rows are looked at each time, about; and rows at most, in all.
+const ORDINARY: (usize, usize, usize) = (2, 400, 2_000_000);
 const FAILED: (usize, usize, usize) = (4, 1000, 4_000_000);
 /// Times that a step is cut when it moves too many.
 const TRIES: usize = 3;
@@ -96,6 +96,8 @@ pub(super) struct Search {
     calm_s: f32,
     /// Steps since it found anything better.
     vain: usize,
+    /// How many times more than the model a market said that is but a sample of it, by PoP.
+    differs: Option<Vec<f64>>,
 }
 
 impl Search {
@@ -157,14 +159,19 @@ impl Search {
         let market = model.market(&prices);
         let common = f64::from(common_excess(sellers, &begin.demand));
         let (times, rounds, most) = if failed { FAILED } else { ORDINARY };
-        let left = (rounds * market.rows()).min(most);
-        let mut differs = vec![1.0_f64; sellers.len()];
+        // What is left out of a market is the same as the last time, about.
+        let known = self.differs.take();
+        let known = known.filter(|known| market.is_sample() && known.len() == sellers.len());
+        let mut differs = known.unwrap_or_else(|| vec![1.0_f64; sellers.len()]);
+        let (looked, begun) = (market.looked(), market.looked().get());
         let mut best = None;
         for _ in 0..times {
             let room = |pop: usize, price: f32| {
                 let room = f64::from(sellers.get(pop)?.room?);
                 Some(room * common * differs.get(pop)? * f64::from(forgiven(price)))
             };
+            let done = usize::try_from(looked.get() - begun).unwrap_or(usize::MAX);
+            let left = (rounds * market.rows()).min(most.saturating_sub(done));
             let cleared = Clearing::of(&market, &room, prices, left);
             let (now, modelled) = cleared.into_parts();
             let tried = Tried::new(sellers, now.clone(), model)?;
@@ -185,9 +192,11 @@ impl Search {
                 best = Some(tried);
             }
             if settled {
+                self.differs = Some(differs);
                 return Some(best);
             }
         }
+        self.differs = Some(differs);
         // What takes longer than a step goes on at the next one.
         self.at = Some(prices);
         Some(best)

@@ -39,6 +39,7 @@ mod model;
 mod near;
 mod next;
 mod plain;
+mod sample;
 mod table;
 
 use std::sync::Arc;

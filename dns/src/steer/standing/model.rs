@@ -1,11 +1,16 @@
 //! What each PoP would get at other prices: the model that the balance looks ahead with.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use meridian_config::{Family, PoolId};
 use meridian_health_prober::HealthSnapshot;
 
-use super::{Exceptions, Field, Inputs, Standing, Table, field::Scratch, near::Near};
+use super::{
+    Exceptions, Field, Inputs, Standing, Table,
+    field::Scratch,
+    near::Near,
+    sample::{Counted, Sample},
+};
 use crate::{
     steer::{
         Demand, Steering,
@@ -16,11 +21,11 @@ use crate::{
     types::ServiceId,
 };
 
-/// Rows looked at in one question, about; of more only some are, evenly spread.
-const ROWS: usize = 200_000;
+/// Rows looked at in one question; of more only about so many are.
+const ROWS: usize = 120_000;
 
-/// Rows gathered for a market, about: those with the most clients, and of the others some.
-const MARKET_ROWS: usize = 20_000;
+/// The same of rows gathered for a market.
+const MARKET_ROWS: usize = 40_000;
 
 /// The stands of a standing, ready to be asked at any prices.
 #[derive(Debug)]
@@ -30,7 +35,22 @@ pub struct Model<'a> {
     /// By exceptional prefix the row that it has in the tables; `None`: they are the same.
     further: Option<Vec<usize>>,
     pops: usize,
-    stride: usize,
+    /// Those that are looked at, by stand.
+    rows: Vec<Asked>,
+}
+
+/// A row that is looked at.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    row: u32,
+    /// What it stands for, itself and others that are left out.
+    counted: Counted,
+}
+
+impl Asked {
+    fn row(&self) -> usize {
+        self.row as usize
+    }
 }
 
 #[derive(Debug)]
@@ -40,6 +60,8 @@ struct Modelled<'a> {
     table: Option<&'a Arc<Table>>,
     /// What the services that follow it are asked.
     services: f32,
+    /// Its own among the rows that are looked at.
+    rows: Range<usize>,
 }
 
 impl Standing {
@@ -53,7 +75,6 @@ impl Standing {
         let layout = Layout::new(steering, health, &[]);
         let (exceptions, further) = self.exceptions_of(steering, inputs);
         let mut stands: Vec<Modelled<'a>> = Vec::new();
-        let mut rows = 0;
         for (number, stand) in steering.stands.iter().enumerate() {
             if is_led_elsewhere(steering, stand.pool) {
                 continue;
@@ -72,21 +93,21 @@ impl Standing {
             } else if let Some(field) =
                 self.field_of(steering, stand, usable, inputs, (&exceptions, near))
             {
-                rows += field.rows();
                 stands.push(Modelled {
                     stand,
                     field,
                     table,
                     services,
+                    rows: 0..0,
                 });
             }
         }
         Model {
+            rows: chosen(&mut stands, inputs, ROWS),
             stands,
             inputs,
             further,
             pops: steering.pops.len(),
-            stride: (rows / ROWS).max(1),
         }
     }
 
@@ -131,6 +152,15 @@ impl Standing {
     }
 }
 
+impl Model<'_> {
+    /// The same that looks at all rows, however many there are: to see how far a sample is from them.
+    #[must_use]
+    pub fn of_all_rows(mut self) -> Self {
+        self.rows = chosen(&mut self.stands, self.inputs, usize::MAX);
+        self
+    }
+}
+
 impl balance::Model for Model<'_> {
     /// Rows that nobody has decided yet count as they would be decided.
     fn now(&mut self) -> Vec<f32> {
@@ -144,74 +174,73 @@ impl balance::Model for Model<'_> {
     }
 
     fn market(&mut self, prices: &[f32]) -> Market {
+        let mut sample = Sample::new(self.rows.iter().map(|asked| asked.counted), MARKET_ROWS);
         let mut market = Market::new(self.pops);
-        let chosen = Chosen::new(self);
+        if sample.is_some() {
+            market = market.sampled();
+        }
         let mut scratch = Scratch::default();
-        let mut few = 0;
         for one in &mut self.stands {
             let price = |pop: usize| prices.get(pop).copied().unwrap_or(0.0);
             one.field.set_prices(self.inputs, price);
             let law = (one.field.rules(), one.field.weights().cost(1.0));
-            for row in (0..one.field.rows()).step_by(self.stride) {
-                let whole = one.demand(self.inputs, row);
-                let Some(times) = chosen.times(whole, &mut few) else {
-                    continue;
+            for asked in self.rows.get(one.rows.clone()).unwrap_or(&[]) {
+                let all = asked.counted.demand;
+                let demand = match &mut sample {
+                    Some(sample) => sample.next(asked.counted),
+                    None => Some(all),
                 };
-                let before = one.before(row, self.further.as_deref());
-                let (offers, mut before) = one.field.offered(row, before, &mut scratch);
+                let Some(demand) = demand else { continue };
+                let before = one.before(asked.row(), self.further.as_deref());
+                let (offers, mut before) = one.field.offered(asked.row(), before, &mut scratch);
                 one.number(offers, &mut before);
-                market.add(whole * times, law, (offers, &before), prices);
+                market.add(demand, law, (offers, &before), prices);
             }
         }
         market
     }
 }
 
-/// Which rows a market is made of.
-struct Chosen {
-    /// Demand from which on a row is always in it.
-    large: f32,
-    /// Of the others one in so many.
-    step: usize,
-}
-
-impl Chosen {
-    fn new(model: &Model<'_>) -> Self {
-        let rows = || {
-            let all = model.stands.iter();
-            all.flat_map(|one| {
-                let rows = (0..one.field.rows()).step_by(model.stride);
-                rows.map(|row| one.demand(model.inputs, row))
-            })
-        };
-        // Each of them is more than a small part of all, so there are not many.
-        #[allow(clippy::cast_precision_loss)]
-        let large = rows().sum::<f32>() / (MARKET_ROWS / 2) as f32;
-        let small = rows().filter(|one| *one > 0.0 && *one < large).count();
-        let step = small.div_ceil(MARKET_ROWS / 2).max(1);
-        Self { large, step }
-    }
-
-    /// How many times a row of that demand counts; `None`: it is left out.
-    fn times(&self, demand: f32, few: &mut usize) -> Option<f32> {
-        if demand >= self.large && demand > 0.0 {
-            return Some(1.0);
+/// The rows that are looked at: of many some, and each that anybody asks from where there are few.
+fn chosen(stands: &mut [Modelled<'_>], inputs: &Inputs, most: usize) -> Vec<Asked> {
+    let mut rows = Vec::new();
+    let all: usize = stands.iter().map(|one| one.field.rows()).sum();
+    for one in &mut *stands {
+        let first = rows.len();
+        for row in 0..u32::try_from(one.field.rows()).unwrap_or(u32::MAX) {
+            let at = row as usize;
+            let demand = one.field.demand(&inputs.demand, at) * one.services;
+            if demand > 0.0 {
+                let nearest = (all > MARKET_ROWS).then(|| one.field.nearest(at));
+                let nearest = nearest.flatten().and_then(|pop| u16::try_from(pop).ok());
+                let nearest = nearest.unwrap_or(0);
+                let counted = Counted { nearest, demand };
+                rows.push(Asked { row, counted });
+            }
         }
-        if demand <= 0.0 {
-            return None;
-        }
-        *few += 1;
-        // At most as many as there are rows.
-        #[allow(clippy::cast_precision_loss)]
-        few.is_multiple_of(self.step).then_some(self.step as f32)
+        one.rows = first..rows.len();
     }
+    let Some(mut sample) = Sample::new(rows.iter().map(|asked| asked.counted), most) else {
+        return rows;
+    };
+    let mut some = Vec::new();
+    for one in stands {
+        let first = some.len();
+        for asked in rows.get(one.rows.clone()).unwrap_or(&[]) {
+            if let Some(demand) = sample.next(asked.counted) {
+                let counted = Counted {
+                    demand,
+                    ..asked.counted
+                };
+                some.push(Asked { counted, ..*asked });
+            }
+        }
+        one.rows = first..some.len();
+    }
+    some
 }
 
 impl Modelled<'_> {
-    fn demand(&self, inputs: &Inputs, row: usize) -> f32 {
-        self.field.demand(&inputs.demand, row) * self.services
-    }
-
     /// What a row is until now; `further` are the rows of exceptional prefixes in the tables.
     fn before(&self, row: usize, further: Option<&[usize]>) -> &[Part] {
         let cells = self.field.steering.clients.cells().len();
@@ -244,17 +273,14 @@ impl Model<'_> {
         let mut scratch = Scratch::default();
         for one in &mut self.stands {
             one.field.set_prices(self.inputs, &price);
-            for row in (0..one.field.rows()).step_by(self.stride) {
-                let before = one.before(row, self.further.as_deref());
-                let whole = one.demand(self.inputs, row);
-                if whole <= 0.0 {
-                    continue;
-                }
+            for asked in self.rows.get(one.rows.clone()).unwrap_or(&[]) {
+                let before = one.before(asked.row(), self.further.as_deref());
+                let whole = asked.counted.demand;
                 let decided;
                 let parts = if as_is && !before.is_empty() {
                     before
                 } else {
-                    decided = one.field.row(row, before, &mut scratch).parts;
+                    decided = one.field.row(asked.row(), before, &mut scratch).parts;
                     &decided
                 };
                 let sum: f32 = parts.iter().map(|part| f32::from(part.parts)).sum();

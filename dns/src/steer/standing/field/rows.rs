@@ -123,6 +123,20 @@ impl Field<'_> {
         (offers, normalised(&before.kept))
     }
 
+    /// The PoP that is nearest to a row, of those that the list has.
+    pub(in crate::steer::standing) fn nearest(&self, row: usize) -> Option<usize> {
+        let (cell, _, _) = self.of_row(row)?;
+        let mut near = self.near?.of(cell);
+        let own = near.find_map(|(member, _)| match &self.of_near {
+            Some(own) => own
+                .get(usize::from(member))
+                .copied()
+                .filter(|own| *own != NONE),
+            None => Some(member),
+        });
+        Some(self.pool.members.get(usize::from(own?))?.index())
+    }
+
     /// All that can have a share of a row after `previous`, and some others.
     /// Returns the score that is needed among them.
     fn offer_few(&self, seen: &Seen<'_>, before: &Before<'_>, offers: &mut Vec<Offer>) -> f32 {
