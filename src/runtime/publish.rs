@@ -584,6 +584,30 @@ pool = "edge"
         Arc::new(loaded.unwrap())
     }
 
+    /// Where a teller tells.
+    struct Told {
+        events: EventLog,
+        metrics: RuntimeMetrics,
+    }
+
+    impl Told {
+        fn new() -> Self {
+            Self {
+                events: EventLog::default(),
+                metrics: RuntimeMetrics::new(&Registry::new()).unwrap(),
+            }
+        }
+
+        fn teller(&self, clock: fn() -> Instant) -> Teller<'_> {
+            Teller {
+                events: &self.events,
+                metrics: &self.metrics,
+                now: Timestamp::UNIX_EPOCH,
+                clock,
+            }
+        }
+    }
+
     fn health(generation: u64, verdict: Verdict, rtt_ms: u64) -> Arc<HealthSnapshot> {
         let key = GroupKey {
             pop: "fra".into(),
@@ -618,16 +642,8 @@ pool = "edge"
     #[test]
     fn a_new_round_trip_neither_replaces_the_view_nor_wakes_a_tick() {
         let folder = tempfile::tempdir().unwrap();
-        let (events, metrics) = (
-            EventLog::default(),
-            RuntimeMetrics::new(&Registry::new()).unwrap(),
-        );
-        let teller = Teller {
-            events: &events,
-            metrics: &metrics,
-            now: Timestamp::UNIX_EPOCH,
-            clock: || *STARTED,
-        };
+        let told = Told::new();
+        let teller = told.teller(|| *STARTED);
         let first = health(1, Verdict::Up, 10);
         let publisher = Publisher::new(loaded(folder.path()), first, Arc::new(Gate::random()));
         let before = publisher.current().load_full();
@@ -644,16 +660,8 @@ pool = "edge"
     #[test]
     fn a_new_standing_sets_no_ttl_back() {
         let folder = tempfile::tempdir().unwrap();
-        let (events, metrics) = (
-            EventLog::default(),
-            RuntimeMetrics::new(&Registry::new()).unwrap(),
-        );
-        let teller = Teller {
-            events: &events,
-            metrics: &metrics,
-            now: Timestamp::UNIX_EPOCH,
-            clock: || *STARTED + Duration::from_secs(5),
-        };
+        let told = Told::new();
+        let teller = told.teller(|| *STARTED + Duration::from_secs(5));
         let mut health = health(1, Verdict::Up, 10).as_ref().clone();
         health.made = Some(*STARTED);
         let groups = health.groups.values_mut();
@@ -686,16 +694,8 @@ pool = "edge"
     #[test]
     fn a_failover_under_another_check_is_measured_while_the_pop_is_down_already() {
         let folder = tempfile::tempdir().unwrap();
-        let (events, metrics) = (
-            EventLog::default(),
-            RuntimeMetrics::new(&Registry::new()).unwrap(),
-        );
-        let teller = Teller {
-            events: &events,
-            metrics: &metrics,
-            now: Timestamp::UNIX_EPOCH,
-            clock: || *STARTED,
-        };
+        let told = Told::new();
+        let teller = told.teller(|| *STARTED);
         let config = format!(
             "{CONFIG}[[zone.service]]\nname = \"ns\"\npool = \"names\"\n\
              [[pool]]\nname = \"names\"\ncheck = \"names\"\npops = [\"fra\", \"iad\"]\n\
@@ -719,18 +719,19 @@ pool = "edge"
         publisher.health(groups(Verdict::Down), &teller);
         let shifts = publisher.shifts();
         assert_eq!(shifts, BTreeMap::from([("ns.example.com.".into(), 32.0)]));
-        let told: Vec<_> = events
+        let sentences: Vec<_> = told
+            .events
             .recent()
             .into_iter()
             .map(|event| event.message)
             .collect();
         let words = "clients of ns.example.com. leave fra (down) 2.0 s after the first failed probe; \
                      caches hold on for up to 30 s";
-        assert_eq!(told.first().map(String::as_str), Some(words));
+        assert_eq!(sentences.first().map(String::as_str), Some(words));
         // Nothing new, nothing measured again.
         publisher.health(groups(Verdict::Down), &teller);
         assert!(
-            events
+            told.events
                 .recent()
                 .iter()
                 .filter(|event| event.kind == EventKind::Failover)

@@ -375,20 +375,30 @@ mod tests {
         assert!(keeper.prices()[2].price_ms < 0.1, "{:?}", keeper.prices());
     }
 
+    /// At the target prices stay, and shares settle.
+    fn right() -> Arc<Loads> {
+        loads(&[("fra", 0.7), ("ams", 0.2), ("iad", 0.2)])
+    }
+
+    /// After 40 ticks in which clients had to leave "fra".
+    fn moved(world: &Loaded) -> (Keeper, Arc<Standing>) {
+        let mut keeper = Keeper::default();
+        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
+        for n in 0..12 {
+            keeper.step(&tick(world, f64::from(n) * 10.0, &full));
+        }
+        let right = right();
+        let ticks = (12..40).map(|n| tick(world, f64::from(n) * 10.0, &right));
+        let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
+        (keeper, standing)
+    }
+
     #[test]
     fn a_reload_that_numbers_pops_anew_moves_nobody() {
         let folder = tempfile::tempdir().unwrap();
         let before = world(&folder, &["fra", "ams", "iad"]);
         let health = Arc::default();
-        let mut keeper = Keeper::default();
-        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
-        for n in 0..12 {
-            keeper.step(&tick(&before, f64::from(n) * 10.0, &full));
-        }
-        // At the target prices stay, and shares settle.
-        let right = loads(&[("fra", 0.7), ("ams", 0.2), ("iad", 0.2)]);
-        let ticks = (12..40).map(|n| tick(&before, f64::from(n) * 10.0, &right));
-        let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
+        let (mut keeper, standing) = moved(&before);
         let ams = share(&before, &standing, &health, "ams");
         assert!(ams > 0.02, "some have moved: {ams}");
         let told = keeper.prices().clone();
@@ -405,14 +415,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let before = world(&folder, &["fra", "ams", "iad"]);
         let health = Arc::default();
-        let mut keeper = Keeper::default();
-        let full = loads(&[("fra", 1.2), ("ams", 0.2), ("iad", 0.2)]);
-        for n in 0..12 {
-            keeper.step(&tick(&before, f64::from(n) * 10.0, &full));
-        }
-        let right = loads(&[("fra", 0.7), ("ams", 0.2), ("iad", 0.2)]);
-        let ticks = (12..40).map(|n| tick(&before, f64::from(n) * 10.0, &right));
-        let standing = ticks.map(|tick| keeper.step(&tick)).last().unwrap();
+        let (mut keeper, standing) = moved(&before);
         let ams = share(&before, &standing, &health, "ams");
         assert!(ams > 0.02, "some have moved: {ams}");
         let (mut kept, of) = keeper.keep(395.0);
@@ -420,6 +423,7 @@ mod tests {
         let text = serde_json::to_string(&kept).unwrap();
 
         // The next process numbers PoPs anew, and its clock begins anew.
+        let right = right();
         let after = world(&folder, &["iad", "ams", "fra"]);
         let kept = serde_json::from_str(&text).unwrap();
         let mut next = Keeper::default();
