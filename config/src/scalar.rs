@@ -240,6 +240,17 @@ impl<'a> Value<'a> {
 
     /// An address that may stand in an answer.
     pub(crate) fn answer_address(&self) -> Option<IpAddr> {
+        let address = self.unicast_address()?;
+        // RFC 3927 §2.7: nobody beyond the link reaches it. Next hops are on the link.
+        if matches!(address, IpAddr::V4(v4) if v4.is_link_local()) {
+            self.out_of_reach(address, "a link-local address");
+            return None;
+        }
+        Some(address)
+    }
+
+    /// An address of one host, which others can reach.
+    pub(crate) fn unicast_address(&self) -> Option<IpAddr> {
         let address = self.address()?;
         let why = match address {
             _ if address.is_unspecified() => "the unspecified address",
@@ -256,11 +267,15 @@ impl<'a> Value<'a> {
             IpAddr::V6(v6) if is_link_local(v6) => "a link-local address",
             _ => return Some(address),
         };
+        self.out_of_reach(address, why);
+        None
+    }
+
+    fn out_of_reach(&self, address: IpAddr, why: &str) {
         self.mistake(
             format!("{address} is {why}, which no client can reach"),
             "write an address that clients can connect to",
         );
-        None
     }
 
     /// An address with a port to listen on.

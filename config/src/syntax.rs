@@ -30,7 +30,15 @@ const REMEDIES: [(&str, &str); 14] = [
 pub(crate) fn mistakes(file: &SourceFile, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut all: Vec<Diagnostic> = errors.iter().map(|e| mistake(file, e)).collect();
     all.sort_by_key(|d| (d.span.start, d.span.end));
-    all.dedup_by_key(|d| d.position().0);
+    // A file may hold as many mistakes as lines, so lines are not counted anew for each.
+    let (mut line, mut seen, mut last) = (0_usize, 0, None);
+    all.retain(|d| {
+        let start = d.span.start.clamp(seen, file.text.len());
+        let between = file.text.as_bytes().get(seen..start).unwrap_or_default();
+        line += between.iter().filter(|octet| **octet == b'\n').count();
+        seen = start;
+        last.replace(line) != Some(line)
+    });
     drop_consequences(file, &mut all);
     all
 }

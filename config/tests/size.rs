@@ -44,6 +44,19 @@ fn a_large_configuration_is_read() {
     assert_eq!((config.zones.len(), config.tests.len()), (ZONES, ZONES));
 }
 
+/// A mistake in each line takes no longer than that many lines: it was once looked up anew for each where
+/// it stands.
+#[test]
+fn a_file_full_of_mistakes_is_refused() {
+    for (line, first) in [("x = 1\n", "duplicate key"), ("x\n", "key with no value")] {
+        let found = parse(&line.repeat(200_000), Path::new("full.toml")).unwrap_err();
+        assert_eq!(found.0.len(), 1001);
+        assert!(found.0[0].message.contains(first), "{}", found.0[0]);
+        let last = found.0.last().unwrap().to_string();
+        assert!(last.contains("more mistakes are not shown"), "{last}");
+    }
+}
+
 #[test]
 fn mistakes_beyond_a_thousand_are_counted() {
     let found = parse(&large(|i| format!("pip{i}")), Path::new("large.toml")).unwrap_err();

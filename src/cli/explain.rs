@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use meridian_config::{Diagnostics, Family, Name};
 use meridian_dns::{
     answer::{Followed, NotSteered, follow},
-    client::{Client as Asker, Origin},
+    client::Client as Asker,
     steer::{self, Standing, Steering, View},
     zone::ZoneSet,
 };
@@ -60,11 +60,8 @@ pub(crate) fn explain(
     client: IpNet,
 ) -> Result<serde_json::Value, NotSteered> {
     let Followed { service, aliases } = follow(zones, name, family)?;
-    let asker = Asker {
-        address: client.addr(),
-        source_len: client.prefix_len(),
-        origin: Origin::Ecs,
-    };
+    // Of a client that has opted out nothing is known: not its resolver either.
+    let asker = Asker::from_ecs(client.addr(), client.prefix_len(), client.addr());
     let explanation = steer::explain(steering, view, service, &asker, family);
     let mut told = serde_json::to_value(explanation).unwrap_or_default();
     if let Some(told) = told.as_object_mut() {
@@ -116,4 +113,35 @@ fn offline(args: &Explain, path: &Path, name: &Name) -> Result<serde_json::Value
             known.join(" ")
         ))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7871 §7.1.2: length 0 opts out, as it does in a query.
+    #[test]
+    fn a_client_of_length_zero_has_opted_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = "[[pop]]\nname = \"fra\"\nlatitude = 50\nlongitude = 8\nendpoints = [\"192.0.2.1\"]\n\
+                    [[pop]]\nname = \"iad\"\nlatitude = 39\nlongitude = -77\nendpoints = [\"192.0.2.2\"]\n\
+                    [[pool]]\nname = \"edge\"\npops = [\"fra\", \"iad\"]\n[[zone]]\nname = \"example.com\"\n\
+                    file = \"z\"\n[[zone.service]]\nname = \"www\"\npool = \"edge\"\n";
+        let zone =
+            "$TTL 300\n@ SOA ns1 hostmaster 1 3600 600 86400 60\n@ NS ns1\nns1 A 192.0.2.53\n";
+        let path = folder.path().join("m.toml");
+        std::fs::write(&path, text).unwrap();
+        std::fs::write(folder.path().join("z"), zone).unwrap();
+        let (_, built) = check::read(&path, |_| Diagnostics::default()).unwrap();
+        let view = View::new(&built.steering, Arc::default(), Arc::default());
+        let name: Name = "WWW.example.com".parse().unwrap();
+        let scope = |client: &str| {
+            let client = client.parse().unwrap();
+            let of = (&built.zones, &built.steering);
+            let told = explain(of.0, of.1, &view, &name, Family::V4, client).unwrap();
+            told["scope"].as_u64().unwrap()
+        };
+        assert_eq!((scope("0.0.0.0/0"), scope("::/0")), (0, 0));
+        assert!(scope("133.11.0.0/24") > 0);
+    }
 }

@@ -20,7 +20,10 @@ pub(crate) fn lookup(args: &Lookup) -> Result<(), Failure> {
         asn: Vec::new(),
         networks: Vec::new(),
     };
-    let clients = ClientMap::open(config.as_ref().map_or(&bundled, |c| &c.geo))?;
+    let clients = match &config {
+        Some(config) => ClientMap::open(&config.geo).map_err(|mistakes| config.blame(mistakes))?,
+        None => ClientMap::open(&bundled)?,
+    };
     let description = clients.describe(args.address);
     // Steering measures from the cell's centre, so that is what is shown.
     let center = description.cell_data.as_ref().map(|cell| cell.center);

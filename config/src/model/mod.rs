@@ -244,9 +244,9 @@ pub struct GeoNetwork {
 pub struct Steering {
     /// Weight of the distance term. Default 0.3.
     pub distance: f64,
-    /// Weight of the latency term. Default 0.4. Nothing is measured yet.
+    /// Weight of the latency term: measured, or estimated from the distance. Default 0.4.
     pub latency: f64,
-    /// Weight of the load term. Default 0.3. Nothing is measured yet.
+    /// Weight of the load term; counts in pools of which a PoP has a load source. Default 0.3.
     pub load: f64,
     /// PoPs whose score is this close to the best share clients by weight. Default 5 ms.
     pub tolerance: Duration,
@@ -277,7 +277,7 @@ impl Steering {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// By score (distance).
+    /// By score: distance, latency, load.
     Score,
     /// By the order of the pool's list.
     Failover,

@@ -99,12 +99,14 @@ fn facts(e: &Explained) -> Vec<(&'static str, String)> {
 
 /// How the name leads to the service; `None`: it is the service's own.
 fn name(e: &Explained) -> Option<String> {
-    let asked = e.asked.as_ref().filter(|asked| **asked != e.service)?;
+    // RFC 4343: names differ not by case.
+    let is_own = |name: &&String| name.eq_ignore_ascii_case(&e.service);
+    let asked = e.asked.as_ref().filter(|asked| !is_own(asked))?;
     let mut text = match e.aliases.is_empty() {
         true => asked.clone(),
         false => format!("alias: {asked} -> {}", e.aliases.join(" -> ")),
     };
-    if e.aliases.last().unwrap_or(asked) != &e.service {
+    if !is_own(&e.aliases.last().unwrap_or(asked)) {
         let _ = write!(text, ", covered by {}", e.service);
     }
     Some(text)
@@ -401,5 +403,9 @@ nrt  50 %  stale  1m 30s  50 of 100  load  push    silent for 1m 30s: no answer
 ";
         let now = "2026-11-20T21:01:30Z".parse().unwrap();
         assert_eq!(explanation(&explained, now, Style::PLAIN), expected);
+        let mut own = explained;
+        own.aliases.clear();
+        own.asked = Some("*.EXAMPLE.com.".to_owned());
+        assert_eq!(name(&own), None, "it is asked for by its own name");
     }
 }

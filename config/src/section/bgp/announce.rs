@@ -211,7 +211,7 @@ fn judge_listen(value: &Value<'_>, addresses: &[IpAddr], server: &Server) {
 }
 
 fn read_next_hop(value: &Value<'_>, prefix: IpNet) -> Option<IpAddr> {
-    let address = value.answer_address()?;
+    let address = value.unicast_address()?;
     if Family::of(address) != Family::of(prefix.addr()) {
         let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
         value.mistake(
