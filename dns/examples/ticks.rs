@@ -63,6 +63,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 struct World<'a> {
     config: &'a Config,
+    clients: Arc<ClientMap>,
     steering: Steering,
     demand: Arc<Demand>,
     capacities: Vec<f32>,
@@ -117,7 +118,8 @@ impl<M: Model> Model for Timed<'_, M> {
 
 impl<'a> World<'a> {
     fn new(config: &'a Config) -> Result<Self, Box<dyn Error>> {
-        let steering = Steering::new(config, Arc::new(ClientMap::open(&config.geo)?));
+        let clients = Arc::new(ClientMap::open(&config.geo)?);
+        let steering = Steering::new(config, clients.clone());
         let cells = (0..CELLS).map(demand);
         let mut world = Self {
             config,
@@ -128,6 +130,7 @@ impl<'a> World<'a> {
             standing: Standing::none(),
             decided: VecDeque::new(),
             now_s: 0.0,
+            clients,
             steering,
         };
         // Once with room for everybody, to know who would get how much.
@@ -167,7 +170,9 @@ impl<'a> World<'a> {
         let mut cells = Vec::new();
         for list in 0..lists {
             let pops: Vec<u32> = (0..SIZE.pops).filter(|pop| is_in(list, *pop)).collect();
-            let each = (0..CELLS).zip(shared::nearest(&pops, count));
+            let cells_of = self.clients.cells().iter().take(CELLS as usize);
+            let places = cells_of.map(|cell| (cell.center.latitude, cell.center.longitude));
+            let each = (0..CELLS).zip(shared::nearest(places, &pops, count));
             let asked = |cell| f64::from(demand(cell)) / f64::from(lists);
             cells.extend(each.map(|(cell, near)| (asked(cell), near)));
         }

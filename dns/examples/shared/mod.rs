@@ -80,17 +80,21 @@ fn place_of_pop(n: u32) -> (f64, f64) {
     place(n * 31 + 7)
 }
 
-/// The nearest PoPs of a list, for each cell.
-pub(crate) fn nearest(list: &[u32], count: usize) -> Vec<Vec<usize>> {
+/// The nearest PoPs of a list, for each of these places.
+pub(crate) fn nearest(
+    places: impl Iterator<Item = (f64, f64)>,
+    list: &[u32],
+    count: usize,
+) -> Vec<Vec<usize>> {
     let vector = |(lat, lon): (f64, f64)| {
         let (lat, lon) = (lat.to_radians(), lon.to_radians());
         [lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()]
     };
     let near = |a: [f64; 3], b: [f64; 3]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let pops = || list.iter().map(|pop| (*pop, vector(place_of_pop(*pop))));
-    (0..CELLS)
+    places
         .map(|cell| {
-            let from = vector(place(cell));
+            let from = vector(cell);
             let mut all: Vec<(f64, u32)> = pops().map(|(pop, at)| (near(from, at), pop)).collect();
             all.sort_by(|a, b| b.0.total_cmp(&a.0));
             all.truncate(count);

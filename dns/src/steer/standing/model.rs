@@ -43,8 +43,11 @@ pub struct Model<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     row: u32,
+    stand: u32,
     /// What it stands for, itself and others that are left out.
     counted: Counted,
+    /// The same in a market; `None`: it is left out there.
+    in_market: Option<f32>,
 }
 
 impl Asked {
@@ -174,9 +177,8 @@ impl balance::Model for Model<'_> {
     }
 
     fn market(&mut self, prices: &[f32]) -> Market {
-        let mut sample = Sample::new(self.rows.iter().map(|asked| asked.counted), MARKET_ROWS);
         let mut market = Market::new(self.pops);
-        if sample.is_some() {
+        if self.rows.iter().any(|asked| asked.in_market.is_none()) {
             market = market.sampled();
         }
         let mut scratch = Scratch::default();
@@ -185,12 +187,9 @@ impl balance::Model for Model<'_> {
             one.field.set_prices(self.inputs, price);
             let law = (one.field.rules(), one.field.weights().cost(1.0));
             for asked in self.rows.get(one.rows.clone()).unwrap_or(&[]) {
-                let all = asked.counted.demand;
-                let demand = match &mut sample {
-                    Some(sample) => sample.next(asked.counted),
-                    None => Some(all),
+                let Some(demand) = asked.in_market else {
+                    continue;
                 };
-                let Some(demand) = demand else { continue };
                 let before = one.before(asked.row(), self.further.as_deref());
                 let (offers, mut before) = one.field.offered(asked.row(), before, &mut scratch);
                 one.number(offers, &mut before);
@@ -201,43 +200,60 @@ impl balance::Model for Model<'_> {
     }
 }
 
-/// The rows that are looked at: of many some, and each that anybody asks from where there are few.
+/// The rows that are looked at, by stand, and which of them make a market: of many some, else each that
+/// anybody asks from.
 fn chosen(stands: &mut [Modelled<'_>], inputs: &Inputs, most: usize) -> Vec<Asked> {
-    let mut rows = Vec::new();
+    let mut rows = asking(stands, inputs);
+    if let Some(mut sample) = Sample::new(rows.iter().map(|asked| asked.counted), most) {
+        rows.retain_mut(|asked| {
+            let demand = sample.next(asked.counted);
+            asked.counted.demand = demand.unwrap_or(0.0);
+            demand.is_some()
+        });
+        rows.shrink_to_fit();
+    }
+    let mut sample = Sample::new(rows.iter().map(|asked| asked.counted), MARKET_ROWS);
+    for asked in &mut rows {
+        asked.in_market = match &mut sample {
+            Some(sample) => sample.next(asked.counted),
+            None => Some(asked.counted.demand),
+        };
+    }
+    rows.sort_by_key(|asked| asked.stand);
+    let mut first = 0;
+    for (number, one) in (0_u32..).zip(stands) {
+        let end = rows.partition_point(|asked| asked.stand <= number);
+        one.rows = first..end;
+        first = end;
+    }
+    rows
+}
+
+/// All rows that anybody asks from, those of one cell in all stands together: so a sample has each cell
+/// about as often as it should, whichever the stand.
+fn asking(stands: &[Modelled<'_>], inputs: &Inputs) -> Vec<Asked> {
     let all: usize = stands.iter().map(|one| one.field.rows()).sum();
-    for one in &mut *stands {
-        let first = rows.len();
-        for row in 0..u32::try_from(one.field.rows()).unwrap_or(u32::MAX) {
-            let at = row as usize;
+    let longest = stands.iter().map(|one| one.field.rows()).max().unwrap_or(0);
+    let mut rows = Vec::with_capacity(all);
+    for row in 0..u32::try_from(longest).unwrap_or(u32::MAX) {
+        let at = row as usize;
+        for (stand, one) in (0_u32..).zip(stands) {
             let demand = one.field.demand(&inputs.demand, at) * one.services;
-            if demand > 0.0 {
-                let nearest = (all > MARKET_ROWS).then(|| one.field.nearest(at));
-                let nearest = nearest.flatten().and_then(|pop| u16::try_from(pop).ok());
-                let nearest = nearest.unwrap_or(0);
-                let counted = Counted { nearest, demand };
-                rows.push(Asked { row, counted });
+            if at >= one.field.rows() || demand <= 0.0 {
+                continue;
             }
+            let nearest = (all > MARKET_ROWS).then(|| one.field.nearest(at));
+            let nearest = nearest.flatten().and_then(|pop| u16::try_from(pop).ok());
+            let nearest = nearest.unwrap_or(0);
+            rows.push(Asked {
+                row,
+                stand,
+                counted: Counted { nearest, demand },
+                in_market: None,
+            });
         }
-        one.rows = first..rows.len();
     }
-    let Some(mut sample) = Sample::new(rows.iter().map(|asked| asked.counted), most) else {
-        return rows;
-    };
-    let mut some = Vec::new();
-    for one in stands {
-        let first = some.len();
-        for asked in rows.get(one.rows.clone()).unwrap_or(&[]) {
-            if let Some(demand) = sample.next(asked.counted) {
-                let counted = Counted {
-                    demand,
-                    ..asked.counted
-                };
-                some.push(Asked { counted, ..*asked });
-            }
-        }
-        one.rows = first..some.len();
-    }
-    some
+    rows
 }
 
 impl Modelled<'_> {
