@@ -18,6 +18,14 @@ const ZONE: &str = "$TTL 60\n@ SOA ns.example.com. admin.example.com. 1 3600 600
 
 /// A server that prefers the PoPs in this order; `keys` are added to each.
 fn start(check: &str, pops: &[(&str, String)]) -> Server {
+    let rests_on = match check.is_empty() {
+        true => "",
+        false => "check = \"errors\"",
+    };
+    start_under(check, rests_on, pops)
+}
+
+fn start_under(check: &str, rests_on: &str, pops: &[(&str, String)]) -> Server {
     let mut config = format!("[steering]\npolicy = \"failover\"\nttl = \"1s\"\n\n{check}\n");
     for (at, (name, keys)) in pops.iter().enumerate() {
         config.push_str(&format!(
@@ -26,12 +34,8 @@ fn start(check: &str, pops: &[(&str, String)]) -> Server {
         ));
     }
     let names: Vec<_> = pops.iter().map(|(name, _)| name).collect();
-    let check = match check.is_empty() {
-        true => "",
-        false => "check = \"errors\"\n",
-    };
     config.push_str(&format!(
-        "[[pool]]\nname = \"edge\"\n{check}pops = {names:?}\n\n\
+        "[[pool]]\nname = \"edge\"\n{rests_on}\npops = {names:?}\n\n\
          [[zone]]\nname = \"example.com\"\nfile = \"example.com.zone\"\n\n\
          [[zone.service]]\nname = \"www\"\npool = \"edge\"\n"
     ));
@@ -204,22 +208,57 @@ fn nginx_tells_by_its_stub_status() {
     }
 }
 
+const ERRORS: &str = "[check.errors]\ntype = \"passive\"\nmax_ratio = 0.1\nmin_requests = 10\n\
+    hold_down = \"0s\"\nerrors = { metric = \"requests\", labels = { code = \"5*\" } }\n\
+    requests = { metric = \"requests\" }\n";
+
+fn wait_for_verdict(server: &Server, pop: &str, wanted: &str) -> Value {
+    eventually(&format!("{pop} is {wanted}"), PATIENCE, || {
+        let reply = http::get(server.admin, &format!("/api/v1/pops/{pop}")).ok()?;
+        (reply.json()["verdict"] == wanted).then(|| reply.json())
+    })
+}
+
+/// The same with another check beside it, and an exporter that dies while the PoP is out.
+#[test]
+fn a_dead_exporter_holds_no_pop_out() {
+    let page = Page::start();
+    page.serve(100, 0);
+    let check = format!("{ERRORS}[check.runs]\ntype = \"exec\"\ncommand = [\"/bin/true\"]\n");
+    let rests_on = "check = { all = [\"runs\", \"errors\"] }";
+    let pops = [("fra", source(&page)), ("iad", source(&page))];
+    let server = start_under(&check, rests_on, &pops);
+    let verdict = |wanted: &str| wait_for_verdict(&server, "fra", wanted);
+    verdict("up");
+    page.serve(60, 40);
+    verdict("down");
+    page.die();
+    let pop = verdict("up");
+    let checks = &pop["endpoints"][0]["checks"];
+    assert_eq!(checks[1]["verdict"], "up", "{pop}");
+    assert_eq!(checks[0]["verdict"], "unknown", "{pop}");
+    let reason = checks[0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("then silent for more than 2 s"), "{pop}");
+    eventually("it is told", PATIENCE, || {
+        let events = http::get(server.admin, "/api/v1/events?follow=false").ok()?;
+        let told = "fra check errors is silent and does not count beside other checks";
+        events.body.contains(told).then_some(())
+    });
+    page.serve(100, 0);
+    eventually("it counts again", PATIENCE, || {
+        let pop = http::get(server.admin, "/api/v1/pops/fra").ok()?.json();
+        (pop["endpoints"][0]["checks"][0]["verdict"] == "up").then_some(())
+    });
+}
+
 #[test]
 fn errors_take_a_pop_out_of_answers_and_it_comes_back() {
     let page = Page::start();
     page.serve(100, 0);
-    let check = "[check.errors]\ntype = \"passive\"\nmax_ratio = 0.1\nmin_requests = 10\n\
-        hold_down = \"0s\"\nerrors = { metric = \"requests\", labels = { code = \"5*\" } }\n\
-        requests = { metric = \"requests\" }\n";
     let well = Page::start();
     well.serve(100, 0);
-    let server = start(check, &[("fra", source(&page)), ("iad", source(&well))]);
-    let verdict = |pop: &str, wanted: &str| {
-        eventually(&format!("{pop} is {wanted}"), PATIENCE, || {
-            let reply = http::get(server.admin, &format!("/api/v1/pops/{pop}")).ok()?;
-            (reply.json()["verdict"] == wanted).then(|| reply.json())
-        })
-    };
+    let server = start(ERRORS, &[("fra", source(&page)), ("iad", source(&well))]);
+    let verdict = |pop: &str, wanted: &str| wait_for_verdict(&server, pop, wanted);
     let answer = |wanted: [u8; 4]| {
         eventually(&format!("the answer is {wanted:?}"), PATIENCE, || {
             let reply = dns::question("www.example.com.", "A")
