@@ -59,6 +59,9 @@ pub(crate) enum ClientError {
         /// Why.
         source: io::Error,
     },
+    /// `--token-file` with something else in it.
+    #[error("{0} holds no token: one line of visible ASCII, as `openssl rand -hex 32` prints it")]
+    NoToken(String),
     /// `--ca-file` without a certificate in it.
     #[error("{0} holds no PEM certificate")]
     NoCertificate(String),
@@ -105,6 +108,10 @@ impl Client {
             .admin
             .parse()
             .map_err(|_| ClientError::Url(target.admin.clone()))?;
+        // The API stands at the root: what is behind it would be left out.
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(ClientError::Url(target.admin.clone()));
+        }
         let tls = match (url.scheme_str(), url.host()) {
             (Some("http"), Some(_)) => None,
             (Some("https"), Some(_)) => Some(connector(target.ca_file.as_deref())?),
@@ -114,7 +121,11 @@ impl Client {
             None => None,
             Some(file) => {
                 let text = std::fs::read_to_string(file).map_err(|e| unreadable(file, e))?;
-                Some(text.trim().to_owned())
+                let token = text.trim();
+                if token.is_empty() || !token.chars().all(|c| matches!(c, ' '..='~')) {
+                    return Err(ClientError::NoToken(file.display().to_string()));
+                }
+                Some(token.to_owned())
             }
         };
         Ok(Self {
@@ -356,9 +367,35 @@ mod tests {
     fn only_http_urls_are_servers() {
         assert!(Client::new(&target("http://127.0.0.1:9153")).is_ok());
         assert!(Client::new(&target("http://[::1]:9153/")).is_ok());
-        for admin in ["127.0.0.1:9153", "ftp://a", "", "http://", "/x"] {
+        for admin in [
+            "127.0.0.1:9153",
+            "ftp://a",
+            "",
+            "http://",
+            "/x",
+            "http://a/x",
+            "http://a/?x",
+        ] {
             let error = Client::new(&target(admin)).err().map(|e| e.to_string());
             assert!(error.is_some_and(|e| e.contains("--admin")), "{admin}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_one_word() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            let target = Target {
+                token_file: Some(file.path().to_owned()),
+                ..target("http://127.0.0.1:9153")
+            };
+            Client::new(&target).map(|client| client.token)
+        };
+        assert_eq!(of(" s3cret\n").unwrap().as_deref(), Some("s3cret"));
+        for text in ["", " \n", "two\nlines\n", "t\u{f6}ken"] {
+            let told = of(text).unwrap_err().to_string();
+            assert!(told.contains("holds no token"), "{told}");
         }
     }
 
