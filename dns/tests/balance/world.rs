@@ -100,8 +100,6 @@ pub(crate) struct World {
 /// What a cell would like.
 struct Move {
     at: usize,
-    /// Part of all clients.
-    mass: f64,
     /// ms
     gain: f32,
     parts: Parts,
@@ -248,25 +246,19 @@ impl World {
             }
             chosen += mass;
             let gain = mean(&offers, &cell.parts) - mean(&offers, &parts);
-            moves.push(Move {
-                at,
-                mass,
-                gain,
-                parts,
-            });
+            moves.push(Move { at, gain, parts });
         }
         if chosen > MOST_MOVED {
             moves.sort_by(|a, b| b.gain.total_cmp(&a.gain));
         }
         let mut left = MOST_MOVED;
         for one in moves {
-            let part = (left / one.mass).min(1.0);
-            let before = &self.cells[one.at].parts;
-            let parts = mixed(before, &one.parts, part);
-            let mass = self.cells[one.at].demand * differ(before, &parts) / all;
+            let cell = &mut self.cells[one.at];
+            let (parts, differs) = partly(&cell.parts, &one.parts, left * all / cell.demand);
+            let mass = cell.demand * differs / all;
             left = (left - mass).max(0.0);
             moved += mass;
-            self.cells[one.at].parts = parts;
+            cell.parts = parts;
         }
         moved
     }
@@ -365,19 +357,29 @@ fn mean(offers: &[Offer], parts: &Parts) -> f32 {
     parts.iter().map(score).sum()
 }
 
-/// `part` of the way from one to the other, in sixty-fourths.
-fn mixed(from: &Parts, to: &Parts, part: f64) -> Parts {
-    let cuts = (part * 64.0) as u32;
-    if cuts >= 64 {
-        return to.clone();
+/// So much of the way from one to the other that no more than a part of the clients move; and that part.
+fn partly(from: &Parts, to: &Parts, most: f64) -> (Parts, f64) {
+    let whole = differ(from, to);
+    if whole <= most {
+        return (to.clone(), whole);
     }
+    let cuts = (1..=(most / whole * 64.0) as u32).rev();
+    let tried = cuts.map(|cuts| mixed(from, to, cuts));
+    let mut tried = tried.map(|parts| (differ(from, &parts), parts));
+    let found = tried.find(|(differs, _)| *differs <= most);
+    found.map_or((from.clone(), 0.0), |(differs, parts)| (parts, differs))
+}
+
+/// Sixty-fourths of the way from one to the other.
+fn mixed(from: &Parts, to: &Parts, cuts: u32) -> Parts {
     let share = |row: &Parts, member: u16| {
         let found = row.iter().find(|part| part.member == member);
         found.map_or(0, |part| u32::from(part.parts))
     };
-    let mut row = to.clone();
-    for part in from {
-        if share(to, part.member) == 0 {
+    // Those that were there first; of the new ones as many as fit.
+    let mut row = from.clone();
+    for part in to {
+        if share(from, part.member) == 0 {
             let _ = row.try_push(*part);
         }
     }

@@ -55,6 +55,23 @@ pub(super) struct Clearing<'a> {
 }
 
 impl<'a> Clearing<'a> {
+    /// A search that may look at so many rows.
+    pub(super) fn new(
+        market: &'a Market,
+        room: &'a Room<'a>,
+        now: Priced<'a>,
+        left: usize,
+    ) -> Self {
+        let pops = now.pops();
+        Self {
+            market,
+            room,
+            now,
+            pops,
+            left,
+        }
+    }
+
     /// Clears a market, beginning at some prices; looks at about `left` rows, no more.
     pub(super) fn of(
         market: &'a Market,
@@ -64,13 +81,7 @@ impl<'a> Clearing<'a> {
     ) -> Priced<'a> {
         let pops = prices.len();
         let now = Priced::new(market, prices);
-        let mut all = Self {
-            market,
-            room,
-            now,
-            pops,
-            left,
-        };
+        let mut all = Self::new(market, room, now, left);
         let (mut far, mut least) = (FIRST_MS, f64::INFINITY);
         for round in 0..ROUNDS {
             all.by_slopes(&mut far);
@@ -145,7 +156,7 @@ impl<'a> Clearing<'a> {
     }
 
     /// Finds the price at which one PoP is asked for its room, or a bit less.
-    fn one(&mut self, pop: usize, excess: f64) {
+    pub(super) fn one(&mut self, pop: usize, excess: f64) {
         let before = self.now.price(pop);
         let lowest = if excess > 0.0 { before } else { 0.0 };
         let live = self.now.live(pop, lowest);

@@ -197,8 +197,8 @@ impl Balance {
 
     /// One tick: takes the readings of all PoPs, by number, and gives the prices to score by.
     ///
-    /// The model is asked a few times: at most 9 times in an ordinary step and 7 after a failure, the
-    /// market among them.
+    /// The model is asked a few times: at most 12 times in an ordinary step and 7 after a failure,
+    /// the market among them.
     /// Where it has nothing to say (another length, no number, nobody asks anything) prices follow
     /// the readings alone, by no more than 2 ms in 10 s.
     ///

@@ -250,8 +250,11 @@ impl<'a> Priced<'a> {
             let own = entries.unwrap_or(&[]).iter().find(|one| is_own(one));
             let Some(own) = own else { continue };
             let score = own.score + row.weight * lowest;
-            // Its own price may rise above that of who leads now, if that is itself.
-            if score > lead.reach(row) {
+            // What clients have had is missed the more the dearer it is, so everyone's hysteresis hangs
+            // on the price of whom they have been served by. Its own price may rise above that of who
+            // leads now, if that is itself.
+            let held = own.before > 0.0;
+            if !held && score > lead.reach(row) {
                 continue;
             }
             let others = || {
@@ -263,7 +266,7 @@ impl<'a> Priced<'a> {
             let reach = lead.best + row.rules.reach(most);
             let first = live.entries.len();
             live.entries.push(*own);
-            let near = others().filter(|one| one.before > 0.0 || one.score <= reach);
+            let near = others().filter(|one| held || one.before > 0.0 || one.score <= reach);
             live.entries.extend(near);
             let entries = first..live.entries.len();
             live.rows.push((*number, row, entries));
@@ -321,7 +324,8 @@ impl<'a> Priced<'a> {
         }
     }
 
-    /// Rows that a group is in; where its prices only rise, those that it has a share of now.
+    /// Rows that a group is in; where its prices only rise, those that it has a share of now or had
+    /// one until now.
     pub(super) fn around(&self, group: &[usize], rises: bool) -> Vec<usize> {
         let of = group.iter().filter_map(|pop| self.market.of.get(*pop));
         let mut rows: Vec<usize> = of.flatten().copied().collect();
@@ -341,7 +345,7 @@ impl<'a> Priced<'a> {
                     let reach = lead.reach(row);
                     let mut near = self.market.priced(row, &self.prices);
                     let is_in = |pop| is_in.get(usize::from(pop)) == Some(&true);
-                    near.any(|one| is_in(one.member) && one.score <= reach)
+                    near.any(|one| is_in(one.member) && (one.before > 0.0 || one.score <= reach))
                 })
             });
         }

@@ -7,6 +7,7 @@
 //!         prices ▼  │ demand for each PoP under those prices; all rows, once
 //!               model: share over all cells, with the scores that these prices give
 //!               market, clear: the same in short, for the search    (market.rs, clear.rs)
+//!               mend: the smallest change, where little is wrong    (mend.rs)
 //! ```
 //!
 //! Nothing here knows zones, services or cells: it is pure, in simulated time, and can be tried
@@ -22,6 +23,7 @@ mod calibrate;
 mod clear;
 mod control;
 mod market;
+mod mend;
 mod newton;
 mod quantize;
 mod share;

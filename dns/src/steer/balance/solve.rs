@@ -6,7 +6,11 @@
 //! demand than room, everyone aims at the same excess, and a price that gets very high forgives
 //! more and more: nothing runs away.
 
-use super::{clear::Clearing, market::Market};
+use super::{
+    clear::Clearing,
+    market::{Market, Priced},
+    mend::{Borne, mended},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,26 +22,14 @@ const FORGIVES_MS: f32 = 800.0;
 const FORGIVEN_MS: f32 = 1000.0;
 /// Excess that is none for a search.
 const SOUGHT: f32 = 0.003;
-/// How far a PoP may be above its room, and a priced one below it, before prices change: while
-/// they are in motion, and once they have been at rest for a while. Who was found good enough is
-/// not touched again because of a little noise.
-const ABOVE: Slack = Slack {
-    moving: 0.006,
-    resting: 0.007,
-};
-const BELOW: Slack = Slack {
-    moving: 0.015,
-    resting: 0.04,
-};
-/// What a small PoP may be below its room: as a part of it, and of all demand.
-const BELOW_SMALL: f32 = 0.1;
-const SMALL: f32 = 2e-4;
-/// Demand in the wrong place that is little, as a part of all; and what must remain of it at most.
+/// Demand in the wrong place that is little, as a part of all: the smallest change is tried first, and of
+/// a search so much of it must remain at most.
 const LITTLE: f32 = 4e-4;
 const WORTHWHILE: f32 = 0.6;
-/// The same, from which on prices do not stop on their way where it is worse than it was.
+/// The same, from which on prices do not stop on their way where it is worse than it was, and more than
+/// the smallest change is wanted even at rest.
 const MUCH: f32 = 4e-3;
-/// Seconds without a change of prices after which they are at rest.
+/// Seconds without a search after which prices are at rest.
 const RESTING_S: f32 = 900.0;
 /// Searches in vain after which it is made only at times, and that is once in so many steps.
 const VAIN: usize = 12;
@@ -46,6 +38,8 @@ const AT_TIMES: usize = 6;
 /// question; how many times all rows are looked at each time, about; and rows at most, in all.
 const ORDINARY: (usize, usize, usize) = (2, 400, 2_000_000);
 const FAILED: (usize, usize, usize) = (4, 1000, 4_000_000);
+/// Times that the smallest change is looked for, each followed by a question.
+const MENDED: usize = 2;
 /// Times that a step is cut when it moves too many.
 const TRIES: usize = 3;
 /// Most that a price changes in an ordinary step: ms, or part of it.
@@ -53,12 +47,6 @@ const STEP_MS: f32 = 25.0;
 const STEP_PART: f32 = 0.1;
 /// Part of all demand that may move between PoPs in an ordinary step.
 const MOVED: f32 = 0.02;
-
-/// One limit while prices move, another one once they rest.
-struct Slack {
-    moving: f32,
-    resting: f32,
-}
 
 /// A PoP that sells what it has room for.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -92,12 +80,12 @@ pub(super) trait Asked {
 pub(super) struct Search {
     /// Where the last search ended, while published prices are not there yet, ms.
     at: Option<Vec<f32>>,
-    /// Seconds since a price changed.
+    /// Seconds since prices were searched.
     calm_s: f32,
     /// Steps since it found anything better.
     vain: usize,
     /// How many times more than the model a market said that is but a sample of it, by PoP.
-    differs: Option<Vec<f64>>,
+    differs: Option<Differs>,
 }
 
 impl Search {
@@ -127,6 +115,14 @@ impl Search {
         }
         if !failed && self.vain > VAIN && !self.vain.is_multiple_of(AT_TIMES) {
             return Some(begin.demand);
+        }
+        let part = begin.misplaced / begin.demand.iter().sum::<f32>();
+        if !failed
+            && part < if resting { MUCH } else { LITTLE }
+            && let Some(found) = mend(sellers, &begin, resting, model)?
+        {
+            (self.at, self.vain) = (None, 0);
+            return publish(sellers, &found, &begin, model);
         }
         let Some(found) = self.seek(sellers, &begin, failed, model)? else {
             return Some(begin.demand);
@@ -161,30 +157,21 @@ impl Search {
         let (times, rounds, most) = if failed { FAILED } else { ORDINARY };
         // What is left out of a market is the same as the last time, about.
         let known = self.differs.take();
-        let known = known.filter(|known| market.is_sample() && known.len() == sellers.len());
-        let mut differs = known.unwrap_or_else(|| vec![1.0_f64; sellers.len()]);
+        let known = known.filter(|known| market.is_sample() && known.0.len() == sellers.len());
+        let mut differs = known.unwrap_or_else(|| Differs::new(sellers.len()));
         let (looked, begun) = (market.looked(), market.looked().get());
         let mut best = None;
         for _ in 0..times {
             let room = |pop: usize, price: f32| {
                 let room = f64::from(sellers.get(pop)?.room?);
-                Some(room * common * differs.get(pop)? * f64::from(forgiven(price)))
+                Some(room * common * differs.of(pop)? * f64::from(forgiven(price)))
             };
             let done = usize::try_from(looked.get() - begun).unwrap_or(usize::MAX);
             let left = (rounds * market.rows()).min(most.saturating_sub(done));
             let cleared = Clearing::of(&market, &room, prices, left);
             let (now, modelled) = cleared.into_parts();
             let tried = Tried::new(sellers, now.clone(), model)?;
-            for (differs, (real, short)) in
-                differs.iter_mut().zip(tried.demand.iter().zip(modelled))
-            {
-                let times = short / f64::from(*real);
-                *differs = if *real > 0.0 {
-                    times.clamp(0.5, 2.0)
-                } else {
-                    1.0
-                };
-            }
+            differs.learn(&tried.demand, &modelled);
             prices = now;
             let settled = tried.settled;
             if tried.misplaced < wanted {
@@ -203,6 +190,68 @@ impl Search {
     }
 }
 
+/// Changes as little as it takes until nobody is off by more than is borne; `None` inside: that was not
+/// found.
+fn mend(
+    sellers: &[Seller],
+    begin: &Tried,
+    resting: bool,
+    model: &mut dyn Asked,
+) -> Option<Option<Tried>> {
+    let prices = filled(sellers, Some(&begin.prices));
+    let market = model.market(&prices);
+    let common = f64::from(common_excess(sellers, &begin.demand));
+    let (_, rounds, most) = ORDINARY;
+    let left = (rounds * market.rows()).min(most / (2 * MENDED));
+    let mut differs = Differs::new(sellers.len());
+    if market.is_sample() {
+        let short = Priced::new(&market, prices.clone()).into_parts().1;
+        differs.learn(&begin.demand, &short);
+    }
+    for _ in 0..MENDED {
+        let room = |pop: usize, price: f32| {
+            let room = f64::from(sellers.get(pop)?.room?);
+            Some(room * common * differs.of(pop)? * f64::from(forgiven(price)))
+        };
+        let prices = prices.clone();
+        let Some((prices, short)) = mended(&market, &room, prices, begin.borne(resting), left)
+        else {
+            break;
+        };
+        let tried = Tried::new(sellers, prices, model)?;
+        if tried.content(sellers, resting) {
+            return Some(Some(tried));
+        }
+        differs.learn(&tried.demand, &short);
+    }
+    Some(None)
+}
+
+/// How many times what the model says the market says of each PoP.
+#[derive(Clone, Debug)]
+struct Differs(Vec<f64>);
+
+impl Differs {
+    fn new(pops: usize) -> Self {
+        Self(vec![1.0; pops])
+    }
+
+    fn of(&self, pop: usize) -> Option<f64> {
+        self.0.get(pop).copied()
+    }
+
+    fn learn(&mut self, modelled: &[f32], short: &[f64]) {
+        for (differs, (real, short)) in self.0.iter_mut().zip(modelled.iter().zip(short)) {
+            let times = short / f64::from(*real);
+            *differs = if *real > 0.0 {
+                times.clamp(0.5, 2.0)
+            } else {
+                1.0
+            };
+        }
+    }
+}
+
 /// Goes to what was found, as far as clients may move; but all the way where half of it would be
 /// worse than what is: prices that are right together are not right in part.
 fn publish(
@@ -212,6 +261,11 @@ fn publish(
     model: &mut dyn Asked,
 ) -> Option<Demand> {
     apply(sellers, &found.prices);
+    // More is wrong than clients may move in a step: on a way of many steps shares go on changing under
+    // prices that nobody searched.
+    if begin.misplaced > MOVED * begin.demand.iter().sum::<f32>() {
+        return Some(found.demand.clone());
+    }
     let bounded = bound(sellers, &begin.prices);
     let mut demand = match bounded {
         true => model.at(&filled(sellers, None))?,
@@ -293,16 +347,17 @@ impl Tried {
 impl Tried {
     /// Nobody is off by more than is worth a change.
     fn content(&self, sellers: &[Seller], resting: bool) -> bool {
-        let limit = |slack: Slack| if resting { slack.resting } else { slack.moving };
-        let (above, below) = (limit(ABOVE), limit(BELOW));
-        let whole: f32 = self.demand.iter().sum();
+        let borne = self.borne(resting);
         let each = sellers.iter().zip(&self.prices).zip(&self.excess);
-        each.filter_map(|((seller, price), excess)| Some((seller.room?, price, *excess)))
+        each.filter_map(|((seller, price), excess)| Some((seller.room?, *price, *excess)))
             .all(|(room, price, excess)| {
-                let missing = if *price > 0.0 { -excess } else { 0.0 };
-                let is_small = missing <= SMALL * whole && missing <= BELOW_SMALL * room;
-                excess <= above * room && (missing <= below * room || is_small)
+                let (room, excess) = (f64::from(room), f64::from(excess));
+                !borne.is_above(excess, room) && !borne.is_below(price, excess, room)
             })
+    }
+
+    fn borne(&self, resting: bool) -> Borne {
+        Borne::new(resting, f64::from(self.demand.iter().sum::<f32>()))
     }
 }
 

@@ -3,6 +3,8 @@
 //! client prefix. Resolvers ask as their caches run out; load follows from what they got.
 //!
 //! The balance alone is tried in many more worlds by `dns/tests/balance`.
+//!
+//! The figures of `docs/congestion.md`: `cargo test --release -p meridian congestion -- --nocapture`
 
 mod run;
 mod world;
@@ -37,11 +39,19 @@ fn settled(world: World) -> Run {
         Vec::new()
     };
     let stay = run.last(HALF_HOUR, &full);
+    told("at rest", &run, UNCOUNTED, &stay);
     assert!(stay.mean <= 1.0, "nobody stays above the target: {stay:?}");
     assert!(stay.peak <= 1.02, "{stay:?}");
     assert!(stay.unrest <= 0.03 && stay.turns == 0, "at rest: {stay:?}");
     bounded(&run, UNCOUNTED);
     run
+}
+
+/// Prints the figures of `docs/congestion.md`, with `--nocapture`.
+fn told(what: &str, run: &Run, from: usize, stay: &run::Stay) {
+    let most = run.moved[from..].iter().copied().fold(0.0, f64::max);
+    let pops = run.truly().len();
+    println!("{pops} PoPs {what}: {stay:?}, most moved in a tick {most:.4}");
 }
 
 /// No tick from that one on has moved more than 5 % of the clients, as far as their number was known.
@@ -75,6 +85,8 @@ fn dies_and_is_replaced(mut run: Run) {
     run.ticks(HALF_HOUR + HALF_HOUR / 2 - LONGEST_KEPT);
     let later = run.last(HALF_HOUR, &[dead]);
     let stay = run.last(HALF_HOUR / 2, &[dead]);
+    println!("went to: {went:.2?}; from a quarter of an hour on: {later:?}");
+    told("after a death", &run, died + 1, &stay);
     assert!(
         later.peak <= 1.15,
         "from a quarter of an hour on: {later:?}"
@@ -101,6 +113,7 @@ fn who_is_down_by_one_check_still_has_a_price_for_the_other_services() {
     let fell = run.tick;
     run.ticks(2 * HALF_HOUR);
     let stay = run.last(HALF_HOUR / 2, &[]);
+    told("down by one check", &run, fell + 1, &stay);
     assert!(stay.mean <= 1.0 && stay.peak <= 1.02, "{stay:?}");
     assert!(run.truly()[sick] > 0.2, "others still have it");
     bounded(&run, fell + 1);

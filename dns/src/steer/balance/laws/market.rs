@@ -98,7 +98,6 @@ proptest! {
 
     /// One price changed, or asked about, is the market at the new prices.
     #[test]
-    #[ignore = "rows that a dear PoP had a share of are left out, though it has a say in their hysteresis"]
     fn a_changed_price_is_that_of_a_new_market(
         (world, mut prices) in world(ANY),
         steps in prop::collection::vec((any::<prop::sample::Index>(), grid(1600), grid(1600)), 1..6)
@@ -124,7 +123,6 @@ proptest! {
     /// A group that shifts its prices, likewise: up by the rows that it has a share of now, down by
     /// all that it is in.
     #[test]
-    #[ignore = "rows that a dear PoP had a share of are left out, though it has a say in their hysteresis"]
     fn a_shifted_group_is_that_of_a_new_market(
         (world, prices) in world(ANY), is_in in prop::collection::vec(any::<bool>(), 10),
         by in grid(1600), rises: bool

@@ -5,6 +5,7 @@
 
 mod clear;
 mod market;
+mod mend;
 
 use proptest::prelude::*;
 
