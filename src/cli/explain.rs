@@ -135,13 +135,16 @@ mod tests {
         let (_, built) = check::read(&path, |_| Diagnostics::default()).unwrap();
         let view = View::new(&built.steering, Arc::default(), Arc::default());
         let name: Name = "WWW.example.com".parse().unwrap();
-        let scope = |client: &str| {
+        let told = |client: &str| {
             let client = client.parse().unwrap();
             let of = (&built.zones, &built.steering);
-            let told = explain(of.0, of.1, &view, &name, Family::V4, client).unwrap();
-            told["scope"].as_u64().unwrap()
+            explain(of.0, of.1, &view, &name, Family::V4, client).unwrap()
         };
+        let scope = |client: &str| told(client)["scope"].as_u64().unwrap();
         assert_eq!((scope("0.0.0.0/0"), scope("::/0")), (0, 0));
         assert!(scope("133.11.0.0/24") > 0);
+        // Longer than `scope_max`, so that is not why.
+        let why = told("::1/128")["scope_why"].to_string();
+        assert!(why.contains("81: beside it are addresses"), "{why}");
     }
 }

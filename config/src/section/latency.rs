@@ -242,7 +242,9 @@ fn too_long(entries: &[Value<'_>], what: &str) {
 
 /// Origins as browsers write them (RFC 6454 §6.2); `"*"` alone lets all pages in.
 fn read_origins(value: &Value<'_>) -> Vec<String> {
-    let entries = value.list().unwrap_or_default();
+    let Some(entries) = value.list() else {
+        return Vec::new();
+    };
     too_long(&entries, "origin");
     if entries.is_empty() {
         value.mistake(

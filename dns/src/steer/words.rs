@@ -333,6 +333,11 @@ pub(super) fn scope(case: &Case<'_>, block: &Block, origin: Origin, decision: &D
         scope if scope == cap && block.scope_of(&case.steering.clients, None) < cap => format!(
             "{scope}: PoPs share clients by weight, block by block, and blocks are this long"
         ),
+        scope if scope == cap && !block.is_joinable() => {
+            format!(
+                "{scope}: beside it are addresses that hold IPv4 addresses, which are judged by these"
+            )
+        }
         scope if scope == cap => format!("{scope}: as long as scope_max allows"),
         scope => format!("{scope}: every address inside gets this answer at the moment"),
     }

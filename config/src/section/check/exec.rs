@@ -24,7 +24,9 @@ pub(super) fn read_exec(table: &Table<'_>) -> ExecCheck {
 }
 
 fn read_command(value: &Value<'_>) -> Vec<String> {
-    let entries = value.list().unwrap_or_default();
+    let Some(entries) = value.list() else {
+        return Vec::new();
+    };
     if entries.len() > ARGUMENTS {
         value.mistake(
             format!("a command has at most {ARGUMENTS} arguments"),
@@ -45,7 +47,8 @@ fn read_command(value: &Value<'_>) -> Vec<String> {
     match words.first() {
         None if entries.is_empty() => value.mistake("`command` is empty", value.remedy()),
         // No search path: what runs must not depend on the environment of the server.
-        Some(program) if !Path::new(program).is_absolute() => {
+        // A first word that is none is reported already.
+        Some(program) if words.len() == entries.len() && !Path::new(program).is_absolute() => {
             let message = format!("{} is no absolute path of a program", quote(program));
             value.mistake(message, value.remedy());
         }
