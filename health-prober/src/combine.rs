@@ -145,17 +145,14 @@ fn flips_in(rule: CheckRule, parts: &[Part]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
     use Verdict::{Down, Unknown, Up};
 
     fn part(verdict: Verdict, flips: Option<u64>) -> Part {
         let health = EndpointHealth {
-            address: [192, 0, 2, 1].into(),
-            verdict,
             reason: if verdict == Up { "pass" } else { "refused" }.into(),
-            since: None,
-            rtt: None,
             flips_in: flips.map(Duration::from_secs),
-            checks: Vec::new(),
+            ..testing::endpoint(1, verdict)
         };
         Part {
             health,

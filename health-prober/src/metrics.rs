@@ -343,19 +343,7 @@ mod tests {
     use prometheus::{Registry, TextEncoder};
 
     use super::*;
-    use crate::{EndpointHealth, GroupKey, Reason};
-
-    fn endpoint(last: u8, verdict: Verdict) -> EndpointHealth {
-        EndpointHealth {
-            address: [192, 0, 2, last].into(),
-            verdict,
-            reason: String::new(),
-            since: None,
-            rtt: None,
-            flips_in: None,
-            checks: Vec::new(),
-        }
-    }
+    use crate::{EndpointHealth, GroupKey, Reason, testing::endpoint};
 
     fn pop(verdict: Verdict, endpoints: Vec<EndpointHealth>) -> PopHealth {
         PopHealth {

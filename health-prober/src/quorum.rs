@@ -133,6 +133,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing;
     use Verdict::{Down, Unknown, Up};
 
     fn verdict_of(mark: char) -> Verdict {
@@ -172,14 +173,9 @@ mod tests {
 
     #[test]
     fn the_sentence_names_the_first_endpoint_down() {
-        let endpoint = |last: u8, verdict, reason: &str| EndpointHealth {
-            address: [192, 0, 2, last].into(),
-            verdict,
+        let endpoint = |last, verdict, reason: &str| EndpointHealth {
             reason: reason.into(),
-            since: None,
-            rtt: None,
-            flips_in: None,
-            checks: Vec::new(),
+            ..testing::endpoint(last, verdict)
         };
         let endpoints = [
             endpoint(1, Up, "pass"),

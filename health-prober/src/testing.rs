@@ -1,9 +1,11 @@
-//! Configurations for the tests of this crate, and ports.
+//! Configurations and health for the tests of this crate, and ports.
 
 use std::net::SocketAddr;
 
 use meridian_config::{Check, Config};
 use tokio::net::TcpSocket;
+
+use crate::{EndpointHealth, Verdict};
 
 /// Keeps a port of this address: bound, so that nobody else is given it, and without listening, so that
 /// connections are refused until a test listens there.
@@ -14,6 +16,19 @@ pub(crate) fn keep_port(host: [u8; 4]) -> (TcpSocket, SocketAddr) {
     socket.bind((host, 0).into()).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
+}
+
+/// 192.0.2.`last` of which only this is known.
+pub(crate) fn endpoint(last: u8, verdict: Verdict) -> EndpointHealth {
+    EndpointHealth {
+        address: [192, 0, 2, last].into(),
+        verdict,
+        reason: String::new(),
+        since: None,
+        rtt: None,
+        flips_in: None,
+        checks: Vec::new(),
+    }
 }
 
 /// One pool under one tcp check with the default times; PoP `n` has the endpoints 127.0.`n`.1 and

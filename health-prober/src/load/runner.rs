@@ -279,20 +279,12 @@ fn usable(health: &HealthSnapshot) -> HashMap<&str, f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EndpointHealth, GroupKey, LoadState, PopHealth, PopLoad};
+    use crate::{GroupKey, LoadState, PopHealth, PopLoad, testing};
 
     #[test]
     fn the_share_of_usable_endpoints_under_the_worst_check() {
         use Verdict::{Down, Unknown, Up};
-        let endpoint = |verdict| EndpointHealth {
-            address: [192, 0, 2, 1].into(),
-            verdict,
-            reason: String::new(),
-            since: None,
-            rtt: None,
-            flips_in: None,
-            checks: Vec::new(),
-        };
+        let endpoint = |verdict| testing::endpoint(1, verdict);
         let group = |pop: &str, check: &str, verdicts: &[Verdict]| {
             let key = GroupKey {
                 pop: pop.into(),
