@@ -256,16 +256,17 @@ impl<'a> World<'a> {
         if self.decided.len() > KEPT {
             self.decided.pop_front();
         }
+        let ms = |time: Duration| time.as_millis();
         println!(
-            "  {what:<17} {} questions {:>4.0?}, {} gathered {:>4.0?}, cleared {:>4.0?}, standing {:>4.0?}, all {:>4.0?}; \
+            "  {what:<17} {} questions {:>4} ms, {} gathered {:>3} ms, cleared {:>4} ms, standing {:>4} ms, all {:>4} ms; \
              found {found:.3}, decided {full:.3} of the target, moved {:.3}",
             questions.0,
-            questions.1 + made,
+            ms(questions.1 + made),
             gathered.0,
-            gathered.1,
-            all.saturating_sub(questions.1 + gathered.1),
-            standing,
-            all + made + standing,
+            ms(gathered.1),
+            ms(all.saturating_sub(questions.1 + gathered.1)),
+            ms(standing),
+            ms(all + made + standing),
             self.standing.moved().moved,
         );
     }

@@ -108,8 +108,11 @@ mod tests {
     use super::*;
     use crate::steer::tests::seeded::seeded;
 
-    /// Rows with what they stand for, and by PoP what one stands for at least.
-    fn taken(rows: &[Counted], most: usize) -> Option<(Vec<(Counted, f32)>, Vec<f64>)> {
+    /// Rows with what they stand for.
+    type Taken = Vec<(Counted, f32)>;
+
+    /// What is taken of some rows, and by PoP what one stands for at least.
+    fn taken(rows: &[Counted], most: usize) -> Option<(Taken, Vec<f64>)> {
         let mut sample = Sample::new(rows.iter().copied(), most)?;
         let each = rows.iter();
         let taken = each.filter_map(|row| Some((*row, sample.next(*row)?)));
