@@ -6,7 +6,6 @@ mod client;
 mod explain;
 mod geo;
 mod live;
-mod logging;
 mod plan;
 mod serve;
 mod talk;

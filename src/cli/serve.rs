@@ -4,8 +4,8 @@ use meridian_config::{Log, LogFormat};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{Failure, args::Serve, live::Live, logging};
-use crate::runtime::{Cause, Runtime};
+use super::{Failure, args::Serve, live::Live};
+use crate::runtime::{Cause, Runtime, logging};
 
 /// Runs until told to stop.
 pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
@@ -18,7 +18,8 @@ pub(crate) fn run(args: &Serve) -> Result<(), Failure> {
     crate::runtime::privileges::keep_to_ourselves();
     // Another file may stand there when an upgrade is asked for.
     let _ = crate::runtime::upgrade::program();
-    logging::start(config.as_ref().map_or(&default, |config| &config.log));
+    let log = config.as_ref().map_or(&default, |config| &config.log);
+    let _log = logging::start(log, crate::render::Style::stderr().color());
     super::threads()?.block_on(async {
         let mut signals = Signals::new()?;
         let live = tokio::select! {

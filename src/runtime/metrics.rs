@@ -9,7 +9,10 @@ use meridian_geo_data::DatabaseInfo;
 use meridian_health_prober::Override;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-use super::shift::{self, Shift};
+use super::{
+    logging::Lost,
+    shift::{self, Shift},
+};
 
 /// Handles of the metrics that the runtime sets.
 #[derive(Clone, Debug)]
@@ -89,6 +92,7 @@ impl RuntimeMetrics {
             .with_label_values(&[env!("CARGO_PKG_VERSION")])
             .set(1);
         registry.register(Box::new(build_info))?;
+        registry.register(Box::new(Lost::new()?))?;
         let overrides = IntGaugeVec::new(
             Opts::new(
                 "meridian_pop_override",

@@ -17,6 +17,7 @@ mod inotify;
 pub mod last_good;
 pub mod limits;
 pub mod load;
+pub mod logging;
 pub mod measure;
 pub mod metrics;
 pub mod overrides;

@@ -257,6 +257,37 @@ fn network(n: usize) -> String {
     )
 }
 
+/// Standard error is a pipe that nobody reads: a pager that waits, a journal that is stuck.
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let folder = meridian_tests::scratch();
+    let pipe = folder.path().join("log");
+    let pipe = pipe.to_str().expect("a path");
+    let through = [
+        "sh",
+        "-c",
+        "mkfifo \"$0\" && exec 2<>\"$0\" && exec \"$@\"",
+        pipe,
+    ];
+    let mut server = start("", "", "", &through);
+    // Each writes a line or more of over 80 octets; a pipe holds 64 KiB.
+    for _ in 0..500 {
+        for method in ["PUT", "DELETE"] {
+            let reply = http::request(server.admin, method, "/api/v1/pops/fra/drain", "{}");
+            let reply = reply.expect("a reply");
+            assert_eq!(reply.status, 200, "{}", reply.body);
+        }
+    }
+    let reply = http::request(server.admin, "PUT", "/api/v1/pops/fra/drain", "{}");
+    assert_eq!(reply.expect("a reply").status, 200);
+    eventually("clients leave the drained PoP", PATIENCE, || {
+        (answer(server.dns)? == FAR).then_some(())
+    });
+    let lost = sample(&server.metrics(), "meridian_log_lines_lost_total");
+    assert!(lost.is_some());
+    assert!(server.process.terminate().success());
+}
+
 #[test]
 fn a_full_disk_keeps_what_was_written_before() {
     let Some(prlimit) = peer("prlimit") else {
