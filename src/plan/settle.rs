@@ -48,9 +48,6 @@ pub(crate) const BOUNDS: Bounds = Bounds {
     rows: 30_000_000,
 };
 
-/// Rows that a question to the model looks at, at most.
-const MOST_ASKED: u64 = 200_000;
-
 /// Ticks over which no change counts as settled: two minutes.
 const STILL_TICKS: usize = 12;
 
@@ -322,15 +319,16 @@ impl Course {
         let mut inputs = self.standing.inputs().clone();
         inputs.demand = by_cell.clone();
         inputs.latency = world.latency.clone();
-        let rows = self.standing.size().1 as u64;
+        let model = self.standing.model(&world.steering, health, &inputs);
+        let rows = model.rows() as u64;
         let mut model = Counted {
-            model: self.standing.model(&world.steering, health, &inputs),
+            model,
             questions: 0,
             looked: Vec::new(),
         };
         let prices = self.balance.step(self.now_s, readings, &mut model);
         let looked: u64 = model.looked.iter().map(|one| one.get()).sum();
-        let asked = model.questions * rows.min(MOST_ASKED);
+        let asked = model.questions * rows;
         inputs.prices = prices;
         self.standing = Arc::new(self.standing.next(&world.steering, health, &inputs));
         looked + asked + self.standing.size().1 as u64

@@ -162,6 +162,11 @@ impl Model<'_> {
         self.rows = chosen(&mut self.stands, self.inputs, usize::MAX);
         self
     }
+
+    /// How many rows a question looks at.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
 }
 
 impl balance::Model for Model<'_> {
