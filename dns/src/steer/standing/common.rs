@@ -114,6 +114,7 @@ impl<'a> Common<'a> {
             kept: map(&known.rowed.kept, &mapping.own)?,
             measured: own.is_measured(row),
             gain: known.rowed.gain,
+            moves: known.rowed.moves,
         })
     }
 

@@ -20,7 +20,7 @@ pub(super) fn limit(rows: &mut [Rowed], most: f32, demand: impl Fn(usize) -> f32
         .iter()
         .enumerate()
         .filter_map(|(row, rowed)| {
-            let mass = demand(row) * moved(&rowed.kept, &rowed.parts);
+            let mass = demand(row) * rowed.moves;
             (mass > 0.0).then_some(Move {
                 row,
                 gain: rowed.gain,
@@ -76,7 +76,7 @@ fn told(wanted: f64, moved: f64, whole: f64) -> Moved {
 ///
 /// Blocks are drawn by rendezvous: a PoP keeps those for which it wins both draws. With more than two
 /// PoPs that is more than the shares differ by.
-fn moved(before: &Parts, after: &Parts) -> f32 {
+pub(super) fn moved(before: &Parts, after: &Parts) -> f32 {
     if before.is_empty() || before == after {
         return 0.0;
     }
@@ -116,7 +116,7 @@ fn sum(parts: &[Part]) -> f32 {
 // Numbers of parts are small.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn partly(rowed: &Rowed, part: f64) -> (Parts, f64) {
-    let whole = moved(&rowed.kept, &rowed.parts).max(f32::MIN_POSITIVE);
+    let whole = rowed.moves.max(f32::MIN_POSITIVE);
     let cuts = (part * f64::from(CUTS)).clamp(0.0, f64::from(CUTS)) as u16;
     // Halfway in shares may be more than halfway in clients.
     for cuts in (1..=cuts).rev() {
@@ -179,10 +179,12 @@ mod tests {
             };
             given.iter().map(part).collect::<Parts>()
         };
+        let (kept, parts) = (parts(before), parts(after));
         Rowed {
-            parts: parts(after),
+            moves: moved(&kept, &parts),
+            parts,
             measured: true,
-            kept: parts(before),
+            kept,
             gain,
         }
     }

@@ -9,6 +9,7 @@ use crate::steer::{
     balance::{MAX_PARTS, Offer, Part, Parts, WHOLE, share},
     order::{Vector, class, shortest_ms},
     ranking::Class,
+    standing::limit::moved,
 };
 
 /// What is looked at for a row; kept from row to row.
@@ -60,6 +61,8 @@ pub(in crate::steer::standing) struct Rowed {
     pub(in crate::steer::standing) kept: Parts,
     /// By how much the mean score is better than that, ms.
     pub(in crate::steer::standing) gain: f32,
+    /// Share of its clients that change their PoP for it.
+    pub(in crate::steer::standing) moves: f32,
 }
 
 impl Field<'_> {
@@ -99,6 +102,7 @@ impl Field<'_> {
         let kept = handed_on(previous, &self.kept(previous), &parts);
         Rowed {
             gain: mean(offers, &kept) - mean(offers, &parts),
+            moves: moved(&kept, &parts),
             parts,
             measured: false,
             kept,
@@ -168,6 +172,7 @@ impl Field<'_> {
         let kept = handed_on(before.previous, &before.kept, &parts);
         let gain = mean(offers, &kept) - mean(offers, &parts);
         Rowed {
+            moves: moved(&kept, &parts),
             parts,
             measured,
             kept,
